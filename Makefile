@@ -1,0 +1,42 @@
+# Two commands are enough: `make demo` and `make test`. Set PYTHON to use another interpreter for
+# the environment, or VENV to an existing environment of your own.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.langneurons-dev
+TORCH := torch==2.13.0
+
+.PHONY: demo test test-all test-real lint format bench docs clean
+
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## the whole study on the built-in world; the report lies in runs/mini
+	$(BIN)/langneurons run mini -o runs/mini
+
+test: $(STAMP) lint  ## fast tests
+	$(BIN)/python -m pytest
+
+test-all: $(STAMP)  ## slow tests too
+	$(BIN)/python -m pytest -m 'not real'
+
+test-real: $(STAMP)  ## tests on real pretrained models
+	$(BIN)/python -m pytest -m real
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## speed as ratios, interleaved in one process
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,90 @@
+"""langneurons: which parts of a multilingual language model belong to a language?
+
+The public names below are resolved on first use, so that ``import langneurons`` stays fast and
+loads neither PyTorch nor Transformers.
+
+Example:
+    >>> import langneurons as ln
+    >>> lm = ln.load("mini")  # doctest: +SKIP
+    >>> texts = {"en": ln.mini.text("en"), "hi": ln.mini.text("hi")}  # doctest: +SKIP
+    >>> stats = ln.collect(lm, texts)  # doctest: +SKIP
+    >>> neurons = ln.identify(stats, method="lape")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from langneurons.version import __version__
+
+_HOME = {
+    "ArtifactError": "langneurons.errors",
+    "InputError": "langneurons.errors",
+    "LangNeuronsError": "langneurons.errors",
+    "RunError": "langneurons.errors",
+    "LanguageModel": "langneurons.models",
+    "load": "langneurons.models",
+    "NeuronSet": "langneurons.identification",
+    "Units": "langneurons.identification",
+    "identify": "langneurons.identification",
+    "Statistics": "langneurons.statistics",
+    "collect": "langneurons.statistics",
+    "Intervention": "langneurons.intervention",
+    "Value": "langneurons.intervention",
+    "intervene": "langneurons.intervention",
+    "finetune": "langneurons.finetuning",
+    "Scores": "langneurons.evaluation",
+    "compare": "langneurons.evaluation",
+    "evaluate": "langneurons.evaluation",
+    "perplexity": "langneurons.evaluation",
+    "perplexity_change": "langneurons.evaluation",
+    "squad_scores": "langneurons.evaluation",
+    "read_texts": "langneurons.data",
+    "Study": "langneurons.study",
+}
+_MODULES = ("mini",)
+
+__all__ = ["__version__", *sorted(_HOME), *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"langneurons.{name}")
+    else:
+        raise AttributeError(f"module 'langneurons' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+if TYPE_CHECKING:
+    from langneurons import mini as mini
+    from langneurons.data import read_texts as read_texts
+    from langneurons.errors import ArtifactError as ArtifactError
+    from langneurons.errors import InputError as InputError
+    from langneurons.errors import LangNeuronsError as LangNeuronsError
+    from langneurons.errors import RunError as RunError
+    from langneurons.evaluation import Scores as Scores
+    from langneurons.evaluation import compare as compare
+    from langneurons.evaluation import evaluate as evaluate
+    from langneurons.evaluation import perplexity as perplexity
+    from langneurons.evaluation import perplexity_change as perplexity_change
+    from langneurons.evaluation import squad_scores as squad_scores
+    from langneurons.finetuning import finetune as finetune
+    from langneurons.identification import NeuronSet as NeuronSet
+    from langneurons.identification import Units as Units
+    from langneurons.identification import identify as identify
+    from langneurons.intervention import Intervention as Intervention
+    from langneurons.intervention import Value as Value
+    from langneurons.intervention import intervene as intervene
+    from langneurons.models import LanguageModel as LanguageModel
+    from langneurons.models import load as load
+    from langneurons.statistics import Statistics as Statistics
+    from langneurons.statistics import collect as collect
+    from langneurons.study import Study as Study

@@ -1,0 +1,154 @@
+"""Progress with rate and time left, on anything over two seconds; silent where nobody looks."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+_state = {"quiet": False}
+_SECONDS_BETWEEN_LINES = 30.0
+
+
+class Bar(Protocol):
+    """What a running task may say of itself."""
+
+    def advance(self, amount: float = 1.0) -> None:
+        """Add ``amount`` units of work done."""
+
+    def note(self, text: str) -> None:
+        """Replace the short text behind the description."""
+
+
+def set_quiet(quiet: bool) -> None:
+    """Switch all progress output off (or on again)."""
+    _state["quiet"] = quiet
+
+
+class _Silent:
+    def advance(self, amount: float = 1.0) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+
+class _Lines:
+    """For logs: one plain line every half minute."""
+
+    def __init__(self, description: str, total: float | None, unit: str) -> None:
+        self.description, self.total, self.unit = description, total, unit
+        self.done, self.text = 0.0, ""
+        self.start = self.last = time.monotonic()
+
+    def advance(self, amount: float = 1.0) -> None:
+        self.done += amount
+        now = time.monotonic()
+        if now - self.last >= _SECONDS_BETWEEN_LINES:
+            self.last = now
+            self._print(now)
+
+    def note(self, text: str) -> None:
+        self.text = text
+
+    def _print(self, now: float) -> None:
+        rate = self.done / max(now - self.start, 1e-9)
+        of = f"/{self.total:,.0f}" if self.total else ""
+        left = ""
+        if self.total and rate > 0:
+            left = f", {max(self.total - self.done, 0) / rate:,.0f} s left"
+        sys.stderr.write(
+            f"{self.description}: {self.done:,.0f}{of} {self.unit}, "
+            f"{rate:,.1f} {self.unit}/s{left} {self.text}".rstrip()
+            + "\n"
+        )
+        sys.stderr.flush()
+
+
+class _Live:
+    def __init__(self, progress: Any, task: Any) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, amount: float = 1.0) -> None:
+        self._progress.advance(self._task, amount)
+
+    def note(self, text: str) -> None:
+        self._progress.update(self._task, note=text)
+
+
+@contextlib.contextmanager
+def track(description: str, total: float | None = None, unit: str = "it") -> Iterator[Bar]:
+    """Show progress of one task while the block runs.
+
+    On a terminal a bar with rate and time left, elsewhere a line every half minute, and nothing
+    after :func:`set_quiet`. Bars may be nested.
+
+    Args:
+        description: What is being done, a few words.
+        total: Amount of work in ``unit``, or None where unknown.
+        unit: Plural name of the unit ("tokens", "examples").
+
+    Yields:
+        The bar; call ``advance`` and ``note`` on it.
+    """
+    if _state["quiet"]:
+        yield _Silent()
+        return
+    if not sys.stderr.isatty():
+        yield _Lines(description, total, unit)
+        return
+    yield from _live(description, total, unit)
+
+
+def _live(description: str, total: float | None, unit: str) -> Iterator[Bar]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:,.0f} {unit}/s" if speed else "", style="dim")
+
+    shared = _current()
+    if shared is not None:
+        task = shared.add_task(description, total=total, note="")
+        try:
+            yield _Live(shared, task)
+        finally:
+            shared.remove_task(task)
+        return
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[note]}"),
+        console=Console(stderr=True),
+        transient=True,
+    ) as progress:
+        _stack.append(progress)
+        try:
+            yield _Live(progress, progress.add_task(description, total=total, note=""))
+        finally:
+            _stack.remove(progress)
+
+
+_stack: list[Any] = []
+
+
+def _current() -> Any:
+    return _stack[-1] if _stack else None
