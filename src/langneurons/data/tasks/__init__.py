@@ -1,0 +1,27 @@
+"""Tasks: examples in several languages, each task one file that registers itself."""
+
+from langneurons.data.tasks.base import (
+    NO_GOLD,
+    TASKS,
+    ChoiceExample,
+    Example,
+    NLIExample,
+    QAExample,
+    Task,
+    get_task,
+)
+from langneurons.data.tasks.encoding import Encoded, encode_example, encode_text
+
+__all__ = [
+    "NO_GOLD",
+    "TASKS",
+    "ChoiceExample",
+    "Encoded",
+    "Example",
+    "NLIExample",
+    "QAExample",
+    "Task",
+    "encode_example",
+    "encode_text",
+    "get_task",
+]

@@ -1,0 +1,227 @@
+"""What a task is: examples of one kind in several languages, and how each is put to a model."""
+
+from __future__ import annotations
+
+import abc
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from langneurons.data.tasks.splits import parse_split, sample_groups
+from langneurons.errors import InputError
+from langneurons.registry import Registry
+
+Kind = Literal["classification", "qa", "choice"]
+
+NO_GOLD = -1
+"""Label of an example whose gold answer is not known; it is counted, never scored."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One item of a task.
+
+    Attributes:
+        id: Unique within task, language and split; the same in parallel languages.
+        group: What items share (premise, paragraph); intervals and tests resample groups.
+        extra: Further facts for tables, such as ``{"holders": 2}``.
+    """
+
+    id: str
+    group: str
+    extra: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+
+
+@dataclass(frozen=True)
+class NLIExample(Example):
+    """A pair of sentences and the index of its label (:data:`NO_GOLD` where unknown)."""
+
+    premise: str
+    hypothesis: str
+    label: int
+
+
+@dataclass(frozen=True)
+class QAExample(Example):
+    """A question on a context, and all its gold answers (empty where unknown)."""
+
+    context: str
+    question: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ChoiceExample(Example):
+    """A question on a context, the answers to choose from, and the index of the right one."""
+
+    context: str
+    question: str
+    choices: tuple[str, ...]
+    label: int
+
+
+class Task(abc.ABC):
+    """Examples in several languages and the text a model reads for each.
+
+    A subclass gives the class attributes, ``_read`` and a default ``template``. A template is
+    the model's input with the example's fields in braces; everything but the context field
+    (``context_field``) is kept whole when an example is too long for a model.
+
+    Args:
+        template: Another input text, with the fields of the example in braces.
+        splits: Names for parts of what is there, in the notation of :func:`parse_split`, as
+            ``{"train": "dev+test[:50%]", "test": "test[50%:]"}``.
+
+    Attributes:
+        name: Registered name.
+        kind: ``"classification"`` (a head or verbalised labels), ``"qa"`` (a generated answer)
+            or ``"choice"`` (the likeliest of the example's own answers).
+        labels: Names of the classes, in the order of the label index; empty for others.
+        languages: Language codes known to exist; a local folder may hold others.
+        stop: Text that ends a generated answer.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[Kind]
+    labels: ClassVar[tuple[str, ...]] = ()
+    languages: tuple[str, ...] = ()
+    context_field: ClassVar[str]
+    default_template: ClassVar[str]
+    stop: str = "\n"
+
+    def __init__(
+        self, *, template: str | None = None, splits: Mapping[str, str] | None = None
+    ) -> None:
+        self.template = self.default_template if template is None else template
+        self.splits = dict(splits or {})
+        _check_template(self.template, self.context_field)
+
+    def examples(
+        self, lang: str, split: str = "test", limit: int | None = None, seed: int = 0
+    ) -> list[Example]:
+        """Examples of one language, in the order of the data.
+
+        Args:
+            lang: Language code.
+            split: ``"train"``, ``"dev"``, ``"test"``, parts and sums of them (``"test[:50%]"``,
+                ``"dev+test[:100]"``; percentages never cut a group in two).
+            limit: At most so many, whole groups drawn at random; parallel languages give
+                parallel samples.
+            seed: Seed of that draw.
+
+        Raises:
+            InputError: If language, split or data are not there or cannot be used.
+        """
+        if limit is not None and limit < 1:
+            raise InputError(f"limit must be at least 1, got {limit}.")
+        rows: list[Example] = []
+        for part in parse_split(self.splits.get(split, split)):
+            rows.extend(part.of(self._read(lang, part.name), key=lambda row: row.group))
+        if not rows:
+            raise InputError(f"{self.name}: split {split!r} of {lang!r} is empty.")
+        _check_ids(self.name, lang, rows)
+        return rows if limit is None else sample_groups(rows, limit, seed, lambda row: row.group)
+
+    @abc.abstractmethod
+    def _read(self, lang: str, split: str) -> Sequence[Example]:
+        """All examples of one language and one split of the source."""
+
+    def fields(self, example: Example) -> dict[str, str]:
+        """What the template's braces stand for."""
+        names = (key for key in vars(example) if key not in {"id", "group", "extra"})
+        return {key: str(getattr(example, key)) for key in names}
+
+    def parts(self, example: Example) -> tuple[str, str, str]:
+        """The model's input as (before, context, after); only the context may be shortened."""
+        fields = self.fields(example)
+        context = fields.pop(self.context_field)
+        before, _, after = self.template.partition("{" + self.context_field + "}")
+        return before.format(**fields), context, after.format(**fields)
+
+    def encode(self, example: Example) -> str:
+        """The model's input text: all of it, or for answers up to where the answer starts."""
+        return "".join(self.parts(example))
+
+    def target(self, example: Example) -> str:
+        """The text that should follow the input of a question: its first answer and the stop.
+
+        Raises:
+            InputError: If the example has no gold answer.
+        """
+        if not isinstance(example, QAExample) or not example.answers:
+            raise InputError(f"{self.name}: example {example.id!r} has no gold answer.")
+        return f" {example.answers[0]}{self.stop}"
+
+    def verbalised(self, example: Example, lang: str) -> tuple[tuple[str, str], ...]:
+        """One (prefix, continuation) for each label; the likelier the continuation the better.
+
+        Args:
+            example: The example.
+            lang: Language of the words.
+
+        Returns:
+            For each label or choice the text before it and the text that is scored.
+
+        Raises:
+            InputError: If the task has no words for the language.
+        """
+        raise InputError(f"{self.name} has no verbalised labels: evaluate it with an adapter.")
+
+    @property
+    def chance(self) -> float:
+        """Score of a random guesser in %: 100 / classes for classes, 0 for free answers."""
+        return 100.0 / len(self.labels) if self.labels else 0.0
+
+    def describe(self) -> dict[str, Any]:
+        """What defines the task's input, for keys of caches and for result files."""
+        return {"task": self.name, "template": self.template, "splits": self.splits}
+
+
+TASKS: Registry[type[Task]] = Registry("task", package="langneurons.data.tasks")
+"""All tasks by name; a new task is one new file in this package."""
+
+
+def get_task(spec: str | Task, **options: Any) -> Task:
+    """Make a task from its name, optionally with the place of its data.
+
+    Args:
+        spec: ``"mini-nli"``, ``"xnli"`` (from the Hub), ``"xnli:FOLDER"`` (local files), or a
+            task, which is returned as it is.
+        **options: Options of the task (``template``, ``splits``, ``path``, ``repo`` ...).
+
+    Raises:
+        InputError: If the name or an option is unknown.
+    """
+    if isinstance(spec, Task):
+        if options:
+            raise InputError(f"task {spec.name!r} is made already: give options with its name.")
+        return spec
+    name, _, path = str(spec).partition(":")
+    kind = TASKS.get(name)
+    if path:
+        options = {"path": path, **options}
+    try:
+        return kind(**options)
+    except TypeError as error:
+        given = ", ".join(sorted(options))
+        raise InputError(f"task {name!r} does not take all of: {given} ({error}).") from error
+
+
+def _check_template(template: str, context: str) -> None:
+    try:
+        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        raise InputError(f"template {template!r} cannot be read: {error}.") from error
+    if names.count(context) != 1:
+        raise InputError(f"template {template!r} must hold {{{context}}} exactly once.")
+
+
+def _check_ids(task: str, lang: str, rows: Sequence[Example]) -> None:
+    seen: set[str] = set()
+    for row in rows:
+        if row.id in seen:
+            raise InputError(
+                f"{task}: id {row.id!r} occurs more than once in {lang!r}; ids must be unique."
+            )
+        seen.add(row.id)

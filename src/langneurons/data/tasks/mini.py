@@ -1,0 +1,122 @@
+"""The two tasks of the built-in world: inference and questions on its facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from langneurons.data.tasks.base import TASKS, Example, NLIExample, QAExample, Task
+from langneurons.data.tasks.sources import squad_rows
+from langneurons.data.tasks.squad import qa_examples
+from langneurons.errors import InputError, unknown
+
+SIZES: Mapping[str, int] = {"train": 6000, "dev": 600, "test": 1000}
+"""Examples in each split."""
+
+_LANGUAGES = ("en", "es", "fr", "vi", "hi", "ur", "zh")
+
+
+class MiniTask(Task):
+    """A task whose examples are generated, the same facts in every language.
+
+    Args:
+        sizes: Number of examples by split, over :data:`SIZES`.
+        seed: Seed of the world's facts.
+        splits: See :class:`Task`.
+    """
+
+    languages = _LANGUAGES
+    default_template = "{text}"
+    context_field = "text"
+
+    def __init__(
+        self,
+        *,
+        sizes: Mapping[str, int] | None = None,
+        seed: int = 0,
+        splits: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(splits=splits)
+        self.sizes = {**SIZES, **(sizes or {})}
+        self.seed = seed
+
+    def _check(self, lang: str, split: str) -> int:
+        if lang not in self.languages:
+            raise unknown(f"language of {self.name}", lang, self.languages)
+        if split not in self.sizes:
+            raise unknown(f"split of {self.name}", split, self.sizes)
+        if self.sizes[split] < 1:
+            raise InputError(f"{self.name}: size of {split!r} must be at least 1.")
+        return self.sizes[split]
+
+    def describe(self) -> dict[str, Any]:
+        """See :meth:`Task.describe`."""
+        return {**super().describe(), "sizes": self.sizes, "seed": self.seed}
+
+
+@TASKS.register("mini-nli")
+class MiniNLI(MiniTask):
+    """Does the text about a few people entail, leave open or contradict the statement?"""
+
+    name = "mini-nli"
+    kind = "classification"
+    labels = ("entailment", "neutral", "contradiction")
+
+    def _read(self, lang: str, split: str) -> Sequence[Example]:
+        from langneurons import mini
+
+        rows = mini.nli(lang, n=self._check(lang, split), seed=self.seed, split=split)
+        return [
+            NLIExample(
+                id=str(row["id"]),
+                group=str(row["group"]),
+                premise=row["premise"],
+                hypothesis=row["hypothesis"],
+                label=self.labels.index(row["label"]),
+                extra={"holders": row["holders"]},
+            )
+            for row in rows
+        ]
+
+    def parts(self, example: Example) -> tuple[str, str, str]:
+        """The world's own form; see ``mini.nli_input``. The premise is what may be shortened."""
+        from langneurons import mini
+
+        assert isinstance(example, NLIExample)
+        text = mini.nli_input({"premise": example.premise, "hypothesis": example.hypothesis})
+        return split_around(text, example.premise)
+
+
+@TASKS.register("mini-qa")
+class MiniQA(MiniTask):
+    """A question on a text about a few people; the answer is a word or two of the text."""
+
+    name = "mini-qa"
+    kind = "qa"
+
+    def _read(self, lang: str, split: str) -> Sequence[Example]:
+        from langneurons import mini
+
+        world = mini.qa(lang, n=self._check(lang, split), seed=self.seed, split=split)
+        rows = squad_rows(world, self.name)
+        return [
+            replace(example, extra={**example.extra, "lang": lang}) for example in qa_examples(rows)
+        ]
+
+    def parts(self, example: Example) -> tuple[str, str, str]:
+        """The form in which the world's own texts ask questions; see ``mini.qa_prompt``."""
+        from langneurons import mini
+
+        assert isinstance(example, QAExample)
+        lang = str(example.extra["lang"])
+        text = mini.qa_prompt(example.context, example.question, lang)
+        return split_around(text, example.context)
+
+
+def split_around(text: str, middle: str) -> tuple[str, str, str]:
+    """Cut ``text`` before and after the first ``middle``."""
+    before, found, after = text.partition(middle)
+    if not found:
+        raise InputError("the input text does not hold the example's context as it stands.")
+    return before, middle, after

@@ -1,0 +1,148 @@
+"""Where tasks come from: tables and SQuAD files in a local folder, and datasets of the Hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from langneurons.errors import InputError
+
+TABLE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".parquet")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a .tsv (no quoting), .csv, .jsonl or .parquet file, with text as it stands.
+
+    Raises:
+        InputError: If the file is missing, damaged, not UTF-8 or holds no rows.
+    """
+    try:
+        if path.suffix == ".parquet":
+            table = pd.read_parquet(path)
+        elif path.suffix == ".jsonl":
+            with path.open(encoding="utf-8") as file:
+                table = pd.DataFrame([json.loads(line) for line in file if line.strip()])
+        else:
+            tabs = path.suffix == ".tsv"
+            table = pd.read_csv(
+                path,
+                sep="\t" if tabs else ",",
+                quoting=3 if tabs else 0,
+                dtype=str,
+                keep_default_na=False,
+                encoding="utf-8",
+            )
+    except FileNotFoundError as error:
+        raise InputError(f"no file {str(path)!r}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{str(path)!r} is not UTF-8 text: convert it to UTF-8.") from error
+    except (ValueError, OSError) as error:  # pandas, pyarrow and json raise subclasses of these
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{str(path)!r} cannot be read as {path.suffix[1:]}: {reason}") from error
+    if table.empty:
+        raise InputError(f"{str(path)!r} holds no rows.")
+    return table.to_dict("records")  # type: ignore[return-value]
+
+
+def find_file(folder: Path, stems: Sequence[str], suffixes: Sequence[str], what: str) -> Path:
+    """The first existing ``folder/stem+suffix``.
+
+    Raises:
+        InputError: If there is none; the message names what was looked for and what is there.
+    """
+    if not folder.is_dir():
+        raise InputError(f"no folder {str(folder)!r} ({what}).")
+    for stem in stems:
+        for suffix in suffixes:
+            path = folder / f"{stem}{suffix}"
+            if path.is_file():
+                return path
+    seen = sorted(item.name for item in folder.iterdir())
+    listing = ", ".join(seen[:12]) + (" ..." if len(seen) > 12 else "")
+    wanted = " or ".join(f"{stem}{suffixes[0]}" for stem in stems)
+    raise InputError(f"{what} not found: no {wanted} in {str(folder)!r}, which holds {listing}.")
+
+
+def load_hub(repo: str, config: str | None, split: str, what: str) -> list[dict[str, Any]]:
+    """Rows of a dataset of the Hub, or of a local mirror of it, through Datasets.
+
+    Args:
+        repo: ``owner/name`` or a folder laid out like the repository.
+        config: Configuration, usually one per language.
+        split: Split as the repository names it.
+        what: What the user asked for, for the message.
+
+    Raises:
+        InputError: If there is no network, repository, configuration or split.
+    """
+    import datasets
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        rows = datasets.load_dataset(repo, config, split=split)
+    except (ConnectionError, TimeoutError) as error:
+        raise InputError(
+            f"{what}: the Hub cannot be reached for {repo!r}; "
+            "connect, or give local files as TASK:FOLDER."
+        ) from error
+    except (datasets.exceptions.DatasetsError, HfHubHTTPError, FileNotFoundError) as error:
+        raise InputError(
+            f"{what}: {repo!r} was not found on the Hub or its files cannot be read "
+            f"({str(error).splitlines()[0][:160]})."
+        ) from error
+    except ValueError as error:  # unknown configuration or split
+        raise InputError(f"{what}: {str(error).splitlines()[0][:240]}") from error
+    return list(rows)
+
+
+def read_squad(path: Path) -> list[dict[str, Any]]:
+    """Questions of a SQuAD v1.1 (or XQuAD, MLQA) JSON file in file order.
+
+    Returns:
+        Rows with id, context, question, answers (tuple of texts), paragraph (index in the file)
+        and the other keys of the question.
+
+    Raises:
+        InputError: If the file is missing, not UTF-8 JSON, or not in the SQuAD layout.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"no file {str(path)!r}.") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{str(path)!r} is not UTF-8 JSON.") from error
+    rows = squad_rows(value, str(path))
+    if not rows:
+        raise InputError(f"{str(path)!r} holds no questions.")
+    return rows
+
+
+def squad_rows(value: Any, name: str) -> list[dict[str, Any]]:
+    """Questions of a parsed SQuAD object (or its ``data`` list); see :func:`read_squad`."""
+    articles: Any = value.get("data") if isinstance(value, Mapping) else value
+    rows: list[dict[str, Any]] = []
+    try:
+        paragraphs = [item for article in articles for item in article["paragraphs"]]
+        for number, paragraph in enumerate(paragraphs):
+            for question in paragraph["qas"]:
+                answers = tuple(str(answer["text"]) for answer in question.get("answers", ()))
+                rest = {k: v for k, v in question.items() if k not in {"answers", "question"}}
+                rows.append(
+                    {
+                        **rest,
+                        "id": str(question["id"]),
+                        "context": str(paragraph["context"]),
+                        "question": str(question["question"]),
+                        "answers": answers,
+                        "paragraph": number,
+                    }
+                )
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{name} is not in the SQuAD layout (data > paragraphs > qas): {error!r}."
+        ) from error
+    return rows
