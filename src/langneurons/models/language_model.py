@@ -1,0 +1,136 @@
+"""A decoder of Transformers together with its tokenizer and the places where its units are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from langneurons.errors import InputError
+from langneurons.models.fingerprint import weights_digest
+from langneurons.models.sites import Sites, decoder_layers
+
+
+class LanguageModel:
+    """A model as the library made it, never converted or copied; units are reached by hooks.
+
+    Args:
+        model: A Transformers decoder, also one wrapped by PEFT or with a classification head.
+        tokenizer: Its tokenizer.
+        name: What to call it in messages and artifacts.
+        revision: Commit on the Hub, where known.
+
+    Attributes:
+        model: The model, as given.
+        tokenizer: The tokenizer.
+        name: The name.
+        revision: The revision or None.
+
+    Raises:
+        InputError: If the model is no decoder of Transformers.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, name: str, *, revision: str | None = None
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.name = name
+        self.revision = revision
+        plain: Any = plain_model(model)
+        if not hasattr(plain, "config") or not hasattr(plain, "named_modules"):
+            raise InputError(f"{type(model).__name__} is no model of Transformers.")
+        self.config = plain.config.get_text_config(decoder=True)
+        self.backbone: nn.Module = _backbone(plain)
+        self.layer_modules: Sequence[nn.Module] = decoder_layers(
+            self.backbone, int(self.config.num_hidden_layers)
+        )
+        self.sites = Sites(self.backbone, self.layer_modules, self.config)
+        self._parent: LanguageModel | None = None
+
+    def __repr__(self) -> str:
+        return f"LanguageModel({self.name!r}, {type(self.model).__name__}, {self.layers} layers)"
+
+    @property
+    def layers(self) -> int:
+        """Number of decoder layers."""
+        return len(self.layer_modules)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights (of the first, where they are spread)."""
+        return next(self.backbone.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the weights."""
+        return next(
+            (p.dtype for p in self.backbone.parameters() if p.is_floating_point()), torch.float32
+        )
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Token ids that carry no text (begin, end, padding, ...)."""
+        return frozenset(int(token) for token in self.tokenizer.all_special_ids)
+
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What the model is: name, revision, digest of its content, layers, units, architecture.
+
+        ``sha256`` is over configuration and weights, see
+        :func:`langneurons.models.fingerprint.weights_digest`; computed once, when first asked for.
+        A model made by :meth:`with_model` has the fingerprint of the model it came from.
+        """
+        if self._parent is not None:
+            return self._parent.fingerprint
+        return {
+            "name": self.name,
+            "revision": self.revision,
+            "sha256": weights_digest(self.backbone, self.config),
+            "layers": self.layers,
+            "units": self.sites["mlp.act"].width,
+            "architecture": type(plain_model(self.model)).__name__,
+        }
+
+    def with_model(self, model: Any) -> LanguageModel:
+        """The same tokenizer and name around another model that shares the same decoder modules.
+
+        For a PEFT-wrapped model or one with a classification head. Sites are found anew, since
+        adapters may have wrapped the modules.
+        """
+        other = LanguageModel(model, self.tokenizer, self.name, revision=self.revision)
+        other._parent = self._parent or self
+        return other
+
+
+def plain_model(model: Any) -> Any:
+    """The Transformers model inside PEFT's and ``torch.compile``'s wrappers."""
+    model = getattr(model, "_orig_mod", model)
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _backbone(plain: Any) -> nn.Module:
+    """The model without its head: its hidden states are all that statistics need."""
+    prefix = getattr(plain, "base_model_prefix", "")
+    backbone = getattr(plain, prefix, None) if prefix else None
+    return backbone if isinstance(backbone, nn.Module) else plain
+
+
+def wrap(model: Any, tokenizer: Any, name: str | None = None) -> LanguageModel:
+    """Use a model and tokenizer already loaded; puts the model in evaluation mode, weights frozen.
+
+    Args:
+        model: A Transformers decoder.
+        tokenizer: Its tokenizer.
+        name: What to call it; default the name it was loaded by.
+
+    Raises:
+        InputError: If the model is no decoder of Transformers.
+    """
+    label = name or getattr(getattr(model, "config", None), "_name_or_path", "") or "model"
+    lm = LanguageModel(model, tokenizer, label)
+    model.eval().requires_grad_(False)
+    return lm
