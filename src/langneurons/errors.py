@@ -26,13 +26,14 @@ class ArtifactError(RunError):
     """A file on disk is damaged, truncated or not what its name says."""
 
 
-def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:
+def unknown(kind: str, name: object, known: Iterable[str], where: str = "") -> InputError:
     """Error for a name that is not known, with the nearest known ones.
 
     Args:
         kind: What the name should be ("method", "task", "preset", ...).
         name: The user's value.
         known: All accepted names.
+        where: Where the name stands ("in the study"), if that needs saying.
 
     Returns:
         The error, to be raised by the caller.
@@ -40,4 +41,5 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return InputError(f"unknown {kind} {str(name)!r}.{hint} Known: {', '.join(names)}.")
+    place = f" {where}" if where else ""
+    return InputError(f"unknown {kind} {str(name)!r}{place}.{hint} Known: {', '.join(names)}.")

@@ -27,6 +27,11 @@ def set_quiet(quiet: bool) -> None:
     _state["quiet"] = quiet
 
 
+def is_quiet() -> bool:
+    """Whether :func:`set_quiet` has switched output off."""
+    return _state["quiet"]
+
+
 class _Silent:
     def advance(self, amount: float = 1.0) -> None:
         pass

@@ -1,0 +1,96 @@
+"""The application: its commands, and how an error becomes one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from langneurons.cli import information, mini, neurons, steps, study
+from langneurons.errors import LangNeuronsError
+from langneurons.version import __version__
+
+app = typer.Typer(
+    name="langneurons",
+    help="Which parts of a multilingual language model belong to a language, "
+    "and what can be done with them?",
+    epilog="Start with: langneurons run   (the whole study on the built-in world, minutes on a "
+    "laptop). Every command has examples under --help.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"langneurons {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress, only results.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    # The libraries underneath draw bars and warnings of their own; ours are enough.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if quiet:
+        from langneurons.progress import set_quiet
+
+        set_quiet(True)
+
+
+study.add(app)
+steps.add(app)
+neurons.add(app)
+information.add(app)
+mini.add(app)
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 a run failed, 2 bad input, 130 interrupted."""
+    debug = "--debug" in sys.argv
+    # --quiet and --debug may stand anywhere, as people type them.
+    arguments = [word for word in sys.argv[1:] if word not in ("--debug", "--quiet")]
+    first = [word for word in ("--debug", "--quiet") if word in sys.argv[1:]]
+    try:
+        code = app(args=[*first, *arguments], standalone_mode=False)
+    except LangNeuronsError as error:
+        code = _say(str(error), error.exit_code, debug)
+    except TyperException as error:
+        hint = " See langneurons --help." if error.exit_code == 2 else ""
+        message = error.format_message().rstrip(".").replace("?.", "?")
+        end = "" if message.endswith("?") else "."
+        code = _say(message + end + hint, error.exit_code, debug)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _say("stopped; the same command continues where it was.", 130, False)
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); nothing is left to say to anyone.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        code = 1
+    except Exception as error:
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        code = _say(f"{words} (--debug shows where)", 1, debug)
+    sys.exit(code or 0)
+
+
+def _say(message: str, code: int, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    sys.stderr.write(f"langneurons: {message}\n")
+    return code

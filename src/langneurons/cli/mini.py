@@ -1,0 +1,35 @@
+"""``langneurons mini``: make the built-in world's model again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from langneurons.cli.options import Seed
+
+commands = typer.Typer(no_args_is_help=True, help="The built-in world.")
+
+
+def add(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.add_typer(commands, name="mini")
+
+
+@commands.callback()
+def _group() -> None:
+    """The built-in world."""
+
+
+@commands.command(epilog="Example: langneurons mini build -o my-mini --minutes 60")
+def build(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the model.")],
+    minutes: Annotated[float, typer.Option(help="Training time, at most.")] = 60.0,
+    seed: Seed = 0,
+) -> None:
+    """Train the built-in model from nothing and print how good it is."""
+    from langneurons.mini.build import build as make
+
+    make(output, minutes=minutes, seed=seed)
+    typer.echo(f"Model: {output}")

@@ -1,0 +1,125 @@
+"""Options that several commands share, and how their words become values."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from langneurons.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+Model = Annotated[
+    str,
+    typer.Option("--model", "-m", help="mini, a Hub id, a folder, FILE.gguf or REPO:FILE.gguf."),
+]
+Text = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text",
+        "-t",
+        help="LANG=PATH: text of one language (.txt a paragraph a line, .jsonl, .parquet, "
+        "SQuAD .json, hub:REPO:CONFIG); repeat it. Or one PATH with {lang} in it.",
+        metavar="LANG=PATH",
+    ),
+]
+Languages = Annotated[
+    str | None, typer.Option("--languages", "-l", help="Language codes, with commas.")
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Output folder.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+
+
+def text_sources(items: Iterable[str] | None, languages: str | None) -> dict[str, str]:
+    """``LANG=PATH`` words, or a ``{lang}`` template with languages, as a mapping.
+
+    Raises:
+        InputError: A word of neither form, or a template without languages.
+    """
+    chosen = language_list(languages)
+    sources: dict[str, str] = {}
+    for item in items or ():
+        if "{lang}" in item and "=" not in item:
+            if not chosen:
+                raise InputError(f"--text {item} needs --languages, such as --languages en,hi.")
+            sources.update({lang: item.replace("{lang}", lang) for lang in chosen})
+            continue
+        lang, found, path = item.partition("=")
+        if not found or not lang or not path:
+            raise InputError(f"--text {item!r} must be LANG=PATH, such as --text hi=hindi.txt.")
+        sources[lang] = path
+    return sources
+
+
+def language_list(languages: str | None) -> list[str]:
+    """Codes from ``en,hi,ur``."""
+    return [lang.strip() for lang in (languages or "").split(",") if lang.strip()]
+
+
+def parameters(items: Iterable[str] | None) -> dict[str, Any]:
+    """``KEY=VALUE`` words as a mapping, values read as YAML.
+
+    Raises:
+        InputError: A word of another form.
+    """
+    import yaml
+
+    found = {}
+    for item in items or ():
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise InputError(f"{item!r} must be KEY=VALUE, such as top=0.02.")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"cannot read the value of {item!r}.") from error
+    return found
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that obeys NO_COLOR and non-terminals."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+def say(text: str) -> None:
+    """A line for the person, on standard error, so that standard output stays the result."""
+    from langneurons.progress import is_quiet
+
+    if not is_quiet():
+        console(stderr=True).print(text, soft_wrap=True, markup=False)
+
+
+def print_json(value: Mapping[str, Any] | list[Any]) -> None:
+    """Print a value for machines."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+
+
+def print_table(table: pd.DataFrame, title: str | None = None) -> None:
+    """Print a small table; numbers right-aligned with sensible digits."""
+    from pandas.api.types import is_numeric_dtype
+    from rich.table import Table
+
+    drawn = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for name in table.columns:
+        right = is_numeric_dtype(table[name])
+        drawn.add_column(str(name), justify="right" if right else "left", no_wrap=right)
+    for row in table.itertuples(index=False):
+        drawn.add_row(*(_cell(value) for value in row))
+    console().print(drawn)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.3g}" if abs(value) < 1 else f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

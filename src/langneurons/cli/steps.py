@@ -1,0 +1,384 @@
+"""Commands that do one step: collect, identify, perplexity, finetune, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from langneurons.cli.options import (
+    AsJson,
+    Dtype,
+    Languages,
+    Model,
+    Seed,
+    Text,
+    language_list,
+    parameters,
+    print_json,
+    print_table,
+    say,
+    text_sources,
+)
+from langneurons.errors import InputError
+
+if TYPE_CHECKING:
+    from langneurons.identification import NeuronSet, Units
+    from langneurons.intervention import Value
+    from langneurons.statistics import Statistics
+
+Parameter = Annotated[
+    list[str] | None,
+    typer.Option("--param", "-p", help="A parameter of the method.", metavar="KEY=VALUE"),
+]
+Neurons = Annotated[
+    Path | None, typer.Option("--neurons", "-n", help="Neuron set: .json or a published .pth.")
+]
+Directory = Annotated[
+    Path, typer.Argument(help="Folder of statistics, or a run directory.", metavar="DIR")
+]
+
+
+def add(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.command(
+        epilog="Example: langneurons collect -m gemma.gguf -t en=en.txt -t hi=hi.txt -o stats"
+    )(collect)
+    app.command(
+        epilog="Example: langneurons identify stats --method lape -p top=0.02 -o lape.json"
+    )(identify)
+    app.command(
+        epilog="Example: langneurons perplexity -n lape.json -t en=en.txt -t hi=hi.txt "
+        "-m gemma.gguf"
+    )(perplexity)
+    app.command(
+        epilog="Example: langneurons finetune mini-nli --lang en -n lape.json --units hi -o adapter"
+    )(finetune)
+    app.command(
+        epilog="Example: langneurons evaluate mini-nli --adapter adapter -l en,hi,ur "
+        "-n lape.json --value P90 --statistics stats"
+    )(evaluate)
+
+
+def _texts(text: list[str] | None, languages: str | None) -> dict[str, list[str]]:
+    from langneurons.data import read_texts
+    from langneurons.errors import LangNeuronsError
+
+    found = {}
+    for lang, source in text_sources(text, languages).items():
+        try:
+            found[lang] = read_texts(source)
+        except LangNeuronsError as error:
+            raise InputError(f"text of {lang}: {error}") from error
+    if not found:
+        raise InputError("no text: give one per language, such as --text en=english.txt.")
+    return found
+
+
+def collect(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the statistics.")],
+    model: Model = "mini",
+    text: Text = None,
+    languages: Languages = None,
+    tokens: Annotated[
+        int | None, typer.Option(help="Tokens per language, at most; default: all.")
+    ] = None,
+    site: Annotated[str, typer.Option(help="Where units live.")] = "mlp.act",
+    block: Annotated[int, typer.Option(help="Tokens in a block.")] = 256,
+    rows: Annotated[int, typer.Option(help="Token rows kept for quantiles.")] = 8192,
+    dtype: Dtype = "auto",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Collect what every unit does in every language; one pass over the text."""
+    from langneurons import statistics
+    from langneurons.models import load
+
+    if model == "mini" and not text:
+        from langneurons import mini
+
+        wanted = language_list(languages) or list(mini.LANGUAGES)
+        texts = {lang: mini.text(lang, tokens=tokens or 60_000) for lang in wanted}
+    else:
+        texts = _texts(text, languages)
+    lm = load(model, dtype=dtype)
+    say(f"Collecting {site} of {lm.name} in {' '.join(texts)}; results in {output}/")
+    stats = statistics.collect(
+        lm, texts, site=site, tokens=tokens, block=block, rows=rows, seed=seed, output=output
+    )
+    if as_json:
+        print_json({"output": str(output), "site": stats.site, "tokens": stats.tokens})
+    else:
+        counted = ", ".join(f"{lang} {count:,}" for lang, count in stats.tokens.items())
+        typer.echo(f"Statistics: {output} (tokens: {counted})")
+
+
+def _statistics(directory: Path) -> Statistics:
+    from langneurons.statistics import Statistics
+
+    inside = directory / "statistics"
+    return Statistics.load(inside if inside.is_dir() else directory)
+
+
+def identify(
+    directory: Directory,
+    method: Annotated[str, typer.Option(help="Method; see the docs for all.")] = "lape",
+    languages: Languages = None,
+    param: Parameter = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File; default DIR/neurons/METHOD.json.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the units of each language from collected statistics."""
+    from langneurons import identification
+
+    stats = _statistics(directory)
+    found = identification.identify(
+        stats, method=method, languages=language_list(languages) or None, **parameters(param)
+    )
+    path = output or directory / "neurons" / f"{method}.json"
+    found.save(path)
+    if as_json:
+        print_json(
+            {"output": str(path), "units": {lang: len(units) for lang, units in found.items()}}
+        )
+    else:
+        _print_sizes(found)
+        typer.echo(f"Neurons: {path}")
+
+
+def _print_sizes(found: NeuronSet) -> None:
+    import pandas as pd
+
+    total = found.shape[0] * found.shape[1]
+    rows = [
+        {"language": lang, "units": len(units), "share %": 100 * len(units) / total}
+        for lang, units in found.items()
+    ]
+    print_table(pd.DataFrame(rows))
+
+
+def _neuron_set(path: Path) -> NeuronSet:
+    from langneurons.identification import NeuronSet
+
+    return NeuronSet.load(path)
+
+
+def _value(name: str, stats: Statistics | None, language: str) -> Value:
+    from langneurons.intervention import Value
+
+    plain = {"zero": 0.0}
+    if name in plain:
+        return Value.constant(plain[name])
+    try:
+        return Value.constant(float(name))
+    except ValueError:
+        pass
+    if stats is None:
+        raise InputError(f"--value {name} comes from statistics: add --statistics DIR.")
+    if name.startswith("P") and name[1:].replace(".", "", 1).isdigit():
+        return Value.quantile(stats, language, float(name[1:]) / 100)
+    if name in ("mean", "minimum", "maximum"):
+        made: Value = getattr(Value, name)(stats, language)
+        return made
+    raise InputError(
+        f"--value {name!r} is none of zero, mean, minimum, maximum, P0 to P100 or a number."
+    )
+
+
+def perplexity(
+    neurons: Annotated[Path, typer.Option("--neurons", "-n", help="Neuron set.")],
+    model: Model = "mini",
+    text: Text = None,
+    languages: Languages = None,
+    value: Annotated[str, typer.Option(help="zero, mean, P90 or a number.")] = "zero",
+    statistics: Annotated[
+        Path | None, typer.Option(help="Statistics, for values and rate-matched controls.")
+    ] = None,
+    random: Annotated[int, typer.Option(help="Same-size random draws.")] = 3,
+    matched: Annotated[int, typer.Option(help="Draws of units of the same activity.")] = 0,
+    tokens: Annotated[int, typer.Option(help="Tokens per language, at most.")] = 5000,
+    block: Annotated[int, typer.Option(help="Tokens in a block.")] = 256,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Parquet file of the long table.")
+    ] = None,
+    dtype: Dtype = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Perplexity of every language when one language's neurons are overwritten."""
+    import pandas as pd
+
+    from langneurons.artifacts import write_table
+    from langneurons.data import make_blocks
+    from langneurons.evaluation import perplexity_change
+    from langneurons.models import load
+
+    found = _neuron_set(neurons)
+    stats = _statistics(statistics) if statistics else None
+    if model == "mini" and not text:
+        from langneurons import mini
+
+        wanted = language_list(languages) or list(found)
+        texts = {lang: mini.text(lang, tokens=2 * tokens, split="heldout") for lang in wanted}
+    else:
+        texts = _texts(text, languages)
+    lm = load(model, dtype=dtype)
+    blocks = {
+        lang: make_blocks(documents, lm.tokenizer, block=block, tokens=tokens)
+        for lang, documents in texts.items()
+    }
+    baseline: dict[str, Any] = {}
+    tables = [
+        perplexity_change(
+            lm,
+            found.select([lang]),
+            blocks,
+            value=_value(value, stats, lang),
+            controls={"random": random, "matched": matched},
+            stats=stats,
+            baseline=baseline,
+        ).table
+        for lang in found
+        if len(found[lang])
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    if output:
+        write_table(output, table)
+    if as_json:
+        print_json(table.to_dict("records"))
+        return
+    own = table[table["kind"] == "own"].pivot(index="row", columns="column", values="ratio")
+    print_table(own.reset_index(), title=f"Perplexity, ratio to untouched, {value} over the row's")
+    if output:
+        typer.echo(f"Table: {output}")
+
+
+def _chosen_units(neurons: Path | None, units: str | None) -> Units | str:
+    if units in (None, "none", "all") and neurons is None:
+        return units or "none"
+    if neurons is None or units is None:
+        raise InputError("--units LANG needs --neurons FILE, and --neurons needs --units LANG.")
+    found = _neuron_set(neurons)
+    union = None
+    for lang in language_list(units):
+        if lang not in found:
+            from langneurons.errors import unknown
+
+            raise unknown("language of the neuron set", lang, found)
+        union = found[lang] if union is None else union | found[lang]
+    if union is None:
+        raise InputError("--units names no language.")
+    return union
+
+
+def finetune(
+    task: Annotated[str, typer.Argument(help="mini-nli, mini-qa, xnli:DIR, xquad:DIR ...")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the adapter.")],
+    model: Model = "mini",
+    lang: Annotated[str, typer.Option(help="Language of the training examples.")] = "en",
+    neurons: Neurons = None,
+    units: Annotated[
+        str | None,
+        typer.Option(help="Which units learn: none, all, or languages of --neurons (hi,en)."),
+    ] = None,
+    attention: Annotated[
+        bool, typer.Option(help="Plain LoRA on the attention projections.")
+    ] = True,
+    limit: Annotated[int | None, typer.Option(help="Training examples, at most.")] = None,
+    param: Parameter = None,
+    dtype: Dtype = "auto",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Train an adapter in which only the chosen units of the MLP learn."""
+    from langneurons import finetuning
+    from langneurons.data.tasks import get_task
+    from langneurons.models import load
+
+    settings = parameters(param)
+    finetuning.check_settings(settings)
+    chosen = _chosen_units(neurons, units)
+    made = finetuning.finetune(
+        load(model, dtype=dtype),
+        get_task(task),
+        lang=lang,
+        neurons=chosen,
+        attention=attention,
+        limit=limit,
+        seed=seed,
+        output=output,
+        **settings,
+    )
+    if as_json:
+        print_json({"output": str(made.path), "trainable": made.trainable})
+    else:
+        typer.echo(f"Adapter: {made.path} ({made.trainable:,} trainable parameters)")
+
+
+def evaluate(
+    task: Annotated[str, typer.Argument(help="mini-nli, mini-qa, xnli:DIR, xquad:DIR ...")],
+    model: Model = "mini",
+    languages: Languages = None,
+    adapter: Annotated[Path | None, typer.Option(help="Folder of an adapter.")] = None,
+    neurons: Neurons = None,
+    value: Annotated[
+        str | None, typer.Option(help="Overwrite each language's neurons: zero, mean, P90 ...")
+    ] = None,
+    statistics: Annotated[Path | None, typer.Option(help="Statistics, for values.")] = None,
+    split: Annotated[str, typer.Option(help="Split of the task.")] = "test",
+    limit: Annotated[int | None, typer.Option(help="Examples per language, at most.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the per-example rows.")
+    ] = None,
+    dtype: Dtype = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Score a task per language, with intervals; under an adapter or an overwrite if given."""
+    import pandas as pd
+
+    from langneurons.data.tasks import get_task
+    from langneurons.evaluation import evaluate as score
+    from langneurons.intervention import Intervention
+    from langneurons.models import load
+
+    if (value is None) != (neurons is None):
+        raise InputError("--value and --neurons go together.")
+    found = _neuron_set(neurons) if neurons else None
+    stats = _statistics(statistics) if statistics else None
+    made = get_task(task)
+    wanted = language_list(languages) or list(made.languages)
+    lm = load(model, dtype=dtype)
+    rows = []
+    for lang in wanted:
+        intervention = None
+        if found is not None and value is not None:
+            if lang not in found or not len(found[lang]):
+                raise InputError(f"the neuron set has no unit for {lang}.")
+            intervention = Intervention(
+                units=found[lang], value=_value(value, stats, lang), site=found.site
+            )
+        scores = score(
+            lm, made, lang, adapter=adapter, intervention=intervention, split=split, limit=limit
+        )
+        if output:
+            scores.save(output / f"{lang}.parquet")
+        for metric in scores.metrics:
+            low, high = scores.interval(metric)
+            rows.append(
+                {
+                    "language": lang,
+                    "metric": metric,
+                    "value": scores.value(metric),
+                    "low": low,
+                    "high": high,
+                    "n": len(scores.rows),
+                }
+            )
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(pd.DataFrame(rows), title=f"{task}, 95 % intervals")
+        if output:
+            typer.echo(f"Scores: {output}")

@@ -1,0 +1,233 @@
+"""Commands on whole studies: run, report, explain, presets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from langneurons.cli.options import (
+    AsJson,
+    Languages,
+    Output,
+    Text,
+    language_list,
+    print_json,
+    print_table,
+    say,
+    text_sources,
+)
+from langneurons.errors import InputError
+
+if TYPE_CHECKING:
+    from langneurons.study import Result, Study
+    from langneurons.study.runner import Outcome
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", help="Change one key, dots for nested ones.", metavar="KEY=VALUE"),
+]
+
+
+def add(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.command(epilog=_RUN)(run)
+    app.command(epilog="Example: langneurons report runs/mini")(report)
+    app.command(epilog="Example: langneurons explain neurons/lape -o runs/mini")(explain)
+    app.command(name="presets")(list_presets)
+
+
+_RUN = """Examples:
+
+langneurons run                                   the built-in world, whole study
+
+langneurons run mini -s budget=small -o runs/small
+
+langneurons run --model gemma.gguf -t en=en.txt -t es=es.txt -t hi=hi.txt -o runs/gemma
+
+langneurons run my-study.yaml --dry-run"""
+
+
+def run(
+    study: Annotated[
+        str | None, typer.Argument(help="A preset's name or a YAML file.", metavar="STUDY")
+    ] = None,
+    overrides: Overrides = None,
+    output: Output = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Another model: a Hub id, a folder, a .gguf file."),
+    ] = None,
+    text: Text = None,
+    languages: Languages = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done and stop.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a study, or go on with one; the same command continues after a stop."""
+    from langneurons.study import Study
+
+    changes = _changes(model, text, languages)
+    preset = study or ("text" if changes else "mini")
+    made = Study.from_yaml(preset, overrides or (), changes)
+    out = output or Path("runs") / made.config.name
+    if dry_run:
+        _print_plan(made, out, as_json)
+        return
+    _announce(made, out)
+    result = made.run(out, report=_tell)
+    if as_json:
+        print_json(_summary(result))
+    else:
+        _finish(result)
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def _changes(model: str | None, text: list[str] | None, languages: str | None) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    if model:
+        changes["model"] = model
+        if not text and model != "mini" and not languages:
+            raise InputError(
+                f"--model {model} needs text: --text en=PATH --text hi=PATH (two languages or "
+                "more), or a YAML study."
+            )
+    sources = text_sources(text, languages)
+    if sources:
+        changes["text"] = sources
+        changes["languages"] = language_list(languages) or list(sources)
+    elif languages:
+        changes["languages"] = language_list(languages)
+    return changes
+
+
+def _announce(study: Study, out: Path) -> None:
+    config = study.config
+    say(
+        f"Study {config.name!r}: model {config.model}, {len(config.languages)} languages "
+        f"({' '.join(config.languages)}), {len(config.neurons)} neuron set(s), "
+        f"{len(config.tasks)} task(s), budget {config.budget}; results in {out}/"
+    )
+
+
+def _tell(outcome: Outcome) -> None:
+    if outcome.status == "failed":
+        say(f"failed: {outcome.name}: {outcome.reason}")
+    elif outcome.status == "done" and not outcome.name.startswith("scores/"):
+        say(f"done: {outcome.name} ({outcome.seconds:.1f} s)")
+
+
+def _finish(result: Result) -> None:
+    done = sum(outcome.status == "done" for outcome in result.outcomes)
+    kept = sum(outcome.status == "kept" for outcome in result.outcomes)
+    say(f"{done} stages done, {kept} kept from before, {result.seconds:.0f} s")
+    for outcome in result.failed:
+        say(f"failed: {outcome.name}: {outcome.reason}")
+    skipped = [outcome for outcome in result.outcomes if outcome.status == "skipped"]
+    if skipped:
+        say(f"{len(skipped)} stages skipped because of them, such as {skipped[0].name}")
+    if result.report is not None:
+        typer.echo(f"Report: {result.report}")
+
+
+def _summary(result: Result) -> dict[str, Any]:
+    return {
+        "output": str(result.out),
+        "report": str(result.report) if result.report else None,
+        "seconds": round(result.seconds, 1),
+        "failed": [{"stage": item.name, "reason": item.reason} for item in result.failed],
+        "stages": {
+            status: sum(item.status == status for item in result.outcomes)
+            for status in ("done", "kept", "failed", "skipped")
+        },
+    }
+
+
+def _print_plan(study: Study, out: Path, as_json: bool) -> None:
+    import pandas as pd
+
+    from langneurons.study import records
+
+    laid = study.plan()
+    rows = []
+    for stage in laid.stages:
+        reason = records.why(out, laid, stage)
+        rows.append(
+            {
+                "stage": stage.name,
+                "state": "to do" if reason else "kept",
+                "reason": reason or "",
+                "k tokens": round(stage.cost) if reason else 0,
+            }
+        )
+    if as_json:
+        print_json({"output": str(out), "stages": rows})
+        return
+    table = pd.DataFrame(rows)
+    groups = table.assign(group=table["stage"].str.split("/").str[:2].str.join("/"))
+    small = groups.groupby("group", sort=False).agg(
+        stages=("stage", "size"),
+        todo=("state", lambda state: int((state == "to do").sum())),
+        reason=("reason", "first"),
+        ktokens=("k tokens", "sum"),
+    )
+    small = small.reset_index().rename(columns={"todo": "to do", "ktokens": "k tokens"})
+    print_table(small, title=f"Plan of {study.config.name!r} in {out}/")
+    total = int(table["k tokens"].sum())
+    say(f"{(table['state'] == 'to do').sum()} of {len(table)} stages to do, {total:,} k tokens")
+
+
+def report(
+    directory: Annotated[Path, typer.Argument(help="A run directory.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write the report of a run directory again."""
+    from langneurons.reporting import report as write
+
+    if not (directory / "run.json").is_file():
+        raise InputError(f"{str(directory)!r} is no run directory (it has no run.json).")
+    page = write(directory)
+    if as_json:
+        print_json({"report": str(page)})
+    else:
+        typer.echo(f"Report: {page}")
+
+
+def explain(
+    stage: Annotated[str, typer.Argument(help="A stage, or the first part of its name.")],
+    study: Annotated[str | None, typer.Option("--study", help="Preset or YAML file.")] = None,
+    overrides: Overrides = None,
+    output: Output = None,
+) -> None:
+    """Say why a stage would run again, or that its result stands."""
+    from langneurons.study import Study, records
+
+    if study is None and output is not None and (output / "study.yaml").is_file():
+        study = str(output / "study.yaml")
+    made = Study.from_yaml(study or "mini", overrides or ())
+    out = output or Path("runs") / made.config.name
+    laid = made.plan()
+    found = [item for item in laid.stages if item.name.startswith(stage)]
+    if not found:
+        from langneurons.errors import unknown
+
+        raise unknown("stage", stage, (item.name for item in laid.stages))
+    for item in found:
+        reason = records.why(out, laid, item)
+        typer.echo(f"{item.name}: {'would run: ' + reason if reason else 'stands'}")
+
+
+def list_presets(as_json: AsJson = False) -> None:
+    """List the studies that come with the package."""
+    import pandas as pd
+
+    from langneurons.study import presets
+
+    found = presets()
+    if as_json:
+        print_json(found)
+    else:
+        print_table(pd.DataFrame({"preset": list(found), "what": list(found.values())}))

@@ -1,0 +1,133 @@
+"""What a study reads from outside its run directory, and the content identity of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from langneurons.artifacts import digest, file_digest
+from langneurons.data import read_texts
+from langneurons.errors import InputError, LangNeuronsError
+from langneurons.study.plan import Identity
+from langneurons.study.schema import StudyConfig
+
+# The built-in world makes text without end; this many times the tokens asked for are made, so
+# that the held-out share is large enough.
+_MINI_TOKENS = 1.6
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Documents of one language, split once and for all.
+
+    Attributes:
+        statistics: Documents that statistics are collected on.
+        held_out: Documents that perplexity is measured on; none of them is in ``statistics``.
+    """
+
+    statistics: list[str]
+    held_out: list[str]
+
+
+def source_of(config: StudyConfig, language: str) -> str:
+    """Where a language's text comes from: the study's own words, ``{lang}`` filled in."""
+    source = config.text if isinstance(config.text, str) else config.text[language]
+    return source.replace("{lang}", language)
+
+
+def read(config: StudyConfig, language: str) -> Texts:
+    """Read one language's documents and keep the held-out share apart.
+
+    The split goes by position (so that parallel texts split alike in every language), and a
+    document that occurs twice follows its first occurrence, so that no held-out document is seen
+    by the statistics.
+
+    Raises:
+        InputError: If the source cannot be read, is empty, or is too short to split.
+    """
+    source = source_of(config, language)
+    if source == "mini":
+        from langneurons import mini
+
+        if language not in mini.LANGUAGES:
+            raise InputError(
+                f"the built-in world has no language {language!r} (it has "
+                f"{', '.join(mini.LANGUAGES)}): give a text of your own, --text {language}=PATH."
+            )
+        kept = mini.text(
+            language, tokens=int(config.statistics.tokens * _MINI_TOKENS), seed=config.seed
+        )
+        wanted = config.perplexity.tokens if config.perplexity else 10_000
+        held = mini.text(
+            language, tokens=int(wanted * _MINI_TOKENS), seed=config.seed, split="heldout"
+        )
+        return Texts(kept, held)
+    try:
+        documents = read_texts(source)
+    except LangNeuronsError as error:
+        raise InputError(f"text of {language}: {error}") from error
+    return split(documents, config.held_out, language)
+
+
+def split(documents: Sequence[str], share: float, language: str) -> Texts:
+    """Hold out every n-th document, n = 1 / share, duplicates following their first occurrence.
+
+    Raises:
+        InputError: If there are fewer than two distinct documents.
+    """
+    every = max(round(1 / share), 2)
+    first: dict[str, int] = {}
+    kept: list[str] = []
+    held: list[str] = []
+    for position, text in enumerate(documents):
+        start = first.setdefault(text, position)
+        (held if start % every == every - 1 else kept).append(text)
+    if not held:
+        raise InputError(
+            f"text of {language} has {len(documents)} document(s), too few to hold one in "
+            f"{every} out for perplexity: give at least {every} (a paragraph a line)."
+        )
+    return Texts(kept, held)
+
+
+def identify(config: StudyConfig, texts: Mapping[str, Texts]) -> Identity:
+    """Content identities of model, texts and tasks, without loading the model."""
+    return Identity(
+        model=model_identity(config.model, config.revision),
+        texts={lang: digest([text.statistics, text.held_out]) for lang, text in texts.items()},
+        tasks={name: task_identity(spec.source or name) for name, spec in config.tasks.items()},
+    )
+
+
+def model_identity(name: str, revision: str | None) -> str:
+    """Identity of a model: its files' content where they lie here, else name and revision."""
+    path = Path(name)
+    if name == "mini":
+        from langneurons import mini
+
+        path = mini.model_path()
+    if path.exists():
+        return _content(path)
+    return digest(name, revision)
+
+
+def task_identity(source: str) -> str:
+    """Identity of a task's examples: its files' content where they lie here, else its name."""
+    name, _, where = source.partition(":")
+    path = Path(where)
+    if where and path.exists():
+        return digest(name, _content(path))
+    if name.startswith("mini"):
+        from langneurons import mini
+        from langneurons.version import __version__
+
+        return digest(name, __version__, sorted(mini.LANGUAGES))
+    return digest(source)
+
+
+def _content(path: Path) -> str:
+    if path.is_file():
+        return file_digest(path)
+    found = sorted(item for item in path.rglob("*") if item.is_file())
+    return digest([[str(item.relative_to(path)), file_digest(item)] for item in found])

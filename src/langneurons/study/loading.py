@@ -1,0 +1,119 @@
+"""From a YAML file or a preset name, with overrides, to a checked study."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from langneurons.errors import InputError, unknown
+from langneurons.study.schema import StudyConfig, parse
+
+_PRESETS = importlib.resources.files("langneurons.study") / "presets"
+
+
+def presets() -> dict[str, str]:
+    """Names of the presets and their first comment line."""
+    found = {}
+    for entry in _PRESETS.iterdir():
+        if entry.name.endswith(".yaml"):
+            first = entry.read_text(encoding="utf-8").splitlines()[0]
+            found[entry.name.removesuffix(".yaml")] = first.lstrip("# ")
+    return dict(sorted(found.items()))
+
+
+def load(
+    study: str | Path,
+    overrides: Sequence[str] = (),
+    changes: Mapping[str, Any] | None = None,
+) -> StudyConfig:
+    """Read a study.
+
+    Args:
+        study: A preset's name or the path of a YAML file.
+        overrides: ``KEY=VALUE`` with dots for nested keys, VALUE read as YAML.
+        changes: Top-level keys that replace the file's, before the overrides.
+
+    Returns:
+        The checked study, its ``budget`` already applied.
+
+    Raises:
+        InputError: Unknown preset, unreadable file, unknown key or impossible value.
+    """
+    data = {**_read(study, ()), **(changes or {})}
+    merged = _override(data, overrides)
+    budget = merged.get("budget", "full")
+    budgets = merged.get("budgets") or {}
+    if budget != "full":
+        if budget not in budgets:
+            raise unknown("budget", budget, ["full", *budgets])
+        # The overrides come last: what a person types wins over the budget.
+        merged = _override(_merge(data, budgets[budget]), overrides)
+    return parse(merged)
+
+
+def _read(study: str | Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    path = Path(study)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read study file {str(path)!r}: {error}.") from error
+        source = path.resolve()
+    else:
+        if str(study) not in presets():
+            raise unknown("preset", study, [*presets(), "PATH.yaml"])
+        text = (_PRESETS / f"{study}.yaml").read_text(encoding="utf-8")
+        source = Path(str(study))
+    if source in seen:
+        raise InputError(f"study file {str(study)!r} includes itself.")
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        line = str(error).replace("\n", " ")
+        raise InputError(f"study file {str(study)!r} is no valid YAML: {line}.") from error
+    if not isinstance(data, dict):
+        raise InputError(f"study file {str(study)!r} must hold keys and values.")
+    include = data.pop("include", [])
+    base: dict[str, Any] = {}
+    for name in [include] if isinstance(include, str) else include:
+        other = source.parent / name if str(name).endswith((".yaml", ".yml")) else name
+        base = _merge(base, _read(other, (*seen, source)))
+    return _merge(base, data)
+
+
+def _merge(first: dict[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(first)
+    for key, value in second.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _merge(old, value) if both and old is not None else value
+    return merged
+
+
+def _override(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    for item in overrides:
+        if "=" not in item or item.startswith("="):
+            raise InputError(f"override {item!r} must be KEY=VALUE, such as budget=small.")
+    try:
+        config = OmegaConf.merge(OmegaConf.create(data), OmegaConf.from_dotlist(list(overrides)))
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        line = str(error).splitlines()[0]
+        raise InputError(f"cannot apply {' '.join(overrides)!r}: {line}.") from error
+    # Interpolations stay unresolved: a study file reads no environment variables, so that no
+    # secret can end in a run's records.
+    plain = OmegaConf.to_container(config, resolve=False)
+    if not isinstance(plain, dict):
+        raise InputError("a study must hold keys and values.")
+    return {str(key): value for key, value in plain.items()}
+
+
+def dump(config: StudyConfig) -> str:
+    """The resolved study as YAML."""
+    data = config.model_dump(mode="json", exclude_none=True)
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)

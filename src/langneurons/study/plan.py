@@ -1,0 +1,271 @@
+"""A study as a graph of stages, each keyed by everything that determines its result."""
+
+from __future__ import annotations
+
+import graphlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from langneurons.artifacts import digest
+from langneurons.study.schema import AdapterSpec, StudyConfig, adapter_units
+
+# Raise a kind's number when its code changes what it writes: its results, and all that depend on
+# them, are then made again.
+VERSIONS = {
+    "statistics": 1,
+    "neurons": 1,
+    "overlap": 1,
+    "perplexity": 1,
+    "finetune": 1,
+    "scores": 1,
+    "rules": 1,
+    "tables": 1,
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step with its own result on disk.
+
+    Attributes:
+        name: Unique name, such as ``statistics/hi``.
+        kind: Which function runs it; a key of :data:`VERSIONS`.
+        arguments: The function's arguments, plain JSON values.
+        settings: Everything else that determines the result (parts of the study, identities of
+            model, text and task data).
+        parents: Names of stages whose results it reads.
+        output: Pattern (glob) of its files and folders inside the run directory.
+        cost: Rough amount of work, in thousands of tokens passed forward; for the time left.
+    """
+
+    name: str
+    kind: str
+    arguments: dict[str, Any]
+    settings: dict[str, Any]
+    parents: tuple[str, ...]
+    output: str
+    cost: float = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Stages in an order in which each comes after its parents, with their keys."""
+
+    stages: tuple[Stage, ...]
+    keys: dict[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Stage:
+        return next(stage for stage in self.stages if stage.name == name)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What the outside world contributes to a study's keys.
+
+    Attributes:
+        model: Content identity of the model.
+        texts: Language to content identity of its documents.
+        tasks: Task name to content identity of its examples' source.
+    """
+
+    model: str
+    texts: Mapping[str, str]
+    tasks: Mapping[str, str]
+
+
+def plan(config: StudyConfig, identity: Identity) -> Plan:
+    """Lay out all stages of a study.
+
+    Args:
+        config: The checked study.
+        identity: Content identities of model, texts and tasks.
+
+    Returns:
+        The plan; equal inputs give equal keys on every machine.
+    """
+    stages = _statistics(config, identity) + _neurons(config)
+    stages += _perplexity(config, identity)
+    stages += _tasks(config, identity)
+    everything = tuple(stage.name for stage in stages)
+    stages.append(Stage("tables", "tables", {}, {"name": config.name}, everything, "tables"))
+    return _ordered(stages)
+
+
+def _ordered(stages: list[Stage]) -> Plan:
+    by_name = {stage.name: stage for stage in stages}
+    graph = {stage.name: stage.parents for stage in stages}
+    keys: dict[str, str] = {}
+    for name in graphlib.TopologicalSorter(graph).static_order():
+        stage = by_name[name]
+        keys[name] = digest(
+            stage.kind,
+            VERSIONS[stage.kind],
+            stage.arguments,
+            stage.settings,
+            [keys[parent] for parent in stage.parents],
+        )
+    return Plan(tuple(by_name.values()), keys)
+
+
+def _statistics(config: StudyConfig, identity: Identity) -> list[Stage]:
+    spec = config.statistics
+    return [
+        Stage(
+            name=f"statistics/{lang}",
+            kind="statistics",
+            arguments={"language": lang},
+            settings={
+                "statistics": spec.model_dump(),
+                "model": identity.model,
+                "dtype": config.dtype,
+                "text": identity.texts[lang],
+                "held_out": config.held_out,
+                "seed": config.seed,
+            },
+            parents=(),
+            output=f"statistics/{lang}",
+            cost=spec.tokens / 1000,
+        )
+        for lang in config.languages
+    ]
+
+
+def _neurons(config: StudyConfig) -> list[Stage]:
+    stages = [
+        Stage(
+            name=f"neurons/{name}",
+            kind="neurons",
+            arguments={"neurons": name},
+            settings=spec.model_dump(),
+            parents=tuple(f"statistics/{lang}" for lang in config.languages),
+            output=f"neurons/{name}.json",
+        )
+        for name, spec in config.neurons.items()
+    ]
+    names = [stage.name for stage in stages]
+    stages.append(Stage("overlap", "overlap", {}, {}, tuple(names), "overlap.parquet"))
+    return stages
+
+
+def _perplexity(config: StudyConfig, identity: Identity) -> list[Stage]:
+    spec = config.perplexity
+    if spec is None:
+        return []
+    columns = spec.languages or config.languages
+    stages = []
+    for neurons in spec.neurons:
+        languages = config.neurons[neurons].languages
+        rows = languages if isinstance(languages, list) else config.languages
+        for row in rows:
+            variants = 1 + spec.random + spec.matched
+            stages.append(
+                Stage(
+                    name=f"perplexity/{neurons}/{row}",
+                    kind="perplexity",
+                    arguments={"neurons": neurons, "language": row},
+                    settings={
+                        **spec.model_dump(exclude={"neurons"}),
+                        "columns": columns,
+                        "block": config.statistics.block,
+                        "seed": config.seed,
+                        "text": {lang: identity.texts[lang] for lang in columns},
+                    },
+                    parents=(
+                        f"neurons/{neurons}",
+                        *(f"statistics/{lang}" for lang in config.languages),
+                    ),
+                    output=f"perplexity/{neurons}/{row}.parquet",
+                    cost=1.5 * variants * len(columns) * spec.tokens / 1000,
+                )
+            )
+    return stages
+
+
+def _tasks(config: StudyConfig, identity: Identity) -> list[Stage]:
+    stages: list[Stage] = []
+    for task, spec in config.tasks.items():
+        source = {"task": identity.tasks[task], "model": identity.model, "dtype": config.dtype}
+        test = {**source, "limit": spec.limit, "split": spec.split, "seed": config.seed}
+        languages = spec.languages or config.languages
+        for name, adapter in config.adapters.items():
+            stages.append(_finetune(config, task, name, adapter, source))
+            stages += [
+                _score(task, name, lang, {"value": "none", "units": "-"}, test, ())
+                for lang in languages
+            ]
+        stages += _interventions(config, task, languages, test)
+        stages.append(
+            Stage(f"rules/{task}", "rules", {"task": task}, test, (), f"rules/{task}.parquet")
+        )
+    return stages
+
+
+def _finetune(
+    config: StudyConfig, task: str, name: str, adapter: AdapterSpec, source: dict[str, Any]
+) -> Stage:
+    spec = config.tasks[task]
+    choices = [choice.removeprefix("random:") for choice in adapter_units(adapter)]
+    sets = {choice.partition(":")[0] for choice in choices if choice not in ("none", "all")}
+    settings = {**config.finetune, **spec.finetune}
+    return Stage(
+        name=f"finetune/{task}/{name}",
+        kind="finetune",
+        arguments={"task": task, "adapter": name},
+        settings={
+            **source,
+            **adapter.model_dump(),
+            "language": config.train_language,
+            "split": spec.train_split,
+            "examples": spec.examples,
+            "finetune": settings,
+            "seed": config.seed,
+        },
+        parents=tuple(f"neurons/{neurons}" for neurons in sorted(sets)),
+        output=f"adapters/{task}/{name}",
+        # A training step costs about three forward passes.
+        cost=3 * 0.1 * (spec.examples or 5000) * float(settings.get("epochs", 1)),
+    )
+
+
+def _score(
+    task: str,
+    adapter: str,
+    language: str,
+    cell: dict[str, Any],
+    test: dict[str, Any],
+    parents: tuple[str, ...],
+) -> Stage:
+    label = "-".join(str(part) for part in cell.values() if part != "-")
+    return Stage(
+        name=f"scores/{task}/{adapter}/{language}/{label}",
+        kind="scores",
+        arguments={"task": task, "adapter": adapter, "language": language, **cell},
+        settings=test,
+        parents=(f"finetune/{task}/{adapter}", *parents),
+        output=f"scores/{task}/{adapter}/{language}/{label}.parquet",
+        cost=0.1 * (test["limit"] or 1000),
+    )
+
+
+def _interventions(
+    config: StudyConfig, task: str, languages: list[str], test: dict[str, Any]
+) -> list[Stage]:
+    spec = config.interventions
+    if spec is None:
+        return []
+    chosen = [lang for lang in spec.languages or languages if lang in languages]
+    draws = [("own", None)]
+    draws += [("random", seed) for seed in range(spec.random)]
+    draws += [("matched", seed) for seed in range(spec.matched)]
+    stages = []
+    for neurons in spec.neurons:
+        parents = (f"neurons/{neurons}", *(f"statistics/{lang}" for lang in config.languages))
+        for lang in chosen:
+            for value in spec.values:
+                for units, seed in draws:
+                    cell = {"value": value, "units": units, "neurons": neurons}
+                    if seed is not None:
+                        cell["seed"] = str(seed)
+                    stages.append(_score(task, spec.adapter, lang, cell, test, parents))
+    return stages

@@ -1,0 +1,247 @@
+"""The schema of a study: what a YAML file may say, checked before anything runs."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from langneurons.errors import InputError, unknown
+
+_NAME = re.compile(r"^[\w][\w.+:@-]*$")
+_VALUE = re.compile(r"^(zero|mean|minimum|maximum|P\d{1,2}(\.\d+)?|P100|-?\d+(\.\d+)?)$")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StatisticsSpec(_Model):
+    """What is collected, in every language alike."""
+
+    site: str = Field("mlp.act", description="Where units live; see `langneurons.models`.")
+    tokens: int = Field(100_000, ge=1, description="Tokens counted per language, at most.")
+    block: int = Field(256, ge=2, description="Tokens in a block.")
+    rows: int = Field(2048, ge=1, description="Token rows kept for quantiles.")
+
+
+class NeuronsSpec(_Model):
+    """One named set of language neurons."""
+
+    method: str = Field("lape", description="Identification method.")
+    languages: list[str] | str | None = Field(
+        None, description="Languages it compares: a list, or the name of a published set."
+    )
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="The method's own parameters, as `identify` takes them."
+    )
+
+
+class PerplexitySpec(_Model):
+    """The perplexity-change matrix."""
+
+    neurons: list[str] = Field(["lape"], description="Neuron sets, one matrix each.")
+    value: str = Field("zero", description="What is written over the units.")
+    tokens: int = Field(10_000, ge=1, description="Held-out tokens per language, at most.")
+    random: int = Field(3, ge=0, description="Same-size random draws per row.")
+    matched: int = Field(3, ge=0, description="Random draws of units of the same activity.")
+    languages: list[str] | None = Field(None, description="Columns; default: all languages.")
+
+    @field_validator("value")
+    @classmethod
+    def _known_value(cls, value: str) -> str:
+        return _check_value(value)
+
+
+class TaskSpec(_Model):
+    """One task with labels."""
+
+    source: str | None = Field(None, description="Task and where its files lie: NAME or NAME:PATH.")
+    languages: list[str] | None = Field(None, description="Languages tested; default: all.")
+    limit: int | None = Field(None, ge=1, description="Test examples per language, at most.")
+    split: str = Field("test", description="Which split is tested.")
+    train_split: str = Field("train", description="Which split is trained on.")
+    examples: int | None = Field(None, ge=1, description="Training examples, at most.")
+    finetune: dict[str, Any] = Field(
+        default_factory=dict, description="Fine-tuning settings of this task alone."
+    )
+
+
+class AdapterSpec(_Model):
+    """Which units learn."""
+
+    neurons: str | list[str] = Field(
+        "none",
+        description="none, all, SET:LANGUAGE (or a list of them), or random:SET:LANGUAGE.",
+    )
+    attention: bool = Field(True, description="Plain LoRA on the attention projections.")
+    seed: int = Field(0, description="Seed of the training and of random units.")
+
+
+class InterventionsSpec(_Model):
+    """Test-time overwrites, each beside its controls."""
+
+    neurons: list[str] = Field(["lape"], description="Neuron sets overwritten.")
+    adapter: str = Field("none", description="Adapter under which they are tested.")
+    values: list[str] = Field(["mean", "P90", "zero", "P10"], description="Replacement values.")
+    languages: list[str] | None = Field(None, description="Languages tested; default: all.")
+    random: int = Field(2, ge=0, description="Same-size random draws.")
+    matched: int = Field(0, ge=0, description="Random draws of units of the same activity.")
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _known_values(cls, values: list[Any]) -> list[str]:
+        return [_check_value(str(value)) for value in values]
+
+
+class StudyConfig(_Model):
+    """A whole study. Every field is a key of the YAML file."""
+
+    name: str = Field("study", description="Short name; names the default output folder.")
+    model: str = Field("mini", description="mini, a Hub id, a folder, a .gguf file.")
+    revision: str | None = Field(None, description="Revision of a Hub model.")
+    dtype: str = Field("auto", description="auto, float32, bfloat16 or float16.")
+    languages: list[str] = Field(min_length=1, description="Language codes, in table order.")
+    text: dict[str, str] | str = Field(
+        "mini",
+        description="Source per language, or one with {lang} in it: a file, hub:REPO:CONFIG, mini.",
+    )
+    held_out: float = Field(
+        0.2, gt=0, lt=1, description="Share of each language's documents kept for perplexity."
+    )
+    statistics: StatisticsSpec = Field(default_factory=lambda: StatisticsSpec())
+    neurons: dict[str, NeuronsSpec] = Field(default_factory=lambda: {"lape": NeuronsSpec()})
+    perplexity: PerplexitySpec | None = Field(None)
+    tasks: dict[str, TaskSpec] = Field(default_factory=dict)
+    train_language: str = Field("en", description="Language of the training examples.")
+    finetune: dict[str, Any] = Field(
+        default_factory=dict, description="Fine-tuning settings, as `finetune` takes them."
+    )
+    adapters: dict[str, AdapterSpec] = Field(default_factory=dict)
+    interventions: InterventionsSpec | None = Field(None)
+    seed: int = Field(0)
+    budget: str = Field("full", description="full, or a name under `budgets`.")
+    budgets: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Named sets of overrides, chosen by `budget`."
+    )
+    threads: int | None = Field(None, ge=1, description="CPU threads; default: all cores.")
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        return _plain("study", name)
+
+    @field_validator("languages")
+    @classmethod
+    def _distinct(cls, languages: list[str]) -> list[str]:
+        double = sorted({lang for lang in languages if languages.count(lang) > 1})
+        if double:
+            raise ValueError(f"languages named twice: {', '.join(double)}")
+        for lang in languages:
+            _plain("language", lang)
+        return languages
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StudyConfig:
+        known = set(self.languages)
+        for kind, names in (
+            ("neuron set", self.neurons),
+            ("adapter", self.adapters),
+            ("task", self.tasks),
+        ):
+            for name in names:
+                _plain(kind, name)
+        if isinstance(self.text, dict):
+            missing = [lang for lang in self.languages if lang not in self.text]
+            if missing:
+                raise ValueError(
+                    f"no text for {', '.join(missing)}: add --text {missing[0]}=PATH "
+                    "or take the language out of `languages`"
+                )
+        places = [("perplexity.languages", self.perplexity and self.perplexity.languages)]
+        places += [(f"tasks.{name}.languages", task.languages) for name, task in self.tasks.items()]
+        if self.interventions:
+            places.append(("interventions.languages", self.interventions.languages))
+        for place, languages in places:
+            for lang in languages or ():
+                if lang not in known and not place.startswith("tasks"):
+                    raise unknown("language", lang, known, f"in {place!r}")
+        sets = [*(self.perplexity.neurons if self.perplexity else ())]
+        sets += self.interventions.neurons if self.interventions else []
+        for name in sets:
+            if name not in self.neurons:
+                raise unknown("neuron set", name, self.neurons)
+        for name, adapter in self.adapters.items():
+            for choice in adapter_units(adapter):
+                if choice in ("none", "all"):
+                    continue
+                neurons, _, lang = choice.removeprefix("random:").partition(":")
+                if neurons not in self.neurons:
+                    raise unknown("neuron set", neurons, self.neurons, f"in adapter {name!r}")
+                if lang not in known:
+                    raise unknown("language", lang, known, f"in adapter {name!r}")
+        if self.interventions and self.tasks and self.interventions.adapter not in self.adapters:
+            raise unknown(
+                "adapter", self.interventions.adapter, self.adapters, "in 'interventions.adapter'"
+            )
+        return self
+
+
+def adapter_units(adapter: AdapterSpec) -> list[str]:
+    """The unit choices of an adapter as a list."""
+    return [adapter.neurons] if isinstance(adapter.neurons, str) else list(adapter.neurons)
+
+
+def _plain(kind: str, name: str) -> str:
+    if not _NAME.match(name) or ".." in name:
+        raise ValueError(
+            f"{kind} name {name!r} must be letters, digits and . _ + : @ - "
+            "(it becomes part of a file name)"
+        )
+    return name
+
+
+def _check_value(value: str) -> str:
+    if not _VALUE.match(value):
+        raise ValueError(
+            f"value {value!r} is none of zero, mean, minimum, maximum, P0 to P100 or a number"
+        )
+    return value
+
+
+def parse(data: dict[str, Any]) -> StudyConfig:
+    """Check a plain mapping against the schema.
+
+    Raises:
+        InputError: One line that names the key, what is wrong and the nearest known key.
+    """
+    try:
+        return StudyConfig.model_validate(data)
+    except ValidationError as error:
+        raise InputError(_first_line(error)) from error
+
+
+def _first_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        parent, _, key = where.rpartition(".")
+        place = f"in {parent!r}" if parent else "in the study"
+        return str(unknown("key", key, _fields(first["loc"][:-1]), place))
+    message = first["msg"].removeprefix("Value error, ").rstrip(".")
+    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{where}: {message}{more}." if where else f"{message}{more}."
+
+
+def _fields(location: tuple[int | str, ...]) -> list[str]:
+    nested: dict[str, type[BaseModel]] = {
+        "statistics": StatisticsSpec,
+        "neurons": NeuronsSpec,
+        "perplexity": PerplexitySpec,
+        "tasks": TaskSpec,
+        "adapters": AdapterSpec,
+        "interventions": InterventionsSpec,
+    }
+    model = nested.get(str(location[0]), StudyConfig) if location else StudyConfig
+    return list(model.model_fields)

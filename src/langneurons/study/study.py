@@ -1,0 +1,221 @@
+"""A study as an object: read it, plan it, run it, report it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from langneurons.artifacts import write_json, write_text
+from langneurons.errors import InputError, LangNeuronsError, unknown
+from langneurons.progress import track
+from langneurons.study import inputs, loading, records
+from langneurons.study.environment import describe, public
+from langneurons.study.plan import Plan, plan
+from langneurons.study.runner import Outcome, execute, locked
+from langneurons.study.schema import StudyConfig
+
+EXECUTORS = ("local",)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to.
+
+    Attributes:
+        out: Run directory.
+        outcomes: One per stage, in the plan's order.
+        report: Path of the report page, or None where it could not be made.
+        seconds: Time of the whole run.
+    """
+
+    out: Path
+    outcomes: tuple[Outcome, ...]
+    report: Path | None
+    seconds: float
+
+    @property
+    def failed(self) -> list[Outcome]:
+        """Stages that failed; those skipped because of them are not among these."""
+        return [outcome for outcome in self.outcomes if outcome.status == "failed"]
+
+
+class Study:
+    """One experiment: a checked configuration and what can be done with it.
+
+    Args:
+        config: The configuration; :meth:`from_yaml` makes one.
+
+    Example:
+        >>> import langneurons as ln
+        >>> study = ln.Study.from_yaml("mini", ["budget=small"])
+        >>> study.config.languages[:2]
+        ['en', 'es']
+    """
+
+    def __init__(self, config: StudyConfig) -> None:
+        self.config = config
+        self._texts: dict[str, inputs.Texts] | None = None
+
+    @classmethod
+    def from_yaml(
+        cls,
+        path: str | Path,
+        overrides: Sequence[str] = (),
+        changes: Mapping[str, Any] | None = None,
+    ) -> Study:
+        """Read a study from a YAML file or a preset's name; see :func:`loading.load`."""
+        return cls(loading.load(path, overrides, changes))
+
+    def texts(self) -> dict[str, inputs.Texts]:
+        """Every language's documents, read once."""
+        if self._texts is None:
+            self._texts = {}
+            with track("reading text", len(self.config.languages), "languages") as bar:
+                for lang in self.config.languages:
+                    self._texts[lang] = inputs.read(self.config, lang)
+                    bar.advance()
+        return self._texts
+
+    def plan(self) -> Plan:
+        """All stages with their keys; checks everything that can be checked without a model.
+
+        Raises:
+            InputError: Unreadable or empty text, unknown method, task or fine-tuning setting.
+        """
+        self.check()
+        return plan(self.config, inputs.identify(self.config, self.texts()))
+
+    def check(self) -> None:
+        """Refuse what can be known to be wrong before any model is loaded.
+
+        Raises:
+            InputError: Unknown method, method parameter, task, task language or setting.
+        """
+        from langneurons.data.tasks import get_task
+        from langneurons.finetuning import check_settings
+        from langneurons.identification import check_parameters
+
+        for name, spec in self.config.neurons.items():
+            try:
+                check_parameters(spec.method, spec.parameters)
+            except LangNeuronsError as error:
+                raise InputError(f"neurons.{name}: {error}") from error
+        for name, task_spec in self.config.tasks.items():
+            task = get_task(task_spec.source or name)
+            for lang in task_spec.languages or self.config.languages:
+                if task.languages and lang not in task.languages:
+                    raise unknown(f"language of task {name}", lang, task.languages)
+            check_settings({**self.config.finetune, **task_spec.finetune})
+
+    def run(
+        self,
+        out: str | Path,
+        executor: str = "local",
+        report: Callable[[Outcome], None] = lambda outcome: None,
+    ) -> Result:
+        """Do everything that does not stand yet, then write the report.
+
+        Args:
+            out: Run directory; the same one continues an interrupted run.
+            executor: ``"local"``.
+            report: Told of every stage's outcome as it comes.
+
+        Returns:
+            Outcomes and the report's path. A failed stage does not stop the others.
+
+        Raises:
+            InputError: Something is wrong with the study; nothing was started.
+        """
+        if executor not in EXECUTORS:
+            raise unknown("executor", executor, EXECUTORS)
+        from langneurons.study import stages
+        from langneurons.study.workshop import Workshop
+
+        start, started = time.perf_counter(), _now()
+        folder = Path(out)
+        laid = self.plan()
+        if self.config.threads:
+            import torch
+
+            torch.set_num_threads(self.config.threads)
+        with locked(folder):
+            write_text(folder / "study.yaml", public(loading.dump(self.config)))
+            workshop = Workshop(self.config, folder, self.texts())
+            outcomes = execute(folder, laid, lambda stage: stages.run(workshop, stage), report)
+            if (
+                any(outcome.status == "done" for outcome in outcomes)
+                or not (folder / "run.json").is_file()
+            ):
+                write_json(folder / "environment.json", describe())
+                seconds = time.perf_counter() - start
+                self._write_run(folder, laid, outcomes, started, seconds)
+            page = self.report(folder) if (folder / "tables").is_dir() else None
+        return Result(folder, tuple(outcomes), page, time.perf_counter() - start)
+
+    def report(self, out: str | Path) -> Path:
+        """Write the report of a run directory and return its page."""
+        from langneurons.reporting import report
+
+        return report(Path(out))
+
+    def _write_run(
+        self,
+        out: Path,
+        laid: Plan,
+        outcomes: Sequence[Outcome],
+        started: str,
+        seconds: float,
+    ) -> None:
+        taken = {stage.name: records.read(out, stage) or {} for stage in laid.stages}
+        write_json(
+            out / "run.json",
+            {
+                "name": self.config.name,
+                "model": {"name": public(self.config.model), **_model_of(out)},
+                "languages": self.config.languages,
+                "tasks": list(self.config.tasks),
+                "train_language": self.config.train_language,
+                "command": public(command_line()),
+                "budget": self.config.budget,
+                "protocol": "strict",
+                "started": started,
+                "finished": _now(),
+                "seconds": round(seconds, 1),
+                "stages": [
+                    {
+                        "name": outcome.name,
+                        "status": outcome.status,
+                        "seconds": taken[outcome.name].get("seconds", 0.0),
+                        "reason": public(outcome.reason),
+                    }
+                    for outcome in outcomes
+                ],
+                "parameters": self.config.model_dump(mode="json", exclude_none=True),
+            },
+        )
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def command_line() -> str:
+    """The command as typed, for the run's records."""
+    import shlex
+
+    name = os.path.basename(sys.argv[0]) or "python"
+    return shlex.join([name, *sys.argv[1:]])
+
+
+def _model_of(out: Path) -> dict[str, Any]:
+    from langneurons.statistics import Statistics
+
+    try:
+        return {**Statistics.load(out / "statistics").model, "files": None}
+    except LangNeuronsError:
+        return {}

@@ -1,0 +1,143 @@
+"""Values that stages share while one process works: loaded once, kept as long as needed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langneurons.errors import InputError
+from langneurons.study.inputs import Texts
+from langneurons.study.schema import StudyConfig
+
+if TYPE_CHECKING:
+    from langneurons.data import Blocks
+    from langneurons.data.tasks import Task
+    from langneurons.identification import NeuronSet, Units
+    from langneurons.intervention import Value
+    from langneurons.models import LanguageModel
+    from langneurons.statistics import Statistics
+
+
+class Workshop:
+    """One study, one run directory, and what has been loaded so far.
+
+    Args:
+        config: The study.
+        out: Run directory.
+        texts: Documents of every language.
+    """
+
+    def __init__(self, config: StudyConfig, out: Path, texts: dict[str, Texts]) -> None:
+        self.config, self.out, self.texts = config, out, texts
+        self.baseline: dict[str, Any] = {}
+        self._neurons: dict[str, NeuronSet] = {}
+        self._adapted: tuple[str, LanguageModel] | None = None
+        self._blocks: dict[str, Blocks] = {}
+        self._statistics: Statistics | None = None
+
+    @cached_property
+    def lm(self) -> LanguageModel:
+        """The model, loaded on first use: a study that is complete never loads it."""
+        from langneurons.models import load
+
+        return load(self.config.model, dtype=self.config.dtype, revision=self.config.revision)
+
+    def statistics(self) -> Statistics:
+        """All languages' statistics from the run directory."""
+        from langneurons.statistics import Statistics
+
+        if self._statistics is None:
+            self._statistics = Statistics.load(self.out / "statistics")
+        return self._statistics
+
+    def neurons(self, name: str) -> NeuronSet:
+        """A neuron set of the study by its name."""
+        from langneurons.identification import NeuronSet
+
+        if name not in self._neurons:
+            self._neurons[name] = NeuronSet.load(self.out / "neurons" / f"{name}.json")
+        return self._neurons[name]
+
+    def units(self, neurons: str, language: str, kind: str, seed: int) -> Units:
+        """A language's units, or a control of the same size (``random``, ``matched``)."""
+        found = self.neurons(neurons)
+        if kind == "random":
+            found = found.random_like(seed)
+        elif kind == "matched":
+            found = found.random_like(seed, matched="rate", statistics=self.statistics())
+        if not len(found[language]):
+            raise InputError(
+                f"neuron set {neurons!r} has no unit for {language}: raise its share (`top`)."
+            )
+        return found[language]
+
+    def adapter_units(self, choices: list[str], seed: int) -> Units | str:
+        """What an adapter trains: ``"none"``, ``"all"``, or the union of the named units."""
+        if choices in (["none"], ["all"]):
+            return choices[0]
+        union = None
+        for choice in choices:
+            kind = "random" if choice.startswith("random:") else "own"
+            name, _, language = choice.removeprefix("random:").partition(":")
+            units = self.units(name, language, kind, seed)
+            union = units if union is None else union | units
+        assert union is not None
+        return union
+
+    def value(self, name: str, language: str) -> Value:
+        """A replacement value by the name a study gives it, from the language's own statistics."""
+        from langneurons.intervention import Value
+
+        if name == "zero":
+            return Value.constant(0.0)
+        if name.startswith("P"):
+            return Value.quantile(self.statistics(), language, float(name[1:]) / 100)
+        if name in ("mean", "minimum", "maximum"):
+            make = getattr(Value, name)
+            return make(self.statistics(), language)  # type: ignore[no-any-return]
+        return Value.constant(float(name))
+
+    def task(self, name: str) -> Task:
+        """A task of the study by its name."""
+        from langneurons.data.tasks import get_task
+
+        return get_task(self.config.tasks[name].source or name)
+
+    def rules(self, task: str) -> list[dict[str, Any]]:
+        """Scores of rules without a model, where a task has any."""
+        spec = self.config.tasks[task]
+        found: list[dict[str, Any]] = []
+        for language in spec.languages or self.config.languages:
+            rows = self.task(task).rules(language, split=spec.split, limit=spec.limit)
+            found += [{"task": task, "language": language, **row} for row in rows]
+        return found
+
+    def adapted(self, task: str, adapter: str) -> LanguageModel:
+        """The model under one adapter; only the last one used is kept."""
+        from langneurons.finetuning import load_adapter
+
+        path = f"{task}/{adapter}"
+        if self._adapted is None or self._adapted[0] != path:
+            self.forget_adapter()
+            self._adapted = (path, load_adapter(self.lm, self.out / "adapters" / path))
+        return self._adapted[1]
+
+    def forget_adapter(self) -> None:
+        """Free the model again."""
+        self._adapted = None
+
+    def held_out_blocks(self, language: str) -> Blocks:
+        """Blocks of a language's held-out documents."""
+        from langneurons.data import make_blocks
+
+        if language not in self._blocks:
+            spec = self.config.perplexity
+            assert spec is not None
+            self._blocks[language] = make_blocks(
+                self.texts[language].held_out,
+                self.lm.tokenizer,
+                block=self.config.statistics.block,
+                tokens=spec.tokens,
+            )
+        return self._blocks[language]
