@@ -1,0 +1,234 @@
+"""Adapters on disk: PEFT's own folder, and beside it what was trained on what."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from peft import PeftModel
+from safetensors import SafetensorError, safe_open
+from torch.nn import functional as F
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from langneurons.artifacts import file_digest, read_json, write_json
+from langneurons.errors import ArtifactError, InputError
+from langneurons.finetuning.structure import classification_model, pad_id, shared_copy
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+    from langneurons.models import LanguageModel
+
+INFO = "langneurons.json"
+WEIGHTS = "adapter_model.safetensors"
+FULL = "model"
+"""Folder below the adapter's in which a fully fine-tuned model lies."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A trained adapter.
+
+    Attributes:
+        path: Its folder; ``PeftModel.from_pretrained`` reads it.
+        trainable: Number of weights that were trained.
+        losses: Mean loss of every optimiser step.
+        info: All that is kept in its ``langneurons.json``: task, language, units, recipe, model,
+            evaluations, seconds, number of examples.
+    """
+
+    path: Path
+    trainable: int
+    losses: list[float] = field(repr=False)
+    info: dict[str, Any] = field(repr=False)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Adapter:
+        """Read what is known of an adapter (its weights stay on disk).
+
+        Raises:
+            InputError: If the folder holds no adapter of this project.
+            ArtifactError: If a file is missing or damaged.
+        """
+        folder = Path(path)
+        info = read_json(folder / INFO)
+        for name, digest in info["files"].items():
+            file = folder / name
+            if not file.is_file() or file_digest(file) != digest:
+                raise ArtifactError(
+                    f"{str(file)!r} is missing or damaged: train the adapter again."
+                )
+        return cls(folder, int(info["trainable"]), list(info["losses"]), info)
+
+
+def save_adapter(model: nn.Module, output: Path, info: dict[str, Any]) -> Adapter:
+    """Write an adapter (or a fully fine-tuned model) and its description.
+
+    The files are written beside ``output`` and moved in; the description comes last, so that a
+    folder with a description is complete.
+
+    Args:
+        model: PEFT model with plain LoRA, or a Transformers model.
+        output: Folder to write.
+        info: JSON values for the description, with ``trainable`` and ``losses``.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    (output / INFO).unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=output) as folder:
+        part = Path(folder)
+        if isinstance(model, PeftModel):
+            model.save_pretrained(part, save_embedding_layers=False)
+            if not (part / WEIGHTS).is_file():
+                raise ArtifactError("PEFT wrote no adapter_model.safetensors.")
+        else:
+            cast("PreTrainedModel", model).save_pretrained(part / FULL)
+        for entry in part.iterdir():
+            target = output / entry.name
+            if target.is_dir():
+                shutil.rmtree(target)
+            os.replace(entry, target)
+    files = {
+        str(file.relative_to(output)): file_digest(file)
+        for file in sorted(output.rglob("*.safetensors"))
+        if not file.name.startswith(".") and file.name != CHECKPOINT
+    }
+    write_json(output / INFO, {**info, "files": files})
+    return Adapter.load(output)
+
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def load_adapter(lm: LanguageModel, path: str | os.PathLike[str] | Adapter) -> LanguageModel:
+    """The model with an adapter on it; ``lm`` itself stays as it is.
+
+    The module tree is a new one around the same weights, so several adapters of one model can be
+    held at a time. Interventions on the adapted model go to the model returned.
+
+    Args:
+        lm: The model the adapter was trained on.
+        path: Folder of an adapter, this project's or any LoRA adapter of PEFT for the model.
+
+    Returns:
+        The adapted model in evaluation mode: a sequence classification model for classification
+        tasks, else a causal one.
+
+    Raises:
+        InputError: If there is no adapter, or it is of another model.
+        ArtifactError: If it is damaged.
+    """
+    folder = path.path if isinstance(path, Adapter) else Path(path)
+    if (folder / INFO).is_file():
+        info = Adapter.load(folder).info
+        if info["model"]["sha256"] != lm.fingerprint["sha256"]:
+            raise InputError(
+                f"the adapter {str(folder)!r} was trained on {info['model']['name']!r}, not on "
+                f"{lm.name!r}: load that model."
+            )
+    else:
+        info = _foreign(folder)
+    if (folder / FULL).is_dir():
+        kind = (
+            AutoModelForSequenceClassification
+            if info["kind"] == "classification"
+            else AutoModelForCausalLM
+        )
+        full = kind.from_pretrained(folder / FULL).to(lm.device)
+        prepare_head(full, info, info.get("pad", pad_id(lm.tokenizer)))
+        return lm.with_model(full.eval().requires_grad_(False))
+    base = build_base(lm, info)
+    try:
+        with _frozen_flags(base):
+            model = PeftModel.from_pretrained(base, folder, torch_device=str(lm.device))
+    except (RuntimeError, ValueError, KeyError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"the adapter {str(folder)!r} does not fit {lm.name!r} ({reason}): "
+            "load the model it was trained on."
+        ) from error
+    return lm.with_model(model.eval().requires_grad_(False))
+
+
+def build_base(lm: LanguageModel, info: dict[str, Any], seed: int = 0) -> PreTrainedModel:
+    """The model an adapter goes onto: new modules around the weights of ``lm``.
+
+    Args:
+        lm: The model.
+        info: ``kind``, and for classification ``labels``; ``pad``, ``head`` and ``max_length``.
+        seed: Of the head's initial weights.
+    """
+    causal = cast("PreTrainedModel", shared_copy(lm.model))
+    if info["kind"] != "classification":
+        return causal
+    pad = info.get("pad")
+    pad = pad_id(lm.tokenizer) if pad is None else int(pad)
+    model = classification_model(causal, info["labels"], pad=pad, seed=seed)
+    prepare_head(model, info, pad)
+    return model
+
+
+def prepare_head(model: PreTrainedModel, info: dict[str, Any], pad: int) -> None:
+    """Make a classification model read where ``info["head"]`` says."""
+    if info["kind"] != "classification" or info.get("head") != "last-position":
+        return
+    length = int(info["max_length"])
+    # Transformers reads the last token that is not this id; no token has it.
+    model.config.pad_token_id = -1
+    model.config.get_text_config().pad_token_id = -1
+
+    def to_length(
+        _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        ids = kwargs.pop("input_ids", None)
+        ids, rest = (args[0], args[1:]) if ids is None else (ids, args)
+        mask = kwargs.pop("attention_mask", None)
+        if mask is None:
+            mask = torch.ones_like(ids)
+        missing = max(0, length - ids.shape[1])
+        kwargs["input_ids"] = F.pad(ids, (0, missing), value=pad)
+        kwargs["attention_mask"] = F.pad(mask, (0, missing), value=0)
+        return rest, kwargs
+
+    model.register_forward_pre_hook(to_length, with_kwargs=True)
+
+
+@contextlib.contextmanager
+def _frozen_flags(model: nn.Module) -> Iterator[None]:
+    # PEFT freezes the base model; the weights are shared with the user's, whose flags must stay.
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
+def _foreign(folder: Path) -> dict[str, Any]:
+    """What can be told of an adapter that another program made."""
+    config = folder / "adapter_config.json"
+    if not config.is_file():
+        raise InputError(f"no adapter in {str(folder)!r} (no adapter_config.json there).")
+    try:
+        task = json.loads(config.read_text(encoding="utf-8")).get("task_type")
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ArtifactError(f"{str(config)!r} is damaged (not valid JSON).") from error
+    if task != "SEQ_CLS":
+        return {"kind": "qa"}
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            heads = [name for name in file.keys() if name.endswith("score.weight")]  # noqa: SIM118
+            count = file.get_slice(heads[0]).get_shape()[0] if heads else 0
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{str(folder / WEIGHTS)!r} is missing or damaged.") from error
+    if not count:
+        raise InputError(f"the adapter {str(folder)!r} holds no classification head 'score'.")
+    return {"kind": "classification", "labels": [f"LABEL_{i}" for i in range(count)]}

@@ -1,0 +1,212 @@
+"""Training examples as token ids, and batches of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from transformers.trainer_pt_utils import get_length_grouped_indices
+
+from langneurons.data.tasks import encode_example, encode_text
+from langneurons.errors import InputError
+
+if TYPE_CHECKING:
+    from langneurons.data.tasks import Example, Task
+
+IGNORE = -100
+"""Label of a position whose loss is not taken (the value Transformers uses)."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One training example.
+
+    Attributes:
+        ids: Token ids of the input, for questions followed by those of the answer.
+        label: Class (classification), or index in ``ids`` where the answer starts.
+    """
+
+    ids: list[int]
+    label: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded examples.
+
+    Attributes:
+        input_ids: int64 (batch, length).
+        attention_mask: int64 (batch, length), 1 on real tokens.
+        labels: int64 (batch,) classes, or (batch, length) token ids with :data:`IGNORE` outside
+            the answers.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+
+    @property
+    def count(self) -> int:
+        """Number of terms in the loss: examples, or answer tokens."""
+        if self.labels.dim() == 1:
+            return len(self.labels)
+        return int((self.labels[:, 1:] != IGNORE).sum())
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on another device."""
+        return Batch(
+            self.input_ids.to(device), self.attention_mask.to(device), self.labels.to(device)
+        )
+
+
+def encode_items(
+    task: Task, examples: Sequence[Example], tokenizer: Any, *, max_length: int, pad: int
+) -> list[Item]:
+    """Token ids and labels of examples.
+
+    Args:
+        task: Classification or question answering.
+        examples: Its examples.
+        tokenizer: Tokenizer of the model.
+        max_length: Longest input with its answer; contexts are shortened, nothing else.
+        pad: Padding id; a classification input must not end with it, as the head would look past
+            it, so such an ending is left out.
+
+    Raises:
+        InputError: If a label is missing or out of range, or an example does not fit.
+    """
+    items = []
+    for example in examples:
+        if task.kind == "classification":
+            label = getattr(example, "label", None)
+            if label is None or not 0 <= int(label) < len(task.labels):
+                raise InputError(
+                    f"{task.name}: example {example.id!r} has the label {label!r}; training needs "
+                    f"0 to {len(task.labels) - 1} ({', '.join(task.labels)})."
+                )
+            ids = encode_example(task, example, tokenizer, max_length).ids
+            while len(ids) > 1 and ids[-1] == pad:
+                ids = ids[:-1]
+            items.append(Item(ids, int(label)))
+        elif task.kind == "qa":
+            items.append(_answer_item(task, example, tokenizer, max_length))
+        else:
+            raise InputError(
+                f"task {task.name!r} is of kind {task.kind!r}, which cannot be trained on: "
+                "choose a classification or a question answering task."
+            )
+    return items
+
+
+def _answer_item(task: Task, example: Example, tokenizer: Any, max_length: int) -> Item:
+    target = task.target(example)
+    room = max_length - len(tokenizer(target, add_special_tokens=False)["input_ids"])
+    if room < 1:
+        raise InputError(
+            f"{task.name}: the answer of example {example.id!r} alone fills {max_length} tokens: "
+            "raise max_length."
+        )
+    encoded = encode_example(task, example, tokenizer, room)
+    prompt = encoded.ids
+    if encoded.cut == 0:
+        # What follows the prompt when both are read at once: some tokenizers mark word beginnings
+        # and would put a second mark in front of an answer that is read alone.
+        whole = encode_text(tokenizer, task.encode(example) + target)
+        if whole[: len(prompt)] == prompt and len(whole) > len(prompt):
+            return Item(whole, len(prompt))
+    answer: list[int] = tokenizer(target, add_special_tokens=False)["input_ids"]
+    return Item([*prompt, *answer], len(prompt))
+
+
+def collate(items: Sequence[Item], *, kind: str, pad: int, length: int | None = None) -> Batch:
+    """Pad items to one length.
+
+    Classification is padded on the right. Answers are padded on the left, so that all of them end
+    at the last position and the vocabulary-wide logits are only needed for the last few.
+
+    Args:
+        items: What goes into the batch.
+        kind: ``"classification"`` or ``"qa"``.
+        pad: Padding id.
+        length: Pad to this length; None: to the longest item.
+    """
+    longest = max(len(item.ids) for item in items)
+    width = longest if length is None else max(length, longest)
+    ids = torch.full((len(items), width), pad, dtype=torch.long)
+    mask = torch.zeros((len(items), width), dtype=torch.long)
+    answers = torch.full((len(items), width), IGNORE, dtype=torch.long)
+    for row, item in enumerate(items):
+        n = len(item.ids)
+        where = slice(0, n) if kind == "classification" else slice(width - n, width)
+        ids[row, where] = torch.tensor(item.ids)
+        mask[row, where] = 1
+        if kind != "classification":
+            answers[row, width - n + item.label :] = torch.tensor(item.ids[item.label :])
+    if kind == "classification":
+        return Batch(ids, mask, torch.tensor([item.label for item in items]))
+    return Batch(ids, mask, answers)
+
+
+def epoch_batches(
+    lengths: Sequence[int], batch_size: int, *, seed: int, epoch: int
+) -> list[list[int]]:
+    """Indices of each batch of one epoch: examples of like length together, batches shuffled.
+
+    Args:
+        lengths: Tokens of each example.
+        batch_size: Examples in a batch; the last one may be smaller.
+        seed: Seed of the run.
+        epoch: Number of the epoch; another one gives another order.
+    """
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order = get_length_grouped_indices(list(lengths), batch_size, generator=generator)
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    shuffled = torch.randperm(len(batches), generator=generator).tolist()
+    return [batches[i] for i in shuffled]
+
+
+def optimiser_steps(
+    lengths: Sequence[int],
+    *,
+    batch_size: int,
+    accumulation: int,
+    epochs: float,
+    steps: int | None,
+    seed: int,
+) -> Iterator[list[list[int]]]:
+    """The micro-batches (lists of indices) of every optimiser step of a run, in order.
+
+    Args:
+        lengths: Tokens of each example.
+        batch_size: Examples in a micro-batch.
+        accumulation: Micro-batches in a step; the last step of an epoch may have fewer.
+        epochs: Passes over the data, where ``steps`` is None.
+        steps: Number of steps.
+        seed: Seed of the run.
+    """
+    total = total_steps(
+        len(lengths), batch_size=batch_size, accumulation=accumulation, epochs=epochs, steps=steps
+    )
+    done = epoch = 0
+    while True:
+        batches = epoch_batches(lengths, batch_size, seed=seed, epoch=epoch)
+        for start in range(0, len(batches), accumulation):
+            if done == total:
+                return
+            yield batches[start : start + accumulation]
+            done += 1
+        epoch += 1
+
+
+def total_steps(
+    count: int, *, batch_size: int, accumulation: int, epochs: float, steps: int | None
+) -> int:
+    """Number of optimiser steps of a run over ``count`` examples."""
+    if steps is not None:
+        return steps
+    per_epoch = math.ceil(math.ceil(count / batch_size) / accumulation)
+    return max(1, round(per_epoch * epochs))

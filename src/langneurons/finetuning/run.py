@@ -1,0 +1,292 @@
+"""Fine-tuning of chosen units: from a task and a choice of units to an adapter on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import math
+import os
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from torch import nn
+
+from langneurons.artifacts import digest
+from langneurons.data.tasks import get_task
+from langneurons.errors import ArtifactError, InputError
+from langneurons.finetuning.adapter import CHECKPOINT, INFO, Adapter, build_base, save_adapter
+from langneurons.finetuning.examples import Item, encode_items
+from langneurons.finetuning.recipe import Recipe, get_recipe
+from langneurons.finetuning.rows import ADAPTER, densify, lora_layers, sparsify
+from langneurons.finetuning.structure import head_names, pad_id
+from langneurons.finetuning.targets import Choice, Plan, choose, make_plan
+from langneurons.finetuning.training import Data, TrainingLog, precision, train
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from langneurons.data.tasks import Example, Task
+    from langneurons.identification import NeuronSet, Units
+    from langneurons.intervention import Intervention
+    from langneurons.models import LanguageModel
+
+_log = logging.getLogger(__name__)
+_NO_TARGET = "dummy-target-modules"  # PEFT's own name for an adapter that is a head only
+_VERSION = 1
+"""Raised whenever the same inputs would give another adapter."""
+
+
+def finetune(
+    lm: LanguageModel,
+    task: str | Task,
+    lang: str = "en",
+    neurons: Units | NeuronSet | str | None = None,
+    *,
+    output: str | os.PathLike[str],
+    recipe: Recipe | str | None = None,
+    site: str | None = None,
+    intervention: Intervention | Sequence[Intervention] | None = None,
+    resume: bool = True,
+    **options: Any,
+) -> Adapter:
+    """Train an adapter in which, of the MLP, only the chosen units learn.
+
+    ``dW = M * (B A)`` with M selecting whole units, so only their rows of B exist; attention
+    projections get plain LoRA and a classification head is trained in full. The weights of ``lm``
+    and its modules are not touched. An output folder that holds the same run finished is returned
+    at once; one that holds it half done is continued.
+
+    Args:
+        lm: The model.
+        task: A classification or question answering task, or its name.
+        lang: Language whose examples are trained on.
+        neurons: Units that learn: units, a neuron set (all its languages), ``"all"`` units of the
+            MLP, or ``"none"`` (None).
+        output: Folder of the adapter.
+        recipe: A recipe or the name of one; see :class:`Recipe`.
+        site: Where the units are; None: the site of the neuron set, else ``"mlp.act"``.
+        intervention: Activations that are held while training.
+        resume: Use what the output folder holds of the same run.
+        **options: Single settings of the recipe (``rank=16``, ``epochs=2``, ...).
+
+    Returns:
+        The adapter.
+
+    Raises:
+        InputError: If a setting, the units or the examples cannot be used.
+        RunError: If the loss is no longer finite.
+    """
+    recipe = get_recipe(recipe, **options)
+    task = get_task(task)
+    choice = choose(lm, neurons, site)
+    folder = Path(output)
+    pad = pad_id(lm.tokenizer)
+    items = _items(lm, task, _examples(task, lang, recipe), recipe, pad)
+    development: list[Item] = []
+    if recipe.evaluate_every is not None:
+        looked_at = task.examples(
+            lang, recipe.evaluation_split, recipe.evaluation_limit, recipe.seed
+        )
+        development = _items(lm, task, looked_at, recipe, pad)
+    info: dict[str, Any] = {
+        "version": _VERSION,
+        "kind": task.kind,
+        "task": task.describe(),
+        "labels": list(task.labels),
+        "lang": lang,
+        "units": choice.describe(),
+        "recipe": recipe.describe(),
+        "head": recipe.head if task.kind == "classification" else None,
+        "pad": pad,
+        "max_length": recipe.max_length,
+        "model": lm.fingerprint,
+        "examples": len(items),
+        "dtype": str(precision(recipe, lm.device)).removeprefix("torch."),
+        "intervention": _describe(intervention),
+    }
+    settings = {key: info[key] for key in info if key not in ("recipe", "model")}
+    steps = {k: v for k, v in info["recipe"].items() if k != "checkpoint_every"}
+    shown = [[item.ids, item.label] for item in (*items, *development)]
+    key = digest(settings, steps, lm.fingerprint["sha256"], shown)
+    info["key"] = key
+    if resume and (finished := _finished(folder, key)) is not None:
+        return finished
+    checkpoint = folder / CHECKPOINT
+    if not resume:
+        checkpoint.unlink(missing_ok=True)
+    length = recipe.max_length if info["head"] == "last-position" else None
+    data = Data(items, development, task.kind, pad, length)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        model = _build(lm, info, choice, recipe)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    _log.info("training %d weights on %d examples of %s", trainable, len(items), task.name)
+    with _held(lm, model, intervention):
+        log = train(model, data, recipe, checkpoint=checkpoint, key=key)
+    if isinstance(model, PeftModel):
+        densify(model)
+    adapter = save_adapter(model, folder, {**info, "trainable": trainable, **_report(log)})
+    checkpoint.unlink(missing_ok=True)
+    return adapter
+
+
+def _report(log: TrainingLog) -> dict[str, Any]:
+    return {
+        "losses": log.losses,
+        "evaluations": log.evaluations,
+        "steps": log.step,
+        "best": log.best,
+        "seconds": round(log.seconds, 3),
+    }
+
+
+def _finished(folder: Path, key: str) -> Adapter | None:
+    if not (folder / INFO).is_file():
+        return None
+    try:
+        adapter = Adapter.load(folder)
+    except ArtifactError as error:
+        _log.warning("%s Training starts anew.", error)
+        return None
+    return adapter if adapter.info.get("key") == key else None
+
+
+def _examples(task: Task, lang: str, recipe: Recipe) -> list[Example]:
+    """Training examples of ``lang``, then the shots of other languages."""
+    chosen = list(task.examples(lang, recipe.split, recipe.limit, recipe.seed))
+    for other, count in recipe.shots.items():
+        if count == 0:
+            continue
+        pool = list(task.examples(other, recipe.split))
+        # One seeded order of all examples, so that fewer shots are a part of more.
+        random.Random(f"{recipe.seed} {other}").shuffle(pool)
+        if count is not None and count > len(pool):
+            raise InputError(
+                f"{task.name} has {len(pool)} examples of {other!r} in {recipe.split!r}, fewer "
+                f"than the {count} shots asked for."
+            )
+        chosen.extend(pool[:count])
+    return chosen
+
+
+def _items(
+    lm: LanguageModel, task: Task, examples: Sequence[Example], recipe: Recipe, pad: int
+) -> list[Item]:
+    return encode_items(task, examples, lm.tokenizer, max_length=recipe.max_length, pad=pad)
+
+
+def _build(
+    lm: LanguageModel, info: dict[str, Any], choice: Choice, recipe: Recipe
+) -> PreTrainedModel | PeftModel:
+    if recipe.method == "full":
+        return _full(lm, info, recipe)
+    plan = make_plan(lm, choice, recipe)
+    classify = info["kind"] == "classification"
+    if not plan.names and not classify:
+        raise InputError("nothing would be trained: choose units, or leave attention on.")
+    base = build_base(lm, info, recipe.seed)
+    prefix = base.base_model_prefix
+    flags = [(p, p.requires_grad) for p in base.parameters()]
+    model = get_peft_model(base, _config(base, plan, recipe, prefix, classify))
+    sparsify(model, {f"{prefix}.{name}": target for name, target in plan.sparse.items()})
+    _initialise(model, recipe.seed)
+    for parameter, flag in flags:
+        # The weights are shared with the user's model and must come back as they were; a weight
+        # that is not frozen there would be trained here.
+        if flag:
+            raise InputError(
+                "the model has weights that are not frozen: load it with langneurons.load or "
+                "langneurons.models.wrap."
+            )
+        parameter.requires_grad_(False)
+    if recipe.gradient_checkpointing:
+        model.enable_input_require_grads()
+        model.get_base_model().gradient_checkpointing_enable(
+            gradient_checkpointing_kwargs={"use_reentrant": False}
+        )
+    return model
+
+
+def _config(
+    base: PreTrainedModel, plan: Plan, recipe: Recipe, prefix: str, classify: bool
+) -> LoraConfig:
+    names = [f"{prefix}.{name}" for name in plan.names]
+    # Weights trained directly are written as a LoRA whose rank is the number of rows.
+    ranks = {
+        f"{prefix}.{name}": len(target.index)
+        for name, target in plan.sparse.items()
+        if target.direct
+    }
+    return LoraConfig(
+        task_type=TaskType.SEQ_CLS if classify else TaskType.CAUSAL_LM,
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
+        target_modules=names or _NO_TARGET,
+        rank_pattern=dict(ranks),
+        alpha_pattern=dict(ranks),
+        modules_to_save=head_names(base) if classify else None,
+        fan_in_fan_out=plan.conv,
+    )
+
+
+def _full(lm: LanguageModel, info: dict[str, Any], recipe: Recipe) -> PreTrainedModel:
+    model = copy.deepcopy(build_base(lm, info, recipe.seed)).float()
+    model.requires_grad_(True)
+    if recipe.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model
+
+
+def _initialise(model: PeftModel, seed: int) -> None:
+    """Draw every full-size A anew, by the seed and the module's name alone.
+
+    So a module starts the same whatever other modules are adapted, and runs that differ in their
+    units only can be compared in pairs. The distribution is PEFT's: uniform within 1/sqrt(inputs).
+    """
+    for name, layer in lora_layers(model):
+        factor = layer.lora_A[ADAPTER]
+        if not isinstance(factor, nn.Linear) or not isinstance(layer.lora_B[ADAPTER], nn.Linear):
+            continue
+        generator = torch.Generator().manual_seed(int(digest(name, seed)[:15], 16))
+        bound = 1.0 / math.sqrt(factor.in_features)
+        with torch.no_grad():
+            start = torch.empty(factor.weight.shape).uniform_(-bound, bound, generator=generator)
+            factor.weight.copy_(start)
+
+
+@contextlib.contextmanager
+def _held(
+    lm: LanguageModel,
+    model: nn.Module,
+    intervention: Intervention | Sequence[Intervention] | None,
+) -> Any:
+    if intervention is None:
+        yield
+        return
+    from langneurons.intervention import intervene
+
+    with intervene(lm.with_model(model), cast("Any", intervention)):
+        yield
+
+
+def _describe(intervention: Any) -> Any:
+    if intervention is None:
+        return None
+    parts = intervention if isinstance(intervention, Sequence) else [intervention]
+    return [
+        {
+            "site": part.site,
+            "mode": part.mode,
+            "scope": part.scope,
+            "value": getattr(part.value, "name", part.value),
+            "layers": part.units.layers.tolist(),
+            "indices": part.units.indices.tolist(),
+        }
+        for part in parts
+    ]

@@ -1,0 +1,101 @@
+"""A second module tree around the same weights, so that adapters never touch the user's model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
+from transformers import AutoModelForSequenceClassification
+
+from langneurons.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_HEAD_STD = 0.02
+
+
+def shared_copy(model: nn.Module) -> nn.Module:
+    """A copy of the module tree whose parameters and buffers are the very same tensors.
+
+    PEFT replaces modules in place. Done on the copy, the original keeps its modules, and no weight
+    is held twice.
+
+    Args:
+        model: Any module.
+
+    Returns:
+        New modules around the old tensors. Writing to a weight writes to both.
+    """
+    memo: dict[int, Any] = {
+        id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]
+    }
+    return copy.deepcopy(model, memo)
+
+
+def pad_id(tokenizer: Any) -> int:
+    """The id to pad with: the tokenizer's padding token, else its end-of-text token, else 0."""
+    for candidate in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if candidate is not None:
+            return int(candidate)
+    return 0
+
+
+def classification_model(
+    causal: PreTrainedModel, labels: Sequence[str], *, pad: int, seed: int = 0
+) -> PreTrainedModel:
+    """A sequence classification model around the modules of a causal model.
+
+    The class is the one Transformers registers for the architecture, so its adapter loads with
+    ``AutoModelForSequenceClassification`` and PEFT alone; the head reads the last token that is not
+    ``pad``.
+
+    Args:
+        causal: Model with a language modelling head; its backbone modules are used, not copied.
+        labels: Names of the classes, in the order of their ids.
+        pad: Padding id; the last token that differs from it is read.
+        seed: Of the head's initial weights (normal, standard deviation 0.02).
+
+    Returns:
+        The model, in evaluation mode, on the device and in the dtype of the backbone; the new head
+        is float32.
+
+    Raises:
+        InputError: If Transformers has no sequence classification model for the architecture.
+    """
+    config = copy.deepcopy(causal.config)
+    config.num_labels = len(labels)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: index for index, label in enumerate(labels)}
+    config.pad_token_id = pad
+    config.get_text_config().pad_token_id = pad
+    try:
+        with torch.device("meta"):
+            model = AutoModelForSequenceClassification.from_config(config)
+    except ValueError as error:
+        raise InputError(
+            f"Transformers has no sequence classification model for {config.model_type!r}: "
+            "choose another model, or a task that is answered by generating."
+        ) from error
+    backbone = getattr(causal, causal.base_model_prefix)
+    setattr(model, model.base_model_prefix, backbone)
+    device = next(backbone.parameters()).device
+    generator = torch.Generator().manual_seed(seed)
+    for name, module in list(model.named_modules()):
+        for key, parameter in list(module.named_parameters(recurse=False)):
+            if parameter.is_meta:
+                value = torch.zeros(parameter.shape)
+                if parameter.dim() > 1:
+                    value.normal_(0.0, _HEAD_STD, generator=generator)
+                elif "norm" in name:
+                    value.fill_(1.0)
+                setattr(module, key, nn.Parameter(value.to(device), requires_grad=False))
+    return cast("PreTrainedModel", model.eval())
+
+
+def head_names(model: PreTrainedModel) -> list[str]:
+    """Names of the direct children of a classification model that are not its backbone."""
+    return [name for name, _ in model.named_children() if name != model.base_model_prefix]

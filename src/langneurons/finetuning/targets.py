@@ -1,0 +1,263 @@
+"""Which weights learn: from units to rows and columns of the model's linear modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from langneurons.errors import InputError, unknown
+from langneurons.finetuning.rows import Target
+
+if TYPE_CHECKING:
+    from langneurons.finetuning.recipe import Recipe
+    from langneurons.identification import NeuronSet, Units
+    from langneurons.models import LanguageModel
+
+MLP_SITES = ("mlp.act", "mlp.pre", "mlp.out")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Chosen units, as plain values.
+
+    Attributes:
+        kind: ``"none"``, ``"all"`` or ``"units"``.
+        site: Where the units are.
+        layers: Layer of each unit, int64 (n,); empty unless ``kind`` is ``"units"``.
+        indices: Index of each unit in its layer, int64 (n,).
+    """
+
+    kind: Literal["none", "all", "units"]
+    site: str
+    layers: Tensor
+    indices: Tensor
+
+    def by_layer(self, layers: int, width: int) -> list[Tensor]:
+        """Sorted unit numbers of each layer."""
+        if self.kind == "none":
+            return [torch.empty(0, dtype=torch.long)] * layers
+        if self.kind == "all":
+            return [torch.arange(width)] * layers
+        return [self.indices[self.layers == layer].sort().values for layer in range(layers)]
+
+    def describe(self) -> dict[str, Any]:
+        """The choice as JSON values."""
+        return {
+            "choice": self.kind,
+            "site": self.site,
+            "layers": self.layers.tolist(),
+            "indices": self.indices.tolist(),
+        }
+
+
+def choose(
+    lm: LanguageModel, neurons: Units | NeuronSet | str | None, site: str | None = None
+) -> Choice:
+    """Check what the user chose.
+
+    Args:
+        lm: The model.
+        neurons: Units, a neuron set (the union of its languages), ``"all"``, ``"none"`` or None.
+        site: Where the units are; None: the site of the neuron set, else ``"mlp.act"``.
+
+    Raises:
+        InputError: If the units are none, of another model, or of a site that has no weights of
+            its own.
+    """
+    empty = torch.empty(0, dtype=torch.long)
+    if neurons is None or isinstance(neurons, str):
+        kind = neurons or "none"
+        if kind not in ("none", "all"):
+            raise unknown("choice of units", kind, ("none", "all"))
+        return Choice(kind, _site(lm, site or "mlp.act"), empty, empty)  # type: ignore[arg-type]
+    if isinstance(neurons, Mapping):
+        neurons.check(lm)
+        site = site or neurons.site
+        parts: Iterable[Any] = neurons.values()
+    else:
+        parts = [neurons]
+    site = _site(lm, site or "mlp.act")
+    pairs = {
+        (layer, index)
+        for part in parts
+        for layer, index in zip(part.layers.tolist(), part.indices.tolist(), strict=True)
+    }
+    if not pairs:
+        raise InputError(
+            "the set of units is empty: choose a language that has neurons, or pass 'none' to "
+            "train without the MLP."
+        )
+    chosen = torch.tensor(sorted(pairs))
+    width = lm.sites[site].width
+    deepest, widest = int(chosen[:, 0].max()), int(chosen[:, 1].max())
+    if deepest >= lm.layers or widest >= width or int(chosen.min()) < 0:
+        raise InputError(
+            f"the units are not of this model: they reach layer {deepest}, unit {widest}, but "
+            f"{lm.name} has {lm.layers} layers of {width} units at {site!r}."
+        )
+    return Choice("units", site, chosen[:, 0].clone(), chosen[:, 1].clone())
+
+
+def _site(lm: LanguageModel, site: str) -> str:
+    known = (*MLP_SITES, "attn.out", "attn.q", "attn.k", "attn.v")
+    if site not in known:
+        raise unknown("site to train", site, known)
+    return site
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained in every linear module.
+
+    Attributes:
+        dense: Names (below the backbone) of modules with plain LoRA.
+        sparse: Name -> rows or columns that learn.
+        conv: Whether the modules keep their weights transposed (GPT-2).
+    """
+
+    dense: tuple[str, ...]
+    sparse: Mapping[str, Target]
+    conv: bool
+
+    @property
+    def names(self) -> list[str]:
+        """All adapted modules, sorted."""
+        return sorted({*self.dense, *self.sparse})
+
+
+def make_plan(lm: LanguageModel, choice: Choice, recipe: Recipe) -> Plan:
+    """Turn a choice of units into rows and columns of modules.
+
+    Units of the MLP select rows of the gate and up projections and columns of the down projection,
+    as ``recipe.projections`` says; units of ``attn.q``, ``attn.k`` and ``attn.v`` rows of those
+    projections; units of ``attn.out`` columns of the output projection.
+
+    Raises:
+        InputError: If the model lacks a projection that is asked for, the rank is above the number
+            of units, or nothing would be trained.
+    """
+    names = {id(module): name for name, module in lm.backbone.named_modules()}
+    rows: dict[str, list[Tensor]] = {}
+    columns: dict[str, Tensor] = {}
+    modules: dict[str, nn.Module] = {}
+    chosen = choice.by_layer(lm.layers, lm.sites[choice.site].width)
+    if choice.kind == "units" and recipe.method == "lora" and len(choice.layers) < recipe.rank:
+        raise InputError(
+            f"rank {recipe.rank} is above the number of selected units ({len(choice.layers)}): "
+            f"choose rank {len(choice.layers)} or lower, or more units."
+        )
+    for layer, index in enumerate(chosen):
+        if not len(index):
+            continue
+        for module, side, where in _weights(lm, choice.site, layer, index, recipe):
+            name = names[id(module)]
+            modules[name] = module
+            if side == "rows":
+                rows.setdefault(name, []).append(where)
+            else:
+                columns[name] = where
+    dense: list[str] = []
+    sparse: dict[str, Target] = {}
+    direct = recipe.method == "rows"
+    for name, parts in rows.items():
+        index = torch.cat(parts).sort().values
+        if len(index) == _sizes(modules[name])[1] and not direct:
+            dense.append(name)
+        else:
+            sparse[name] = Target("rows", index, direct)
+    for name, index in columns.items():
+        if len(index) == _sizes(modules[name])[0] and not direct:
+            dense.append(name)
+        else:
+            sparse[name] = Target("columns", index, direct)
+    if recipe.attention:
+        for module in _attention(lm):
+            if (name := names[id(module)]) not in sparse:
+                modules[name] = module
+                dense.append(name)
+    return Plan(
+        tuple(sorted(set(dense))),
+        sparse,
+        conv=any(isinstance(module, Conv1D) for module in modules.values()),
+    )
+
+
+def _weights(
+    lm: LanguageModel, site: str, layer: int, index: Tensor, recipe: Recipe
+) -> list[tuple[nn.Module, Literal["rows", "columns"], Tensor]]:
+    found: list[tuple[nn.Module, Literal["rows", "columns"], Tensor]] = []
+    if site in MLP_SITES:
+        if "gate" in recipe.projections:
+            gate = lm.sites.gates[layer]
+            found.append((gate.module, "rows", index + gate.start))
+        if "up" in recipe.projections:
+            if lm.sites.ups is None:
+                raise InputError(
+                    f"the MLP of {lm.name} is not gated, so there is no up projection: leave "
+                    "'up' out of projections."
+                )
+            up = lm.sites.ups[layer]
+            found.append((up.module, "rows", index + up.start))
+        if "down" in recipe.projections:
+            found.append((lm.sites.downs[layer], "columns", index))
+    elif site == "attn.out":
+        found.append((lm.sites.outputs[layer], "columns", index))
+    else:
+        place = lm.sites[site]
+        where = index if place.columns is None else place.columns.cpu()[index]
+        found.append((place.modules[layer], "rows", where))
+    return found
+
+
+def _attention(lm: LanguageModel) -> list[nn.Module]:
+    modules = list(lm.sites.outputs)
+    for call in lm.sites.plan.projections:
+        modules.extend(lm.sites.in_every_layer(call.path))
+    return modules
+
+
+def _sizes(module: nn.Module) -> tuple[int, int]:
+    """(inputs, outputs) of a linear module."""
+    if isinstance(module, Conv1D):
+        return int(module.nx), int(module.nf)
+    return int(module.in_features), int(module.out_features)  # type: ignore[arg-type]
+
+
+def trainable_parameters(
+    lm: LanguageModel,
+    neurons: Units | NeuronSet | str | None,
+    recipe: Recipe,
+    *,
+    labels: int = 0,
+    site: str | None = None,
+) -> int:
+    """Number of weights a recipe trains, by formula.
+
+    With r the rank and d_in, d_out a module's inputs and outputs: r (d_in + d_out) for each module
+    with plain LoRA, r (d_in + n) for one with n chosen rows, r (n + d_out) for one with n chosen
+    columns; trained directly n d_in and n d_out; and labels x hidden size for the head.
+
+    Args:
+        lm: The model.
+        neurons: The choice of units, as for ``finetune``.
+        recipe: The recipe (``"lora"`` or ``"rows"``).
+        labels: Number of classes; 0 where the task has no head.
+        site: Where the units are.
+    """
+    plan = make_plan(lm, choose(lm, neurons, site), recipe)
+    total = labels * int(lm.config.hidden_size)
+    for name in plan.names:
+        inputs, outputs = _sizes(lm.backbone.get_submodule(name))
+        target = plan.sparse.get(name)
+        if target is None:
+            total += recipe.rank * (inputs + outputs)
+            continue
+        n = len(target.index)
+        kept = outputs if target.side == "columns" else inputs
+        total += n * kept if target.direct else recipe.rank * (n + kept)
+    return total

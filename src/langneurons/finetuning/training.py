@@ -1,0 +1,319 @@
+"""The training loop: seeded steps, a checkpoint in one file, the same result after a kill."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import get_scheduler
+
+from langneurons.artifacts import read_tensors, write_tensors
+from langneurons.errors import ArtifactError, InputError, RunError
+from langneurons.finetuning.examples import Item, collate, optimiser_steps, total_steps
+from langneurons.finetuning.loss import accepted, loss_sum
+from langneurons.finetuning.recipe import Recipe
+from langneurons.progress import Bar, track
+
+_log = logging.getLogger(__name__)
+_SECONDS_BETWEEN_CHECKPOINTS = 30.0
+
+
+@dataclass
+class TrainingLog:
+    """What happened in training.
+
+    Attributes:
+        losses: Mean loss (nats per example or answer token) of every optimiser step.
+        evaluations: One row per look at the development split: step, loss, accuracy.
+        step: Optimiser steps done.
+        best: Step whose weights were kept, where early stopping was asked for.
+        seconds: Time spent in training, over all parts of a continued run.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    evaluations: list[dict[str, float]] = field(default_factory=list)
+    step: int = 0
+    best: int | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained on, and looked at on the way.
+
+    Attributes:
+        items: Training examples.
+        development: Development examples; empty where none are looked at.
+        kind: ``"classification"`` or ``"qa"``.
+        pad: Padding id.
+        length: Length every batch is padded to, or None for its longest item.
+    """
+
+    items: Sequence[Item]
+    development: Sequence[Item]
+    kind: str
+    pad: int
+    length: int | None = None
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 natively (AMX or AVX-512 BF16, or a recent GPU)."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        capabilities = torch.backends.cpu.get_cpu_capability()
+        return capabilities.startswith("AVX512") and torch.cpu._is_avx512_bf16_supported()
+    return False
+
+
+def precision(recipe: Recipe, device: torch.device) -> torch.dtype:
+    """The dtype a recipe computes in on a device."""
+    if recipe.dtype == "auto":
+        return torch.bfloat16 if computes_bf16(device) else torch.float32
+    return torch.bfloat16 if recipe.dtype == "bf16" else torch.float32
+
+
+def train(
+    model: nn.Module, data: Data, recipe: Recipe, *, checkpoint: Path, key: str
+) -> TrainingLog:
+    """Train the parameters of ``model`` that require a gradient.
+
+    Everything that happens in step n follows from the recipe, the data and the state after step
+    n - 1, so that a run continued from a checkpoint ends with the same weights.
+
+    Args:
+        model: The model, on its device.
+        data: Examples.
+        recipe: How to train.
+        checkpoint: File to keep the state in; removed by the caller once the result is saved.
+        key: What the run is about; a checkpoint of another run is not continued.
+
+    Returns:
+        Losses and evaluations.
+
+    Raises:
+        RunError: If the loss is no longer finite.
+    """
+    if not data.items:
+        raise InputError("there is nothing to train on: the training set has 0 examples.")
+    return _Run(model, data, recipe, checkpoint, key).go()
+
+
+class _Run:
+    def __init__(
+        self, model: nn.Module, data: Data, recipe: Recipe, checkpoint: Path, key: str
+    ) -> None:
+        self.model, self.data, self.recipe = model, data, recipe
+        self.checkpoint, self.key = checkpoint, key
+        self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self.device = next(iter(self.parameters.values())).device
+        self.total = total_steps(
+            len(data.items),
+            batch_size=recipe.batch_size,
+            accumulation=recipe.accumulation,
+            epochs=recipe.epochs,
+            steps=recipe.steps,
+        )
+        self.optimizer = torch.optim.AdamW(
+            list(self.parameters.values()),
+            lr=recipe.learning_rate,
+            betas=recipe.betas,
+            weight_decay=recipe.weight_decay,
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+        self.scheduler = get_scheduler(
+            recipe.schedule,
+            self.optimizer,
+            num_warmup_steps=math.ceil(recipe.warmup * self.total),
+            num_training_steps=self.total,
+        )
+        self.names = accepted(model)
+        self.dtype = precision(recipe, self.device)
+        self.log = TrainingLog()
+        self.best: dict[str, Tensor] = {}
+
+    def go(self) -> TrainingLog:
+        self._restore()
+        start = saved = time.monotonic()
+        before = self.log.seconds
+        steps = optimiser_steps(
+            [len(item.ids) for item in self.data.items],
+            batch_size=self.recipe.batch_size,
+            accumulation=self.recipe.accumulation,
+            epochs=self.recipe.epochs,
+            steps=self.recipe.steps,
+            seed=self.recipe.seed,
+        )
+        skip = self.log.step
+        self.model.train()
+        devices = [self.device] if self.device.type == "cuda" else []
+        with (
+            track("training", self.total, "steps") as bar,
+            torch.random.fork_rng(devices=devices),
+        ):
+            bar.advance(skip)
+            for number, micro in enumerate(steps):
+                if number < skip:
+                    continue
+                if self._stopped():
+                    break
+                self._step(micro, bar)
+                now = time.monotonic()
+                self.log.seconds = before + now - start
+                every = self.recipe.checkpoint_every
+                due = (
+                    now - saved >= _SECONDS_BETWEEN_CHECKPOINTS
+                    if every is None
+                    else self.log.step % every == 0
+                )
+                if due:
+                    self._save()
+                    saved = now
+        if self.best:
+            self._load_parameters(self.best)
+        self.model.eval()
+        return self.log
+
+    def _step(self, micro: list[list[int]], bar: Bar) -> None:
+        torch.manual_seed(self.recipe.seed * 1_000_003 + self.log.step)
+        batches = [self._batch(self.data.items, indices) for indices in micro]
+        count = sum(batch.count for batch in batches)
+        total = 0.0
+        for batch in batches:
+            with self._autocast():
+                loss, _ = loss_sum(self.model, batch.to(self.device), self.names)
+            (loss / count).backward()
+            total += loss.item() / count
+        if not math.isfinite(total):
+            raise RunError(
+                f"the loss became {total} in step {self.log.step + 1}: lower learning_rate "
+                f"(now {self.recipe.learning_rate:g}) or train with dtype='fp32'."
+            )
+        nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.clip)
+        self.optimizer.step()
+        self.scheduler.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.log.step += 1
+        self.log.losses.append(total)
+        bar.advance()
+        bar.note(f"loss {total:.3f}")
+        every = self.recipe.evaluate_every
+        if every is not None and (self.log.step % every == 0 or self.log.step == self.total):
+            self._evaluate()
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def _batch(self, items: Sequence[Item], indices: Sequence[int]) -> Any:
+        return collate(
+            [items[i] for i in indices],
+            kind=self.data.kind,
+            pad=self.data.pad,
+            length=self.data.length,
+        )
+
+    @torch.no_grad()
+    def _evaluate(self) -> None:
+        items = sorted(self.data.development, key=lambda item: len(item.ids))
+        total, right, count = 0.0, 0, 0
+        self.model.eval()
+        for start in range(0, len(items), self.recipe.batch_size):
+            chosen = range(start, min(start + self.recipe.batch_size, len(items)))
+            batch = self._batch(items, chosen)
+            with self._autocast():
+                loss, hits = loss_sum(self.model, batch.to(self.device), self.names)
+            total, right, count = total + loss.item(), right + int(hits), count + batch.count
+        self.model.train()
+        row = {"step": self.log.step, "loss": total / count, "accuracy": 100.0 * right / count}
+        self.log.evaluations.append(row)
+        if self.recipe.patience is not None and row["loss"] <= min(
+            other["loss"] for other in self.log.evaluations
+        ):
+            self.log.best = self.log.step
+            self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
+
+    def _stopped(self) -> bool:
+        if self.recipe.patience is None or self.log.best is None:
+            return False
+        since = [row for row in self.log.evaluations if row["step"] > self.log.best]
+        return len(since) >= self.recipe.patience
+
+    def _save(self) -> None:
+        tensors: dict[str, Tensor] = {
+            f"parameter.{name}": p.detach() for name, p in self.parameters.items()
+        }
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+        write_tensors(
+            self.checkpoint,
+            tensors,
+            {
+                "key": self.key,
+                "step": self.log.step,
+                "losses": self.log.losses,
+                "evaluations": self.log.evaluations,
+                "best": self.log.best,
+                "seconds": self.log.seconds,
+                "scheduler": _plain(self.scheduler.state_dict()),
+            },
+        )
+
+    def _restore(self) -> None:
+        if not self.checkpoint.is_file():
+            return
+        try:
+            tensors, state = read_tensors(self.checkpoint)
+        except ArtifactError as error:
+            _log.warning("%s Training starts anew.", error)
+            return
+        if state.get("key") != self.key:
+            _log.warning("%s is of another run; training starts anew.", self.checkpoint)
+            return
+        groups: dict[str, dict[str, Tensor]] = {"parameter": {}, "best": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            head, _, rest = name.partition(".")
+            groups[head][rest] = tensor
+        self._load_parameters(groups["parameter"])
+        self.best = {n: t.to(self.device) for n, t in groups["best"].items()}
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in groups["optimizer"].items():
+            index, _, rest = name.partition(".")
+            moments.setdefault(int(index), {})[rest] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        self.scheduler.load_state_dict(state["scheduler"])
+        rates = self.scheduler.get_last_lr()
+        for settings, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            settings["lr"] = rate
+        self.log = TrainingLog(
+            losses=list(state["losses"]),
+            evaluations=list(state["evaluations"]),
+            step=int(state["step"]),
+            best=state["best"],
+            seconds=float(state["seconds"]),
+        )
+        _log.info("continued after step %d of %d", self.log.step, self.total)
+
+    @torch.no_grad()
+    def _load_parameters(self, values: dict[str, Tensor]) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.copy_(values[name])
+
+
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    # The schedule functions of Transformers are rebuilt from the recipe; only numbers are state.
+    return {
+        key: value
+        for key, value in state.items()
+        if isinstance(value, (int, float, bool, str, list)) and key != "lr_lambdas"
+    }
