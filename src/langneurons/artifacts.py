@@ -144,6 +144,22 @@ def write_tensors(
     header[_CHECKSUM] = _tensor_digest(body)
     with atomic_path(path) as part:
         save_file(body, part, metadata=header)
+        _order_header(part)
+
+
+def _order_header(path: Path) -> None:
+    """Sort the metadata in a safetensors header, whose order the library leaves to chance.
+
+    Equal content then gives equal bytes. The header keeps its length: blanks may end it.
+    """
+    with path.open("rb+") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= length:
+            file.seek(8)
+            file.write(text.ljust(length))
 
 
 def _tensor_digest(tensors: Mapping[str, torch.Tensor]) -> str:
