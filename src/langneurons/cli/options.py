@@ -39,24 +39,27 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
-def text_sources(items: Iterable[str] | None, languages: str | None) -> dict[str, str]:
-    """``LANG=PATH`` words, or a ``{lang}`` template with languages, as a mapping.
+def text_sources(items: Iterable[str] | None, languages: str | None) -> dict[str, list[str]]:
+    """``LANG=PATH`` words, or ``{lang}`` templates with languages, as a mapping.
+
+    A language named twice gets all its sources, one after the other.
 
     Raises:
         InputError: A word of neither form, or a template without languages.
     """
     chosen = language_list(languages)
-    sources: dict[str, str] = {}
+    sources: dict[str, list[str]] = {}
     for item in items or ():
         if "{lang}" in item and "=" not in item:
             if not chosen:
                 raise InputError(f"--text {item} needs --languages, such as --languages en,hi.")
-            sources.update({lang: item.replace("{lang}", lang) for lang in chosen})
+            for lang in chosen:
+                sources.setdefault(lang, []).append(item.replace("{lang}", lang))
             continue
         lang, found, path = item.partition("=")
         if not found or not lang or not path:
             raise InputError(f"--text {item!r} must be LANG=PATH, such as --text hi=hindi.txt.")
-        sources[lang] = path
+        sources.setdefault(lang, []).append(path)
     return sources
 
 

@@ -66,9 +66,9 @@ def _texts(text: list[str] | None, languages: str | None) -> dict[str, list[str]
     from langneurons.errors import LangNeuronsError
 
     found = {}
-    for lang, source in text_sources(text, languages).items():
+    for lang, sources in text_sources(text, languages).items():
         try:
-            found[lang] = read_texts(source)
+            found[lang] = [text for source in sources for text in read_texts(source)]
         except LangNeuronsError as error:
             raise InputError(f"text of {lang}: {error}") from error
     if not found:
@@ -298,7 +298,7 @@ def finetune(
     from langneurons.models import load
 
     settings = parameters(param)
-    finetuning.check_settings(settings)
+    finetuning.get_recipe(**settings)
     chosen = _chosen_units(neurons, units)
     made = finetuning.finetune(
         load(model, dtype=dtype),

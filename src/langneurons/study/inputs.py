@@ -30,10 +30,11 @@ class Texts:
     held_out: list[str]
 
 
-def source_of(config: StudyConfig, language: str) -> str:
+def sources_of(config: StudyConfig, language: str) -> list[str]:
     """Where a language's text comes from: the study's own words, ``{lang}`` filled in."""
-    source = config.text if isinstance(config.text, str) else config.text[language]
-    return source.replace("{lang}", language)
+    given = config.text[language] if isinstance(config.text, dict) else config.text
+    sources = [given] if isinstance(given, str) else given
+    return [source.replace("{lang}", language) for source in sources]
 
 
 def read(config: StudyConfig, language: str) -> Texts:
@@ -46,8 +47,8 @@ def read(config: StudyConfig, language: str) -> Texts:
     Raises:
         InputError: If the source cannot be read, is empty, or is too short to split.
     """
-    source = source_of(config, language)
-    if source == "mini":
+    sources = sources_of(config, language)
+    if sources == ["mini"]:
         from langneurons import mini
 
         if language not in mini.LANGUAGES:
@@ -64,7 +65,7 @@ def read(config: StudyConfig, language: str) -> Texts:
         )
         return Texts(kept, held)
     try:
-        documents = read_texts(source)
+        documents = [text for source in sources for text in read_texts(source)]
     except LangNeuronsError as error:
         raise InputError(f"text of {language}: {error}") from error
     return split(documents, config.held_out, language)

@@ -103,9 +103,10 @@ class StudyConfig(_Model):
     revision: str | None = Field(None, description="Revision of a Hub model.")
     dtype: str = Field("auto", description="auto, float32, bfloat16 or float16.")
     languages: list[str] = Field(min_length=1, description="Language codes, in table order.")
-    text: dict[str, str] | str = Field(
+    text: dict[str, str | list[str]] | str | list[str] = Field(
         "mini",
-        description="Source per language, or one with {lang} in it: a file, hub:REPO:CONFIG, mini.",
+        description="Source (or list of sources) per language, or for all with {lang} in it: "
+        "a file, hub:REPO:CONFIG, mini.",
     )
     held_out: float = Field(
         0.2, gt=0, lt=1, description="Share of each language's documents kept for perplexity."

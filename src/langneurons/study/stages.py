@@ -45,11 +45,17 @@ def _statistics(workshop: Workshop, output: Path, language: str) -> None:
 
 @_stage
 def _neurons(workshop: Workshop, output: Path, neurons: str) -> None:
-    from langneurons.identification import identify
+    from langneurons.identification import METHODS, identify
 
     spec = workshop.config.neurons[neurons]
+    reads_model = METHODS.get(spec.method).needs == "model"
     found = identify(
-        workshop.statistics(), method=spec.method, languages=spec.languages, **spec.parameters
+        workshop.statistics(),
+        method=spec.method,
+        languages=spec.languages,
+        model=workshop.lm if reads_model else None,
+        texts=workshop.statistics_texts() if reads_model else None,
+        **spec.parameters,
     )
     found.save(output)
 

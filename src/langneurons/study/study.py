@@ -97,12 +97,12 @@ class Study:
             InputError: Unknown method, method parameter, task, task language or setting.
         """
         from langneurons.data.tasks import get_task
-        from langneurons.finetuning import check_settings
-        from langneurons.identification import check_parameters
+        from langneurons.finetuning import get_recipe
+        from langneurons.identification import METHODS
 
         for name, spec in self.config.neurons.items():
             try:
-                check_parameters(spec.method, spec.parameters)
+                METHODS.get(spec.method).resolve(spec.parameters)
             except LangNeuronsError as error:
                 raise InputError(f"neurons.{name}: {error}") from error
         for name, task_spec in self.config.tasks.items():
@@ -110,7 +110,7 @@ class Study:
             for lang in task_spec.languages or self.config.languages:
                 if task.languages and lang not in task.languages:
                     raise unknown(f"language of task {name}", lang, task.languages)
-            check_settings({**self.config.finetune, **task_spec.finetune})
+            get_recipe(**{**self.config.finetune, **task_spec.finetune})
 
     def run(
         self,

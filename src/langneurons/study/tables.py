@@ -66,7 +66,7 @@ def finetuning(workshop: Workshop) -> pd.DataFrame:
             {
                 "adapter": name,
                 "task": path.parent.parent.name,
-                "train_language": record["language"],
+                "train_language": record["lang"],
                 "units": " + ".join(adapter_units(spec)),
                 "attention": spec.attention,
                 "seed": spec.seed,

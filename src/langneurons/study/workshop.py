@@ -127,6 +127,10 @@ class Workshop:
         """Free the model again."""
         self._adapted = None
 
+    def statistics_texts(self) -> dict[str, list[str]]:
+        """The documents statistics are collected on, for methods that read the model."""
+        return {lang: self.texts[lang].statistics for lang in self.config.languages}
+
     def held_out_blocks(self, language: str) -> Blocks:
         """Blocks of a language's held-out documents."""
         from langneurons.data import make_blocks

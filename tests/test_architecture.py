@@ -1,0 +1,73 @@
+"""The order of the rooms in docs/architecture.md, held against the imports themselves."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "langneurons"
+FOUNDATION = {"errors", "version", "registry", "artifacts", "progress"}
+ORDER = [
+    "models",
+    "data",
+    "statistics",
+    "identification",
+    "intervention",
+    "finetuning",
+    "evaluation",
+    "reporting",
+    "study",
+    "cli",
+]
+# `mini` is a model, a text and two tasks: the places that turn the name "mini" into them.
+MAY_NAME_MINI = {"models/load.py", "data/tasks/mini.py", "study/inputs.py", "cli/steps.py",
+                 "cli/mini.py"}  # fmt: skip
+
+
+def imports(path: Path) -> set[str]:
+    """Rooms a module imports, at its head or inside a function."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "langneurons":
+            names = [f"langneurons.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            names = [node.module]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("langneurons.")}
+    return found
+
+
+@pytest.mark.parametrize("room", [*ORDER, "mini"])
+def test_a_room_imports_only_rooms_before_it(room):
+    allowed = FOUNDATION | {room}
+    if room in ORDER:
+        allowed |= set(ORDER[: ORDER.index(room)])
+    modules = list((SOURCE / room).rglob("*.py"))
+    assert modules
+    for path in modules:
+        place = str(path.relative_to(SOURCE))
+        extra = {"mini"} if place in MAY_NAME_MINI else set()
+        assert imports(path) <= allowed | extra, place
+
+
+def test_the_foundation_imports_no_room():
+    for name in FOUNDATION:
+        assert imports(SOURCE / f"{name}.py") <= FOUNDATION
+
+
+def test_nothing_is_unpickled_and_no_remote_code_is_trusted_by_default():
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = ast.unparse(node.func)
+            assert name not in {"pickle.load", "pickle.loads", "eval", "exec"}, path
+            keywords = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            if name == "torch.load":
+                assert keywords.get("weights_only") == "True", path
+            assert keywords.get("trust_remote_code") != "True", path
+            assert keywords.get("shell") != "True", path
