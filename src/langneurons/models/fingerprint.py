@@ -34,7 +34,7 @@ def weights_digest(backbone: nn.Module, config: Any) -> str:
         flat = tensor.detach().reshape(-1)
         total = 0
         for start in range(0, flat.numel(), _CHUNK):
-            total += int(_bits(flat[start : start + _CHUNK]).sum(dtype=torch.int64))
+            total += _sum(_bits(flat[start : start + _CHUNK]))
         step = max(1, -(-flat.numel() // _SAMPLE))
         parts += [
             re.sub(r"\.base_layer\b", "", name),
@@ -44,6 +44,14 @@ def weights_digest(backbone: nn.Module, config: Any) -> str:
         ]
     kept = {key: value for key, value in config.to_dict().items() if key not in _IGNORED_CONFIG}
     return digest(kept, *parts)
+
+
+def _sum(bits: torch.Tensor) -> int:
+    """Wrapping sum of the bit patterns, eight bytes at a time (memory speed, any order)."""
+    data = bits.view(torch.uint8)
+    whole = data.numel() // 8 * 8
+    total = int(data[:whole].view(torch.int64).sum()) if whole else 0
+    return total + int(data[whole:].sum(dtype=torch.int64))
 
 
 def _bits(values: torch.Tensor) -> torch.Tensor:

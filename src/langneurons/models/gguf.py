@@ -6,12 +6,14 @@ a changed file is never mistaken for the old one. Weights are float32, exactly a
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
 import struct
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -121,12 +123,13 @@ def _convert(path: Path, target: Path) -> None:
     try:
         with track(f"reading {name} (once)", total=3, unit="steps") as bar:
             try:
-                tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
-                bar.advance()
-                model = AutoModelForCausalLM.from_pretrained(
-                    folder, gguf_file=name, dtype=torch.float32
-                )
-                bar.advance()
+                with without_bars():
+                    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
+                    bar.advance()
+                    model = AutoModelForCausalLM.from_pretrained(
+                        folder, gguf_file=name, dtype=torch.float32
+                    )
+                    bar.advance()
             except (ValueError, KeyError, NotImplementedError, OSError) as error:
                 reason = " ".join(str(error).split())[:200]
                 raise InputError(
@@ -134,14 +137,29 @@ def _convert(path: Path, target: Path) -> None:
                     "architecture it knows, or the model's own repository."
                 ) from error
             unmark(model)
-            model.save_pretrained(work)
-            tokenizer.save_pretrained(work)
+            with without_bars():
+                model.save_pretrained(work)
+                tokenizer.save_pretrained(work)
             (work / _DONE).touch()
             bar.advance()
         shutil.rmtree(target, ignore_errors=True)
         os.replace(work, target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def without_bars() -> Iterator[None]:
+    """Keep Transformers' own progress bars off the terminal: ours speaks for the whole step."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def unmark(model: torch.nn.Module) -> None:

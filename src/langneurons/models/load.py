@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import urllib.parse
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from langneurons.errors import InputError
-from langneurons.models.gguf import dequantised
+from langneurons.models.gguf import dequantised, without_bars
 from langneurons.models.language_model import LanguageModel, wrap
 
 MINI = "mini"
@@ -42,6 +45,8 @@ def load(
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if fixed is not None:
         options["revision"] = fixed
+    if not Path(place).is_dir() and _hub_unresolved():
+        options["local_files_only"] = True
     model, tokenizer = _from_pretrained(label, place, _dtype(dtype), device, options)
     lm = wrap(model, tokenizer, name=label)
     lm.revision = getattr(model.config, "_commit_hash", None) or fixed
@@ -56,6 +61,8 @@ def _locate(name: str, revision: str | None) -> tuple[str, str | None]:
         return str(mini.model_path()), None
     path = Path(name).expanduser()
     if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InputError(f"the folder {name!r} holds no config.json: give a model's folder.")
         return str(path), None
     if path.suffix.lower() == ".gguf":
         if path.is_file():
@@ -69,6 +76,19 @@ def _locate(name: str, revision: str | None) -> tuple[str, str | None]:
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise InputError(f"no folder {name!r}: give a model folder, a .gguf file or a Hub name.")
     return name, revision
+
+
+def _hub_unresolved() -> bool:
+    """Whether the Hub's name cannot be looked up: then there is no use in minutes of retries."""
+    from huggingface_hub import constants
+
+    if any(urllib.request.getproxies().get(kind) for kind in ("http", "https", "all")):
+        return False
+    try:
+        socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, None)
+    except OSError:
+        return True
+    return False
 
 
 def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
@@ -101,11 +121,12 @@ def _from_pretrained(
 ) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    spread = {"device_map": "balanced"} if device == "balanced" else {}
+    spread: dict[str, Any] = {"device_map": "balanced"} if device == "balanced" else {}
     where = None if spread else _device(device)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, **options)
-        model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **spread, **options)
+        with without_bars():
+            tokenizer = AutoTokenizer.from_pretrained(place, **options)
+            model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **spread, **options)
     except Exception as error:
         raise _cannot_load(label, place, error) from error
     return (model if where is None else model.to(where)), tokenizer
@@ -115,7 +136,9 @@ def _fetch(repository: str, file: str, revision: str | None) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:
-        return Path(hf_hub_download(repository, file, revision=revision))
+        return Path(
+            hf_hub_download(repository, file, revision=revision, local_files_only=_hub_unresolved())
+        )
     except Exception as error:
         raise _cannot_load(f"{repository}:{file}", repository, error) from error
 

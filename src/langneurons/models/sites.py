@@ -101,14 +101,15 @@ def decoder_layers(backbone: nn.Module, count: int) -> Sequence[nn.Module]:
         for name, module in backbone.named_modules()
         if isinstance(module, nn.ModuleList)
     }
-    fitting = [module for module in lists.values() if len(module) == count]
+    fitting: list[nn.ModuleList] = [m for m in lists.values() if len(m) == count]
     if not fitting:
         seen = ", ".join(f"{name} ({len(module)})" for name, module in lists.items()) or "none"
         raise InputError(
             f"{type(backbone).__name__} has no list of {count} decoder layers; lists of modules "
             f"seen: {seen}. Use a decoder-only model."
         )
-    return list(max(fitting, key=_size))
+    sizes = [_size(module) for module in fitting]
+    return list(fitting[sizes.index(max(sizes))])
 
 
 def _size(module: nn.Module) -> int:
