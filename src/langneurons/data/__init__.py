@@ -4,10 +4,12 @@ from langneurons.data.blocks import (
     Batch,
     Blocks,
     batches,
+    by_length,
     document_key,
+    fitting,
     gather,
     make_blocks,
-    schedule,
+    used_columns,
 )
 from langneurons.data.readers import READERS, iter_texts, read_texts
 
@@ -16,10 +18,12 @@ __all__ = [
     "Batch",
     "Blocks",
     "batches",
+    "by_length",
     "document_key",
+    "fitting",
     "gather",
     "iter_texts",
     "make_blocks",
     "read_texts",
-    "schedule",
+    "used_columns",
 ]

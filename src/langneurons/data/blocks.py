@@ -309,40 +309,45 @@ def _assemble(
     )
 
 
-def schedule(
-    lengths: torch.Tensor, *, batch_tokens: int | None = None, batch_size: int | None = None
-) -> list[torch.Tensor]:
-    """Group blocks into batches, longest first, so that little is padded.
+def by_length(lengths: torch.Tensor) -> torch.Tensor:
+    """Order of blocks for batching: longest first; equal lengths stay in their order."""
+    return torch.argsort(lengths, descending=True, stable=True)
+
+
+def fitting(
+    longest: int, left: int, batch_tokens: int | None = None, batch_size: int | None = None
+) -> int:
+    """How many blocks the next batch holds.
 
     Args:
-        lengths: int64 (n,), real tokens of each block.
+        longest: Real tokens of the longest block in it.
+        left: Blocks left.
         batch_tokens: Most positions (padding included) in a batch; a single longer block still
             makes a batch of its own. Default 8192 where ``batch_size`` is None too.
         batch_size: Most blocks in a batch.
 
     Returns:
-        Index tensors into the blocks; each block occurs in exactly one. The order is stable:
-        blocks of equal length stay in their order.
+        At least 1, at most ``left``.
     """
     if batch_tokens is None and batch_size is None:
         batch_tokens = 8192
-    order = torch.argsort(lengths, descending=True, stable=True)
-    groups: list[torch.Tensor] = []
-    start = 0
-    while start < len(order):
-        count = len(order) - start
-        if batch_tokens is not None:
-            count = min(count, max(1, batch_tokens // max(1, int(lengths[order[start]]))))
-        if batch_size is not None:
-            count = min(count, batch_size)
-        groups.append(order[start : start + count])
-        start += count
-    return groups
+    count = left
+    if batch_tokens is not None:
+        count = min(count, max(1, batch_tokens // max(1, longest)))
+    if batch_size is not None:
+        count = min(count, max(1, batch_size))
+    return count
+
+
+def used_columns(blocks: Blocks, index: torch.Tensor) -> slice:
+    """Columns in which any of the blocks ``index`` holds a real token."""
+    used = blocks.attention_mask[index].any(0).nonzero()
+    return slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
 
 
 def gather(blocks: Blocks, index: torch.Tensor) -> Batch:
     """Take the blocks ``index`` as one batch, with columns that are padding in all cut off."""
-    columns = _columns(blocks, index)
+    columns = used_columns(blocks, index)
     return Batch(
         blocks.input_ids[index, columns],
         blocks.attention_mask[index, columns],
@@ -352,23 +357,22 @@ def gather(blocks: Blocks, index: torch.Tensor) -> Batch:
     )
 
 
-def _columns(blocks: Blocks, index: torch.Tensor) -> slice:
-    used = blocks.attention_mask[index].any(0).nonzero()
-    return slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
-
-
 def batches(
     blocks: Blocks, *, batch_tokens: int | None = None, batch_size: int | None = None
 ) -> Iterator[Batch]:
-    """Iterate over blocks in batches of similar length.
+    """Iterate over blocks in batches of similar length, longest first.
 
     Args:
         blocks: The blocks.
-        batch_tokens: See :func:`schedule`.
-        batch_size: See :func:`schedule`.
+        batch_tokens: See :func:`fitting`.
+        batch_size: See :func:`fitting`.
 
     Yields:
         Batches; together they hold every block once.
     """
-    for index in schedule(blocks.lengths, batch_tokens=batch_tokens, batch_size=batch_size):
-        yield gather(blocks, index)
+    order, start = by_length(blocks.lengths), 0
+    while start < len(order):
+        longest = int(blocks.lengths[order[start]])
+        count = fitting(longest, len(order) - start, batch_tokens, batch_size)
+        yield gather(blocks, order[start : start + count])
+        start += count

@@ -1,0 +1,16 @@
+"""Statistics of activations: exact counts, moments, extremes and a sample of token rows."""
+
+from langneurons.statistics.collecting import collect, estimate
+from langneurons.statistics.estimation import Estimate
+from langneurons.statistics.forward import run_backbone
+from langneurons.statistics.values import LanguageStatistics, Statistics, quantiles_of
+
+__all__ = [
+    "Estimate",
+    "LanguageStatistics",
+    "Statistics",
+    "collect",
+    "estimate",
+    "quantiles_of",
+    "run_backbone",
+]

@@ -1,0 +1,264 @@
+"""The streaming pass over one language: hook, reduce, commit, and a state to continue from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from langneurons.artifacts import read_tensors, write_tensors
+from langneurons.data import Blocks, by_length, fitting, gather, used_columns
+from langneurons.errors import ArtifactError, RunError
+from langneurons.models import LanguageModel, hook_site
+from langneurons.statistics.forward import run_backbone
+from langneurons.statistics.moments import Moments, Summary, stack, summarize
+from langneurons.statistics.options import PAPER_PROBABILITIES
+from langneurons.statistics.sample import RowWriter, Selection
+
+BATCH_TOKENS = {"cpu": 2048}
+"""Most positions in a batch by device type, to begin with; see :data:`ACCELERATOR_TOKENS`."""
+
+ACCELERATOR_TOKENS = 16384
+_PENDING_BYTES = 1 << 28  # rows that may wait on an accelerator before they go to the host
+_QUANTILE_ELEMENTS = 1 << 23  # torch.quantile takes at most 16 million elements
+
+
+@dataclass
+class Progress:
+    """How far a pass has come: blocks done (in batching order) and the present batch limits."""
+
+    done: int = 0
+    batch_tokens: int | None = None
+    batch_size: int | None = None
+
+
+@dataclass(eq=False)
+class Collector:
+    """One pass over the blocks of one language, or over this process's share of them.
+
+    Attributes:
+        lm: The model.
+        site: Site to read.
+        blocks: Blocks of the language.
+        order: int64, the blocks of this pass in the order they run.
+        selection: Tokens whose rows are kept.
+        writer: Where the rows go.
+        batch_quantiles: Whether to average per-batch quantiles too.
+        progress: Where to begin.
+        layers: Moments of each layer.
+        quantile_sum: float64 (P, L, U), sum over batches.
+        batches: Batches in ``quantile_sum``.
+    """
+
+    lm: LanguageModel
+    site: str
+    blocks: Blocks
+    order: Tensor
+    selection: Selection
+    writer: RowWriter
+    batch_quantiles: bool
+    progress: Progress
+    layers: list[Moments] = field(default_factory=list)
+    quantile_sum: Tensor | None = None
+    batches: int = 0
+
+    def __post_init__(self) -> None:
+        units = self.lm.sites[self.site].width
+        if not self.layers:
+            self.layers = [Moments.empty((units,)) for _ in range(self.lm.layers)]
+        if self.batch_quantiles and self.quantile_sum is None:
+            shape = (len(PAPER_PROBABILITIES), self.lm.layers, units)
+            self.quantile_sum = torch.zeros(shape, dtype=torch.float64)
+        self._place = torch.full((len(self.blocks),), -1)
+        self._rows: Tensor | None = None
+        self._tokens = 0
+        self._summaries: dict[int, Summary] = {}
+        self._quantiles: dict[int, Tensor] = {}
+        self._chosen: Tensor = torch.empty(0, dtype=torch.int64)
+        self._slots: Tensor = torch.empty(0, dtype=torch.int64)
+        self._waiting: list[tuple[int, Tensor]] = []
+        self._waiting_bytes = 0
+
+    def run(self, advance: Callable[[int], None], checkpoint: Callable[[], None]) -> None:
+        """Run all batches that are left.
+
+        Args:
+            advance: Called after each batch with its counted tokens.
+            checkpoint: Called after each batch; saves the state when it is time to.
+
+        Raises:
+            RunError: If even one block does not fit into the device's memory.
+        """
+        with self.hooked(), torch.no_grad():
+            while self.progress.done < len(self.order):
+                index = self.next_batch()
+                try:
+                    self.step(index)
+                except RuntimeError as error:
+                    self._shrink(error, len(index))
+                    continue
+                self.progress.done += len(index)
+                advance(int(self.blocks.counted[index].sum()))
+                checkpoint()
+
+    @contextmanager
+    def hooked(self) -> Iterator[None]:
+        """Hook the site while the block runs."""
+        with hook_site(self.lm, self.site, self._see):
+            yield
+
+    def next_batch(self) -> Tensor:
+        """The blocks of the next batch, int64."""
+        done, left = self.progress.done, len(self.order) - self.progress.done
+        longest = int(self.blocks.lengths[self.order[done]])
+        limits = self.progress.batch_tokens, self.progress.batch_size
+        return self.order[done : done + fitting(longest, left, *limits)]
+
+    def step(self, index: Tensor) -> None:
+        """Run the blocks ``index`` as one batch and add them; nothing is added on an error."""
+        batch = gather(self.blocks, index)
+        counted = batch.counted.reshape(-1)
+        self._tokens = int(counted.sum())
+        self._rows = None
+        if self._tokens < len(counted):
+            self._rows = counted.nonzero()[:, 0]
+        self._find_rows(index, batch.input_ids.shape[1])
+        self._summaries.clear()
+        self._quantiles.clear()
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        if self._tokens == 0:
+            return
+        run_backbone(self.lm, batch.input_ids, batch.attention_mask)
+        self._write_waiting()
+        for layer, summary in self._summaries.items():
+            seen = Moments.of(summary, self._tokens)
+            known = self.layers[layer]
+            self.layers[layer] = known.to(seen.count.device).merge(seen)
+        if self.quantile_sum is not None:
+            for layer, quantiles in self._quantiles.items():
+                self.quantile_sum[:, layer] += quantiles.to("cpu", torch.float64)
+            self.batches += 1
+
+    def _find_rows(self, index: Tensor, width: int) -> None:
+        """Which kept tokens lie in this batch: their slots, and their places in it."""
+        self._place[index] = torch.arange(len(index))
+        row = self._place[self.selection.block]
+        self._slots = (row >= 0).nonzero()[:, 0]
+        first = used_columns(self.blocks, index).start
+        column = self.selection.column[self._slots] - first
+        self._chosen = row[self._slots] * width + column
+        self._place[index] = -1
+
+    def _see(self, layer: int, activation: Tensor) -> None:
+        flat = activation.reshape(-1, activation.shape[-1])
+        if flat.device.type == "mps":  # it has no float64 to merge in
+            flat = flat.cpu()
+        rows = None if self._rows is None else self._rows.to(flat.device, non_blocking=True)
+        known = self.layers[layer]
+        shift = known.mean.to(flat.device) if known.tokens else None
+        self._summaries[layer] = summarize(flat, rows, shift)
+        if self.quantile_sum is not None:
+            self._quantiles[layer] = _batch_quantiles(flat, rows)
+        if len(self._slots):
+            kept = flat.index_select(0, self._chosen.to(flat.device, non_blocking=True))
+            self._waiting.append((layer, kept))
+            self._waiting_bytes += kept.nbytes
+            if flat.device.type == "cpu" or self._waiting_bytes > _PENDING_BYTES:
+                self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        # A slot has one token for good, so writing it again after a failed batch does no harm.
+        for layer, kept in self._waiting:
+            self.writer.write(layer, self._slots, kept)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+
+    def _shrink(self, error: RuntimeError, blocks: int) -> None:
+        """Halve the batch after an out-of-memory error; raise anything else."""
+        from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+
+        if not should_reduce_batch_size(error):
+            raise error
+        if blocks == 1 or self.batch_quantiles:
+            advice = "use a smaller batch_size" if blocks > 1 else "use a smaller block"
+            raise RunError(
+                f"a batch of {blocks} block(s) does not fit into the memory of "
+                f"{self.lm.device}: {advice}."
+            ) from error
+        self._summaries.clear()
+        self._quantiles.clear()
+        self._waiting.clear()
+        clear_device_cache(garbage_collection=True)
+        self.progress.batch_size = blocks // 2
+
+    def moments(self) -> Moments:
+        """Moments (L, U) of everything so far, on the CPU."""
+        return stack(self.layers)
+
+    def save(self, path: Path, key: str) -> None:
+        """Write the state, so that a later pass can :meth:`restore` it."""
+        self.writer.flush()
+        moments = self.moments()
+        tensors = moments.tensors()
+        if self.quantile_sum is not None:
+            tensors["quantile_sum"] = self.quantile_sum
+        state = {
+            "key": key,
+            "tokens": moments.tokens,
+            "batches": self.batches,
+            "done": self.progress.done,
+            "batch_tokens": self.progress.batch_tokens,
+            "batch_size": self.progress.batch_size,
+        }
+        write_tensors(path, tensors, state)
+
+    def restore(self, saved: SavedState) -> None:
+        """Go on from a saved state."""
+        tensors, state = saved
+        moments = Moments.from_tensors(state["tokens"], tensors)
+        self.layers = [moments.layer(layer) for layer in range(self.lm.layers)]
+        self.quantile_sum = tensors.get("quantile_sum")
+        self.batches = state["batches"]
+        self.progress = Progress(state["done"], state["batch_tokens"], state["batch_size"])
+
+
+SavedState = tuple[dict[str, Tensor], dict[str, Any]]
+
+
+def saved_state(path: Path, key: str) -> SavedState | None:
+    """State written by :meth:`Collector.save`, if there is an undamaged one of this pass."""
+    if not path.is_file():
+        return None
+    try:
+        tensors, state = read_tensors(path)
+    except ArtifactError:
+        return None
+    return (tensors, state) if state.get("key") == key else None
+
+
+def _batch_quantiles(flat: Tensor, rows: Tensor | None) -> Tensor:
+    chosen = flat if rows is None else flat.index_select(0, rows)
+    dtype = torch.float64 if flat.dtype == torch.float64 else torch.float32
+    p = torch.tensor(PAPER_PROBABILITIES, dtype=dtype, device=flat.device)
+    step = max(1, _QUANTILE_ELEMENTS // len(chosen))
+    return torch.cat(
+        [torch.quantile(part.to(dtype), p, dim=0) for part in chosen.split(step, dim=1)], dim=1
+    )
+
+
+def first_limits(lm: LanguageModel, batch_size: int | None) -> Progress:
+    """Batch limits to begin with."""
+    if batch_size is not None:
+        return Progress(batch_size=batch_size)
+    return Progress(batch_tokens=BATCH_TOKENS.get(lm.device.type, ACCELERATOR_TOKENS))
+
+
+def running_order(blocks: Blocks, keep_order: bool) -> Tensor:
+    """Order in which blocks run: by length, or (where batches are part of the result) as given."""
+    return torch.arange(len(blocks)) if keep_order else by_length(blocks.lengths)

@@ -1,0 +1,447 @@
+"""Statistics: per unit and language, what its activations look like."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from langneurons.artifacts import digest
+from langneurons.errors import InputError, unknown
+from langneurons.statistics.moments import Moments
+from langneurons.statistics.sample import RowSample
+
+_QUANTILE_CHUNK = 1 << 24  # elements turned into float32 at once
+
+
+@dataclass(frozen=True, eq=False)
+class BatchQuantiles:
+    """Means over batches of per-batch quantiles, as the paper's released code has them.
+
+    Attributes:
+        probabilities: The P probabilities.
+        values: float64 (P, L, U), mean over batches.
+        batches: Number of batches.
+    """
+
+    probabilities: tuple[float, ...]
+    values: Tensor
+    batches: int
+
+    def merge(self, other: BatchQuantiles) -> BatchQuantiles:
+        """Mean over the batches of both."""
+        if self.probabilities != other.probabilities:
+            raise InputError("statistics with quantiles of different probabilities do not merge.")
+        batches = self.batches + other.batches
+        total = self.values * self.batches + other.values * other.batches
+        return BatchQuantiles(self.probabilities, total / batches, batches)
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageStatistics:
+    """Statistics of one language.
+
+    Attributes:
+        tokens: Counted tokens.
+        count: int64 (L, U), tokens with an activation above 0.
+        moments: Moments (L, U), None where only counts are known.
+        sample: Sample of token rows, None where there is none.
+        batch_quantiles: Set by the ``paper`` protocol only.
+        texts: Fingerprint of each text that went in, sorted.
+        options: How the text was cut and sampled.
+        key: Content key of the job that made them; "" for merged or imported ones.
+    """
+
+    tokens: int
+    count: Tensor
+    moments: Moments | None = None
+    sample: RowSample | None = None
+    batch_quantiles: BatchQuantiles | None = None
+    texts: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    key: str = ""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the content (rows by their keys)."""
+        parts: list[object] = [self.tokens, self.count]
+        if self.moments is not None:
+            parts += list(self.moments.tensors().values())
+        if self.sample is not None:
+            parts.append(self.sample.keys)
+        if self.batch_quantiles is not None:
+            parts.append(self.batch_quantiles.values)
+        return digest(*parts)
+
+    def merge(self, other: LanguageStatistics, language: str) -> LanguageStatistics:
+        """Statistics of both texts together.
+
+        Raises:
+            InputError: If both hold the same text.
+        """
+        twice = set(self.texts) & set(other.texts)
+        if twice:
+            raise InputError(
+                f"both statistics of {language!r} hold the same text ({min(twice)[:12]}): "
+                "merging would count it twice."
+            )
+        moments = sample = quantiles = None
+        if self.moments is not None and other.moments is not None:
+            moments = self.moments.merge(other.moments)
+        if self.sample is not None and other.sample is not None:
+            sample = self.sample.merge(other.sample)
+        if self.batch_quantiles is not None and other.batch_quantiles is not None:
+            quantiles = self.batch_quantiles.merge(other.batch_quantiles)
+        shared = {
+            name: value for name, value in self.options.items() if other.options.get(name) == value
+        }
+        return LanguageStatistics(
+            tokens=self.tokens + other.tokens,
+            count=self.count + other.count,
+            moments=moments,
+            sample=sample,
+            batch_quantiles=quantiles,
+            texts=tuple(sorted({*self.texts, *other.texts})),
+            options=shared,
+        )
+
+
+class Statistics:
+    """Per unit and language: counts, moments, extremes, and a sample of token rows.
+
+    Immutable by convention; made by :func:`langneurons.collect`, :meth:`load` or
+    :meth:`from_counts`. L layers, U units a layer.
+
+    Args:
+        site: Site the activations were read at.
+        shape: (L, U).
+        model: Fingerprint of the model, None where unknown.
+        by_language: Statistics of each language.
+    """
+
+    def __init__(
+        self,
+        site: str,
+        shape: tuple[int, int],
+        model: Mapping[str, Any] | None,
+        by_language: Mapping[str, LanguageStatistics],
+    ) -> None:
+        self.site = site
+        self.shape = (int(shape[0]), int(shape[1]))
+        self.model = dict(model) if model is not None else None
+        self.by_language = dict(by_language)
+        self._quantiles: dict[tuple[str, float], Tensor] = {}
+
+    def __repr__(self) -> str:
+        tokens = ", ".join(f"{lang} {count:,}" for lang, count in self.tokens.items())
+        return f"Statistics({self.site}, {self.shape[0]} x {self.shape[1]}, tokens: {tokens})"
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages, in the order they were given."""
+        return tuple(self.by_language)
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """Counted tokens of each language."""
+        return {lang: item.tokens for lang, item in self.by_language.items()}
+
+    @property
+    def count_positive(self) -> dict[str, Tensor]:
+        """Per language, tokens with an activation above 0: int64 (L, U)."""
+        return {lang: item.count for lang, item in self.by_language.items()}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the content, whatever the order of the languages."""
+        parts = [(lang, self.by_language[lang].fingerprint) for lang in sorted(self.by_language)]
+        return digest("langneurons.statistics.1", self.site, list(self.shape), parts)
+
+    def __getitem__(self, lang: str) -> LanguageStatistics:
+        """Statistics of one language.
+
+        Raises:
+            InputError: If there are none.
+        """
+        if lang not in self.by_language:
+            raise unknown("language", lang, self.by_language)
+        return self.by_language[lang]
+
+    def has(self, name: str) -> bool:
+        """Whether every language has ``"moments"``, ``"rows"`` or ``"quantiles"``."""
+        items = self.by_language.values()
+        if name == "moments":
+            return all(item.moments is not None for item in items)
+        if name == "rows":
+            return all(item.sample is not None for item in items)
+        if name == "quantiles":
+            return all(
+                item.sample is not None or item.batch_quantiles is not None for item in items
+            )
+        raise unknown("part of statistics", name, ("moments", "rows", "quantiles"))
+
+    def prob_positive(self, lang: str) -> Tensor:
+        """Share of tokens with an activation above 0: float64 (L, U)."""
+        item = self[lang]
+        return item.count.double() / item.tokens
+
+    def _moments(self, lang: str, what: str) -> Moments:
+        moments = self[lang].moments
+        if moments is None:
+            raise InputError(
+                f"the {what} of {lang!r} is not known: these statistics hold counts only. "
+                "Collect statistics from text."
+            )
+        return moments
+
+    def mean(self, lang: str) -> Tensor:
+        """Mean activation: float64 (L, U)."""
+        return self._moments(lang, "mean").mean
+
+    def std(self, lang: str) -> Tensor:
+        """Standard deviation over tokens (divided by n): float64 (L, U)."""
+        moments = self._moments(lang, "standard deviation")
+        return (moments.squares / moments.tokens).sqrt()
+
+    def abs_mean(self, lang: str) -> Tensor:
+        """Mean absolute activation: float64 (L, U)."""
+        moments = self._moments(lang, "absolute mean")
+        return moments.absolute / moments.tokens
+
+    def minimum(self, lang: str) -> Tensor:
+        """Smallest activation: float64 (L, U)."""
+        return self._moments(lang, "minimum").minimum
+
+    def maximum(self, lang: str) -> Tensor:
+        """Largest activation: float64 (L, U)."""
+        return self._moments(lang, "maximum").maximum
+
+    def quantile(self, lang: str, p: float | Sequence[float]) -> Tensor:
+        """Quantiles, interpolated linearly between the kept rows; 0 and 1 are the exact extremes.
+
+        With statistics of the ``paper`` protocol: the mean over batches of per-batch quantiles.
+
+        Args:
+            lang: Language.
+            p: Probability in [0, 1], or several.
+
+        Returns:
+            float64 (L, U), or (P, L, U) for a sequence.
+
+        Raises:
+            InputError: If p is out of range, there is no sample, or (``paper``) p is not recorded.
+        """
+        wanted = [float(p)] if isinstance(p, (int, float)) else [float(item) for item in p]
+        for item in wanted:
+            if not 0 <= item <= 1:
+                raise InputError(f"a quantile's probability lies between 0 and 1, not {item:g}.")
+        missing = [item for item in wanted if (lang, item) not in self._quantiles]
+        if missing:
+            self._quantiles.update(
+                ((lang, item), values)
+                for item, values in zip(missing, self._compute(lang, missing), strict=True)
+            )
+        found = [self._quantiles[lang, item] for item in wanted]
+        return found[0] if isinstance(p, (int, float)) else torch.stack(found)
+
+    def _compute(self, lang: str, wanted: list[float]) -> list[Tensor]:
+        item = self[lang]
+        if item.batch_quantiles is not None:
+            known = item.batch_quantiles.probabilities
+            for p in wanted:
+                if p not in known:
+                    raise InputError(
+                        f"the paper protocol records no quantile {p:g} of {lang!r}; it has "
+                        f"{', '.join(f'{q:g}' for q in known)}."
+                    )
+            return [item.batch_quantiles.values[known.index(p)] for p in wanted]
+        if item.sample is None or len(item.sample) == 0:
+            raise InputError(
+                f"quantiles of {lang!r} are not known: these statistics hold no token rows. "
+                "Collect statistics from text with rows above 0."
+            )
+        result = torch.empty((len(wanted), *self.shape), dtype=torch.float64)
+        for layer in range(self.shape[0]):
+            result[:, layer] = quantiles_of(item.sample.rows.layer(layer), wanted)
+        for number, p in enumerate(wanted):
+            if item.moments is not None and p in (0.0, 1.0):
+                result[number] = item.moments.minimum if p == 0 else item.moments.maximum
+        return list(result)
+
+    def _sample(self, lang: str) -> RowSample:
+        sample = self[lang].sample
+        if sample is None:
+            raise InputError(
+                f"token rows of {lang!r} are not known: these statistics hold none. "
+                "Collect statistics from text with rows above 0."
+            )
+        return sample
+
+    def rows(self, lang: str, layer: int) -> Tensor:
+        """Sampled token rows of one layer: (n, U), the same n tokens in every layer.
+
+        Rows come in ascending order of their keys, so that the first m are a sample of m tokens.
+        """
+        if not 0 <= layer < self.shape[0]:
+            raise InputError(f"no layer {layer}: there are layers 0 to {self.shape[0] - 1}.")
+        return self._sample(lang).rows.layer(layer)
+
+    def keys(self, lang: str) -> Tensor:
+        """Keys of the sampled tokens, ascending: int64 (n,)."""
+        return self._sample(lang).keys
+
+    def row_documents(self, lang: str) -> Tensor:
+        """Content key of each sampled token's document, see ``data.document_key``: int64 (n,)."""
+        return self._sample(lang).documents
+
+    def row_positions(self, lang: str) -> Tensor:
+        """Offset of each sampled token in its document: int64 (n,)."""
+        return self._sample(lang).positions
+
+    def row_tokens(self, lang: str) -> Tensor:
+        """Id of each sampled token: int64 (n,)."""
+        return self._sample(lang).token_ids
+
+    def select(self, languages: Iterable[str]) -> Statistics:
+        """Statistics of some of the languages, in the order given.
+
+        Raises:
+            InputError: If one is not there.
+        """
+        chosen = {lang: self[lang] for lang in languages}
+        return Statistics(self.site, self.shape, self.model, chosen)
+
+    def merge(self, other: Statistics) -> Statistics:
+        """Statistics of the texts of both: more text of the same languages, or more languages.
+
+        Counts, tokens and extremes are exact for any split of the text; means and variances agree
+        up to float64 rounding; the sample is the bottom-k sample of all tokens.
+
+        Raises:
+            InputError: If site, shape or model differ, or both hold the same text.
+        """
+        for what, mine, theirs in (
+            ("sites", self.site, other.site),
+            ("shapes", self.shape, other.shape),
+        ):
+            if mine != theirs:
+                raise InputError(f"statistics of different {what} do not merge: {mine}, {theirs}.")
+        models = [item.get("sha256") for item in (self.model, other.model) if item]
+        if len(set(models)) > 1:
+            raise InputError("statistics of different models do not merge.")
+        merged = dict(self.by_language)
+        for lang, item in other.by_language.items():
+            merged[lang] = merged[lang].merge(item, lang) if lang in merged else item
+        return Statistics(self.site, self.shape, self.model or other.model, merged)
+
+    def save(self, directory: str | Path) -> None:
+        """Write one ``<lang>.safetensors`` a language, token rows in ``<lang>.rows/`` beside it.
+
+        Raises:
+            InputError: If the folder cannot be written.
+        """
+        from langneurons.statistics.storage import save_language
+
+        for lang in self.by_language:
+            save_language(self, lang, Path(directory))
+
+    @classmethod
+    def load(cls, path: str | Path, languages: Sequence[str] | None = None) -> Statistics:
+        """Read statistics; rows are read only when asked for.
+
+        Args:
+            path: Folder of ``<lang>.safetensors`` files, or one such file.
+            languages: Read these, in this order; None for all, sorted by name.
+
+        Raises:
+            InputError: If there are none, or they belong to different models, sites or shapes.
+            ArtifactError: If a file is damaged.
+        """
+        from langneurons.statistics.storage import load_statistics
+
+        return load_statistics(Path(path), languages)
+
+    @classmethod
+    def from_counts(
+        cls,
+        counts: Mapping[str, Tensor],
+        tokens: Mapping[str, int],
+        model: Mapping[str, Any] | None = None,
+        site: str = "mlp.act",
+    ) -> Statistics:
+        """Statistics that hold counts only, such as published ones.
+
+        Args:
+            counts: Language to tokens with an activation above 0, integers (L, U).
+            tokens: Language to tokens seen.
+            model: Fingerprint of the model, where known.
+            site: Site they were counted at.
+
+        Returns:
+            The statistics. A count above the number of tokens (it occurs in published files)
+            gives a warning, since a probability is then above 1.
+
+        Raises:
+            InputError: If languages, shapes or values do not fit together.
+        """
+        if not counts:
+            raise InputError("no counts: give at least one language.")
+        items: dict[str, LanguageStatistics] = {}
+        shape: tuple[int, ...] | None = None
+        for lang, count in counts.items():
+            tensor = torch.as_tensor(count)
+            if tensor.ndim != 2:
+                raise InputError(
+                    f"counts of {lang!r} must be (layers, units), not {tensor.ndim}-d."
+                )
+            shape = shape or tuple(tensor.shape)
+            if tuple(tensor.shape) != shape:
+                raise InputError(
+                    f"counts of {lang!r} are {tuple(tensor.shape)}, those before {shape}."
+                )
+            if tensor.is_floating_point() and bool((tensor != tensor.round()).any()):
+                raise InputError(f"counts of {lang!r} are no whole numbers.")
+            if bool((tensor < 0).any()):
+                raise InputError(f"counts of {lang!r} are negative somewhere.")
+            if lang not in tokens or int(tokens[lang]) < 1:
+                raise InputError(f"the number of tokens of {lang!r} is missing or not positive.")
+            seen = int(tokens[lang])
+            above = int((tensor > seen).sum())
+            if above:
+                warnings.warn(
+                    f"{above} counts of {lang!r} are above its {seen} tokens: their probabilities "
+                    "are above 1.",
+                    stacklevel=2,
+                )
+            integers = tensor.to(torch.int64)
+            source = digest("counts", seen, integers)
+            items[lang] = LanguageStatistics(seen, integers, texts=(source,))
+        assert shape is not None
+        return cls(site, (shape[0], shape[1]), model, items)
+
+
+def quantiles_of(rows: Tensor, probabilities: Sequence[float]) -> Tensor:
+    """Linearly interpolated quantiles of each column.
+
+    Args:
+        rows: (n, units), any floating dtype; n at least 1.
+        probabilities: P values in [0, 1].
+
+    Returns:
+        float64 (P, units).
+    """
+    dtype = torch.float64 if rows.dtype == torch.float64 else torch.float32
+    step = max(1, _QUANTILE_CHUNK // max(1, len(rows)))
+    parts = []
+    for start in range(0, rows.shape[1], step):
+        columns = rows[:, start : start + step].T.to(dtype).contiguous().numpy()
+        found = np.quantile(columns, probabilities, axis=1, overwrite_input=True)
+        parts.append(torch.from_numpy(np.asarray(found, dtype=np.float64)))
+    return torch.cat(parts, dim=1)
