@@ -80,6 +80,7 @@ class Task(abc.ABC):
         labels: Names of the classes, in the order of the label index; empty for others.
         languages: Language codes known to exist; a local folder may hold others.
         stop: Text that ends a generated answer.
+        max_answer_tokens: Longest generated answer in tokens; None leaves it to the evaluation.
     """
 
     name: ClassVar[str]
@@ -89,6 +90,7 @@ class Task(abc.ABC):
     context_field: ClassVar[str]
     default_template: ClassVar[str]
     stop: str = "\n"
+    max_answer_tokens: int | None = None
 
     def __init__(
         self, *, template: str | None = None, splits: Mapping[str, str] | None = None
@@ -167,6 +169,21 @@ class Task(abc.ABC):
             InputError: If the task has no words for the language.
         """
         raise InputError(f"{self.name} has no verbalised labels: evaluate it with an adapter.")
+
+    def rules(
+        self, lang: str, split: str = "test", limit: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Scores of rules that need no model; a task that has none returns nothing.
+
+        Args:
+            lang: Language code.
+            split: See :meth:`examples`.
+            limit: See :meth:`examples`.
+
+        Returns:
+            Rows with ``rule``, ``subset`` (``"all"`` or a part), ``metric``, ``value`` (%), ``n``.
+        """
+        return []
 
     @property
     def chance(self) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 from langneurons.data.tasks.base import TASKS, Example, NLIExample, QAExample, Task
 from langneurons.data.tasks.sources import squad_rows
+from langneurons.data.tasks.splits import parse_split
 from langneurons.data.tasks.squad import qa_examples
 from langneurons.errors import InputError, unknown
 
@@ -50,6 +51,37 @@ class MiniTask(Task):
             raise InputError(f"{self.name}: size of {split!r} must be at least 1.")
         return self.sizes[split]
 
+    def rules(
+        self, lang: str, split: str = "test", limit: int | None = None
+    ) -> list[dict[str, Any]]:
+        """The rules of ``mini.rules`` on the whole split (``limit`` draws from it); see Task."""
+        from langneurons import mini
+
+        part = self._plain(split)
+        examples = self._read(lang, part)
+        counts = {
+            "all": len(examples),
+            "two holders": sum(example.extra["holders"] >= 2 for example in examples),
+        }
+        found = mini.rules(self.name, lang, n=self.sizes[part], seed=self.seed, split=part)
+        return [
+            {
+                "rule": rule,
+                "subset": subset,
+                "metric": "accuracy" if self.kind == "classification" else "f1",
+                "value": values[subset.replace(" ", "_")],
+                "n": count,
+            }
+            for rule, values in found.items()
+            for subset, count in counts.items()
+        ]
+
+    def _plain(self, split: str) -> str:
+        parts = parse_split(self.splits.get(split, split))
+        if len(parts) != 1:
+            raise InputError(f"rules of {self.name} need a single split, got {split!r}.")
+        return parts[0].name
+
     def describe(self) -> dict[str, Any]:
         """See :meth:`Task.describe`."""
         return {**super().describe(), "sizes": self.sizes, "seed": self.seed}
@@ -87,6 +119,15 @@ class MiniNLI(MiniTask):
         text = mini.nli_input({"premise": example.premise, "hypothesis": example.hypothesis})
         return split_around(text, example.premise)
 
+    def verbalised(self, example: Example, lang: str) -> tuple[tuple[str, str], ...]:
+        """Yes, not known or no, as the world's own texts answer such questions."""
+        from langneurons.mini.lexicon import LEXICON
+        from langneurons.mini.world import LABELS
+
+        words = dict(zip(LABELS, LEXICON[lang].answers, strict=True))
+        text = self.encode(example)
+        return tuple((text, f"{LEXICON[lang].space}{words[label]}\n") for label in self.labels)
+
 
 @TASKS.register("mini-qa")
 class MiniQA(MiniTask):
@@ -94,6 +135,7 @@ class MiniQA(MiniTask):
 
     name = "mini-qa"
     kind = "qa"
+    max_answer_tokens = 12
 
     def _read(self, lang: str, split: str) -> Sequence[Example]:
         from langneurons import mini
@@ -112,6 +154,13 @@ class MiniQA(MiniTask):
         lang = str(example.extra["lang"])
         text = mini.qa_prompt(example.context, example.question, lang)
         return split_around(text, example.context)
+
+    def target(self, example: Example) -> str:
+        """The answer as the world's own texts write it: after a space, where the script has one."""
+        from langneurons.mini.lexicon import LEXICON
+
+        assert isinstance(example, QAExample)
+        return f"{LEXICON[example.extra['lang']].space}{example.answers[0]}{self.stop}"
 
 
 def split_around(text: str, middle: str) -> tuple[str, str, str]:

@@ -1,0 +1,37 @@
+"""Evaluation: scores by example, perplexity, intervals, and paired tests between them."""
+
+from langneurons.evaluation.comparison import (
+    Comparison,
+    compare,
+    holm,
+    mcnemar,
+    minimum_detectable_effect,
+    permutation,
+)
+from langneurons.evaluation.intervals import ratio_interval
+from langneurons.evaluation.matrix import PerplexityChange, perplexity_change
+from langneurons.evaluation.perplexity import PerplexityResult, perplexity
+from langneurons.evaluation.qa import generate
+from langneurons.evaluation.runner import evaluate
+from langneurons.evaluation.scores import Scores, Spread, across_seeds
+from langneurons.evaluation.squad import squad_scores
+
+__all__ = [
+    "Comparison",
+    "PerplexityChange",
+    "PerplexityResult",
+    "Scores",
+    "Spread",
+    "across_seeds",
+    "compare",
+    "evaluate",
+    "generate",
+    "holm",
+    "mcnemar",
+    "minimum_detectable_effect",
+    "permutation",
+    "perplexity",
+    "perplexity_change",
+    "ratio_interval",
+    "squad_scores",
+]

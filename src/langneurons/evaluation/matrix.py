@@ -1,0 +1,255 @@
+"""The perplexity-change matrix: whose neurons hurt which language, against random controls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from langneurons.errors import InputError, unknown
+from langneurons.evaluation.intervals import Method, ratio_interval
+from langneurons.evaluation.perplexity import BLOCK, PerplexityResult, perplexity
+from langneurons.evaluation.token_loss import find_head
+from langneurons.progress import track
+
+if TYPE_CHECKING:
+    from langneurons.data import Blocks
+    from langneurons.identification import NeuronSet, Units
+    from langneurons.models import LanguageModel
+    from langneurons.statistics import Statistics
+
+CONTROLS = ("random", "matched")
+
+
+@dataclass(frozen=True)
+class PerplexityChange:
+    """What overwriting each language's neurons does to the perplexity of each language.
+
+    Attributes:
+        table: One row a measurement: ``row`` (language whose units were overwritten), ``column``
+            (language of the text), ``kind`` (own, random, matched), ``seed``, ``units``,
+            ``perplexity``, ``baseline``, ``ratio``, ``change`` (difference of the perplexities),
+            ``loss_change`` (log of the ratio, nats a token), ``low`` and ``high`` (interval of the
+            ratio, resampling documents), ``p_value``-free by design, ``documents``, ``tokens``.
+    """
+
+    table: pd.DataFrame
+
+    def matrix(self, quantity: str = "ratio", kind: str = "own") -> pd.DataFrame:
+        """Rows by columns; several seeds of a control are averaged.
+
+        Args:
+            quantity: A numeric column of the table.
+            kind: ``"own"``, ``"random"`` or ``"matched"``.
+
+        Raises:
+            InputError: If there is no such column or kind.
+        """
+        if quantity not in self.table.columns:
+            raise unknown("quantity", quantity, self.table.columns)
+        part = self.table[self.table["kind"] == kind]
+        if part.empty:
+            raise unknown("kind of units", kind, set(self.table["kind"]))
+        rows = list(dict.fromkeys(part["row"]))
+        columns = list(dict.fromkeys(part["column"]))
+        wide = part.pivot_table(index="row", columns="column", values=quantity, aggfunc="mean")
+        return wide.reindex(index=rows, columns=columns)
+
+    def summary(self) -> pd.DataFrame:
+        """One row a language: does its own text suffer most, and beyond every control?
+
+        Columns: ``row``, ``ratio``, ``low``, ``high``, ``largest_in_row``, and for each kind of
+        control ``<kind>_max`` (largest ratio of its draws on the language's own text) and
+        ``beyond_<kind>``.
+        """
+        own = self.table[self.table["kind"] == "own"]
+        found = []
+        for lang in dict.fromkeys(own["row"]):
+            line = own[own["row"] == lang]
+            cell = line[line["column"] == lang]
+            if cell.empty:
+                continue
+            first = cell.iloc[0]
+            row = {
+                "row": lang,
+                **{key: float(first[key]) for key in ("ratio", "low", "high")},
+                "largest_in_row": bool(first["ratio"] >= line["ratio"].max()),
+            }
+            for kind in CONTROLS:
+                draws = self.table[
+                    (self.table["kind"] == kind)
+                    & (self.table["row"] == lang)
+                    & (self.table["column"] == lang)
+                ]["ratio"]
+                if len(draws):
+                    row[f"{kind}_max"] = float(draws.max())
+                    row[f"beyond_{kind}"] = bool(first["ratio"] > draws.max())
+            found.append(row)
+        return pd.DataFrame(found)
+
+
+def perplexity_change(
+    lm: LanguageModel,
+    neurons: NeuronSet,
+    texts: Mapping[str, Sequence[str] | Blocks],
+    value: Any = 0.0,
+    *,
+    mode: Literal["set", "add", "multiply"] = "set",
+    controls: Mapping[str, int | Iterable[int]] | None = None,
+    stats: Statistics | None = None,
+    baseline: MutableMapping[str, PerplexityResult] | None = None,
+    others: NeuronSet | None = None,
+    control_columns: Literal["own", "all"] = "own",
+    seed: int = 0,
+    tokens: int | None = None,
+    block: int = BLOCK,
+    batch_size: int | None = None,
+    level: float = 0.95,
+    method: Method = "percentile",
+) -> PerplexityChange:
+    """Overwrite each language's neurons in turn and measure every language's perplexity.
+
+    Args:
+        lm: A causal model.
+        neurons: Units by language; each language is a row.
+        texts: Held-out documents (or blocks) by language; each is a column.
+        value: What is written: a number, a :class:`~langneurons.intervention.Value`, or one of
+            them for each row's language.
+        mode: ``"set"``, ``"add"`` or ``"multiply"``.
+        controls: Kind of control (``"random"``: same number of units in each layer; ``"matched"``:
+            also of the same activity) to a number of draws or to the seeds themselves.
+        stats: Statistics, which matched controls need.
+        baseline: Untouched perplexities by language that are known already; missing ones are put
+            there.
+        others: The whole set that ``neurons`` is a part of, so that controls avoid all of it.
+        control_columns: Measure controls on the row's own language, or on all.
+        seed: First seed of the controls.
+        tokens: See :func:`~langneurons.evaluation.perplexity.perplexity`.
+        block: Likewise.
+        batch_size: Likewise.
+        level: Level of the intervals.
+        method: Kind of bootstrap interval.
+
+    Raises:
+        InputError: If neurons and model do not fit, or a control cannot be made.
+    """
+    neurons.check(lm)
+    if not texts:
+        raise InputError("give text of at least one language.")
+    draws = _draws(controls or {}, seed)
+    if "matched" in draws and stats is None:
+        raise InputError("matched controls need statistics: pass stats=.")
+    head = find_head(lm)
+    known: MutableMapping[str, PerplexityResult] = {} if baseline is None else baseline
+    source = others if others is not None else neurons
+    drawn = {
+        (kind, number): source.random_like(
+            number,
+            matched="rate" if kind == "matched" else None,
+            statistics=stats if kind == "matched" else None,
+        )
+        for kind, numbers in draws.items()
+        for number in numbers
+    }
+
+    def measure(lang: str, intervention: Any = None) -> PerplexityResult:
+        return perplexity(
+            lm,
+            texts[lang],
+            intervention=intervention,
+            tokens=tokens,
+            block=block,
+            batch_size=batch_size,
+            head=head,
+        )
+
+    cells = _cells(neurons, list(texts), drawn, control_columns)
+    rows = []
+    total = len(cells) + sum(lang not in known for lang in texts)
+    with track("perplexity change", total, "cells") as bar:
+        for lang in texts:
+            if lang not in known:
+                known[lang] = measure(lang)
+                bar.advance()
+        for row, column, kind, number, units in cells:
+            bar.note(f"{row} on {column}")
+            if len(units):
+                touched = measure(column, _intervention(units, _value(value, row), mode, neurons))
+            else:
+                touched = known[column]
+            rows.append(
+                {
+                    "row": row,
+                    "column": column,
+                    "kind": kind,
+                    "seed": number,
+                    "units": len(units),
+                    **_compare(touched, known[column], level, method),
+                }
+            )
+            bar.advance()
+    return PerplexityChange(pd.DataFrame(rows))
+
+
+def _draws(controls: Mapping[str, int | Iterable[int]], seed: int) -> dict[str, list[int]]:
+    found = {}
+    for kind, draws in controls.items():
+        if kind not in CONTROLS:
+            raise unknown("control", kind, CONTROLS)
+        seeds = list(range(seed, seed + draws)) if isinstance(draws, int) else list(draws)
+        if seeds:
+            found[kind] = seeds
+    return found
+
+
+def _cells(
+    neurons: NeuronSet,
+    columns: Sequence[str],
+    drawn: Mapping[tuple[str, int], NeuronSet],
+    control_columns: str,
+) -> list[tuple[str, str, str, int, Units]]:
+    cells: list[tuple[str, str, str, int, Units]] = []
+    for row in neurons.languages:
+        cells += [(row, column, "own", 0, neurons[row]) for column in columns]
+        for (kind, number), control in drawn.items():
+            if len(neurons[row]):
+                on = columns if control_columns == "all" else [c for c in columns if c == row]
+                cells += [(row, column, kind, number, control[row]) for column in on]
+    return cells
+
+
+def _value(value: Any, row: str) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    if row not in value:
+        raise InputError(f"no value is given for the neurons of {row!r}.")
+    return value[row]
+
+
+def _intervention(units: Units, value: Any, mode: str, neurons: NeuronSet) -> Any:
+    from langneurons.intervention import Intervention
+
+    return Intervention(units=units, value=value, mode=mode, site=neurons.site)
+
+
+def _compare(
+    touched: PerplexityResult, untouched: PerplexityResult, level: float, method: Method
+) -> dict[str, float | int]:
+    difference = touched.rows["loss_sum"].to_numpy() - untouched.rows["loss_sum"].to_numpy()
+    low, high = ratio_interval(difference, untouched.rows["tokens"], level=level, method=method)
+    change = touched.loss - untouched.loss
+    with np.errstate(over="ignore"):
+        return {
+            "perplexity": touched.value,
+            "baseline": untouched.value,
+            "ratio": float(np.exp(change)),
+            "change": touched.value - untouched.value,
+            "loss_change": change,
+            "low": float(np.exp(low)),
+            "high": float(np.exp(high)),
+            "documents": untouched.documents,
+            "tokens": untouched.tokens,
+        }

@@ -1,0 +1,158 @@
+"""Perplexity of held-out text: e to the mean negative log-probability of a counted token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from langneurons.data import Blocks, batches, make_blocks
+from langneurons.errors import InputError, RunError
+from langneurons.evaluation.intervals import Method, ratio_interval
+from langneurons.evaluation.token_loss import Head, find_head, token_log_probs
+from langneurons.evaluation.touched import intervened
+from langneurons.progress import track
+
+if TYPE_CHECKING:
+    from langneurons.models import LanguageModel
+
+BLOCK = 256
+BATCH_TOKENS = 4096
+
+
+@dataclass(frozen=True)
+class PerplexityResult:
+    """Losses by document, and what follows from them.
+
+    Attributes:
+        rows: One row a document: ``document`` (index), ``loss_sum`` (nats), ``tokens``.
+    """
+
+    rows: pd.DataFrame
+
+    @property
+    def tokens(self) -> int:
+        """Tokens predicted."""
+        return int(self.rows["tokens"].sum())
+
+    @property
+    def documents(self) -> int:
+        """Documents with at least one predicted token."""
+        return len(self.rows)
+
+    @property
+    def loss(self) -> float:
+        """Mean negative log-probability of a token, in nats."""
+        return float(self.rows["loss_sum"].sum() / self.tokens)
+
+    @property
+    def value(self) -> float:
+        """The perplexity, e to the loss; inf where the loss is beyond what a float can show."""
+        with np.errstate(over="ignore"):
+            return float(np.exp(np.float64(self.loss)))
+
+    def interval(
+        self, level: float = 0.95, *, method: Method = "percentile", seed: int = 0
+    ) -> tuple[float, float]:
+        """Bootstrap interval of the perplexity, resampling documents."""
+        low, high = ratio_interval(
+            self.rows["loss_sum"], self.rows["tokens"], level=level, method=method, seed=seed
+        )
+        with np.errstate(over="ignore"):
+            return float(np.exp(low)), float(np.exp(high))
+
+    def __str__(self) -> str:
+        low, high = self.interval()
+        return (
+            f"perplexity {self.value:.2f} [{low:.2f}, {high:.2f}] "
+            f"(e to the mean loss {self.loss:.4f} nats a token; {self.tokens:,} tokens of "
+            f"{self.documents:,} documents)"
+        )
+
+
+def perplexity(
+    lm: LanguageModel,
+    texts: Sequence[str] | Blocks,
+    *,
+    intervention: Any = None,
+    tokens: int | None = None,
+    block: int = BLOCK,
+    batch_size: int | None = None,
+    head: Head | None = None,
+) -> PerplexityResult:
+    """Perplexity of a causal model on text.
+
+    Every counted token that has a token before it in its block is predicted once, from the tokens
+    before it in the block. Logits over the vocabulary exist a few rows at a time only.
+
+    Args:
+        lm: A causal model.
+        texts: Documents, or blocks of them.
+        intervention: What to write over which units meanwhile.
+        tokens: Take about so many tokens of ``texts``; None takes all.
+        block: Tokens in a block of ``texts``.
+        batch_size: Blocks in a batch; None goes by the number of tokens.
+        head: The model's head, where :func:`find_head` has found it already.
+
+    Raises:
+        InputError: If there is no token to predict, or the model has no language-model head.
+        RunError: If a loss is not a number.
+    """
+    if isinstance(texts, Blocks):
+        if tokens is not None:
+            raise InputError("tokens applies to texts; blocks are taken whole.")
+        blocks = texts
+    else:
+        blocks = make_blocks(texts, lm.tokenizer, block=block, tokens=tokens)
+    head = head or find_head(lm)
+    with intervened(lm, intervention), track("perplexity", blocks.tokens, "tokens") as bar:
+        loss_sum, counts = _losses(lm, blocks, head, batch_size, bar)
+    used = counts > 0
+    if not used.any():
+        raise InputError("the text holds no token to predict: give longer documents.")
+    if np.isnan(loss_sum).any():
+        raise RunError(
+            "the loss is not a number: the intervention's value or the adapter drove the model "
+            "out of range."
+        )
+    return PerplexityResult(
+        pd.DataFrame(
+            {
+                "document": np.flatnonzero(used),
+                "loss_sum": loss_sum[used],
+                "tokens": counts[used].astype(np.int64),
+            }
+        )
+    )
+
+
+def _losses(
+    lm: LanguageModel, blocks: Blocks, head: Head, batch_size: int | None, bar: Any
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    documents = len(blocks.document_keys)
+    loss_sum = torch.zeros(documents, dtype=torch.float64)
+    counts = torch.zeros(documents, dtype=torch.float64)
+    # Blocks may mix documents: let each token carry its own where offsets stand.
+    owners = replace(blocks, position=blocks.documents())
+    batch_tokens = None if batch_size else BATCH_TOKENS
+    for batch in batches(owners, batch_tokens=batch_tokens, batch_size=batch_size):
+        wanted = batch.counted.clone()
+        wanted[:, 1:] &= batch.attention_mask[:, :-1]
+        wanted[:, 0] = False
+        log_probs = token_log_probs(
+            lm,
+            head,
+            batch.input_ids.to(lm.device),
+            batch.attention_mask.to(lm.device),
+            wanted.to(lm.device),
+        ).cpu()
+        owner = batch.position[wanted]
+        loss_sum.index_add_(0, owner, -log_probs[wanted].double())
+        counts.index_add_(0, owner, torch.ones(len(owner), dtype=torch.float64))
+        bar.advance(int(batch.counted.sum()))
+    return loss_sum.numpy(), counts.numpy()

@@ -1,0 +1,226 @@
+"""Scores: one row an example, from which every aggregate is computed anew."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from langneurons.artifacts import read_table, write_table
+from langneurons.errors import ArtifactError, InputError
+from langneurons.evaluation.intervals import Method, ratio_interval
+
+_COLUMNS = ("id", "group")
+METRIC_COLUMNS: Mapping[str, str] = {
+    "accuracy": "correct",
+    "exact_match": "exact_match",
+    "f1": "f1",
+}
+"""Column of the rows that a metric is the mean of; others are columns of their own name."""
+
+
+@dataclass
+class Scores:
+    """The result of one evaluation.
+
+    Attributes:
+        task: Name of the task.
+        lang: Language of the examples.
+        metrics: Names of the metrics, each the mean over rows, in %.
+        rows: One row an example: ``id``, ``group``, ``prediction``, ``gold``, the metrics'
+            columns (``correct``, or ``exact_match`` and ``f1``; nan where the gold answer is not
+            known), ``cut`` (characters of the context left out), ``log_likelihoods`` where there
+            are any, and further facts of the example.
+        details: How it came about: model, adapter, intervention, split, options, counts.
+        guess: Score of a random guesser by metric in %.
+    """
+
+    task: str
+    lang: str
+    metrics: tuple[str, ...]
+    rows: pd.DataFrame
+    details: dict[str, Any] = field(default_factory=dict)
+    guess: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        missing = [
+            column
+            for column in (*_COLUMNS, *map(self._column, self.metrics))
+            if column not in self.rows.columns
+        ]
+        if missing:
+            raise InputError(f"scores of {self.task} lack the column {missing[0]!r}.")
+
+    @staticmethod
+    def _column(metric: str) -> str:
+        return METRIC_COLUMNS.get(metric, metric)
+
+    def _values(self, metric: str) -> NDArray[np.float64]:
+        if metric not in self.metrics:
+            raise InputError(
+                f"{self.task} has no metric {metric!r}; it has {', '.join(self.metrics)}."
+            )
+        return self.rows[self._column(metric)].to_numpy(dtype=np.float64, na_value=np.nan)
+
+    @property
+    def n(self) -> int:
+        """Examples with a known gold answer."""
+        return int(np.isfinite(self._values(self.metrics[0])).sum())
+
+    def value(self, metric: str | None = None) -> float:
+        """The metric in %, over examples with a known gold answer; nan where there is none."""
+        values = self._values(metric or self.metrics[0])
+        known = np.isfinite(values)
+        return float(100 * values[known].mean()) if known.any() else float("nan")
+
+    def interval(
+        self,
+        metric: str | None = None,
+        level: float = 0.95,
+        *,
+        method: Method = "percentile",
+        seed: int = 0,
+    ) -> tuple[float, float]:
+        """Bootstrap interval of the metric in %, resampling groups of examples."""
+        values = self._values(metric or self.metrics[0])
+        known = np.isfinite(values)
+        return ratio_interval(
+            100 * values[known],
+            np.ones(int(known.sum())),
+            clusters=self.rows["group"].to_numpy()[known],
+            level=level,
+            method=method,
+            seed=seed,
+        )
+
+    def chance(self, metric: str | None = None) -> float:
+        """Score of a random guesser in %."""
+        return self.guess.get(metric or self.metrics[0], 0.0)
+
+    def where(self, **facts: Any) -> Scores:
+        """The scores of those examples whose columns have the given values (``holders=2``).
+
+        Raises:
+            InputError: If there is no such column or no such example.
+        """
+        keep = np.ones(len(self.rows), dtype=bool)
+        for name, value in facts.items():
+            if name not in self.rows.columns:
+                raise InputError(
+                    f"scores of {self.task} have no column {name!r}; they have "
+                    f"{', '.join(self.rows.columns)}."
+                )
+            keep &= (self.rows[name] == value).to_numpy()
+        if not keep.any():
+            raise InputError(f"no example of {self.task} has {facts}.")
+        return Scores(self.task, self.lang, self.metrics, self.rows[keep], self.details, self.guess)
+
+    def paired(
+        self, other: Scores, metric: str
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.generic]]:
+        """Values of a metric of the same examples in both results, and their groups.
+
+        Examples without a gold answer in either are left out.
+
+        Returns:
+            Two float64 arrays (n,) with values 0 to 1, and the groups (n,).
+
+        Raises:
+            InputError: If the two do not hold the same examples, or share no scored one.
+        """
+        if self.task != other.task:
+            raise InputError(f"cannot compare {self.task} with {other.task}.")
+        index, against = pd.Index(self.rows["id"]), pd.Index(other.rows["id"])
+        if len(index) != len(against) or not index.isin(against).all():
+            shared = int(index.isin(against).sum())
+            raise InputError(
+                f"the two results hold different examples ({len(index)} and {len(against)}, "
+                f"{shared} shared): evaluate both with the same split, limit and seed."
+            )
+        first = self._values(metric)
+        second = other._values(metric)[against.get_indexer(index)]
+        known = np.isfinite(first) & np.isfinite(second)
+        if not known.any():
+            raise InputError(f"no example of {self.task} has a known gold answer.")
+        return first[known], second[known], self.rows["group"].to_numpy()[known]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write rows and all else as one Parquet file."""
+        table = self.rows.reset_index(drop=True)
+        table.attrs = {
+            "langneurons.scores": 1,
+            "task": self.task,
+            "lang": self.lang,
+            "metrics": list(self.metrics),
+            "details": self.details,
+            "guess": self.guess,
+        }
+        write_table(path, table)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Scores:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: If there is no such file.
+            ArtifactError: If it is damaged or holds something else.
+        """
+        table = read_table(path)
+        head = table.attrs
+        if head.get("langneurons.scores") != 1:
+            raise ArtifactError(f"{str(path)!r} holds no scores.")
+        table.attrs = {}
+        metrics, details, guess = tuple(head["metrics"]), head["details"], head["guess"]
+        return cls(head["task"], head["lang"], metrics, table, details, guess)
+
+    def __str__(self) -> str:
+        parts = []
+        for metric in self.metrics:
+            low, high = self.interval(metric)
+            parts.append(f"{metric} {self.value(metric):.1f} % [{low:.1f}, {high:.1f}]")
+        return f"{self.task} {self.lang}: {', '.join(parts)} (n = {self.n})"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Between-seed spread of a metric.
+
+    Attributes:
+        mean: Mean over seeds in %.
+        std: Standard deviation between seeds in points.
+        low: Lower end of the t interval of the mean over seeds.
+        high: Upper end.
+        seeds: Number of seeds.
+    """
+
+    mean: float
+    std: float
+    low: float
+    high: float
+    seeds: int
+
+
+def across_seeds(
+    results: Sequence[Scores], metric: str | None = None, level: float = 0.95
+) -> Spread:
+    """Mean and spread over runs that differ in their seed only (fine-tuning, random neurons).
+
+    Raises:
+        InputError: If there is no run.
+    """
+    if not results:
+        raise InputError("give at least one result.")
+    values = np.array([result.value(metric) for result in results])
+    if len(values) == 1:
+        nan = float("nan")
+        return Spread(float(values[0]), nan, nan, nan, 1)
+    std = float(values.std(ddof=1))
+    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1)) * std / np.sqrt(len(values))
+    mean = float(values.mean())
+    return Spread(mean, std, mean - half, mean + half, len(values))
