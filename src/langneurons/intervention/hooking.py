@@ -1,0 +1,249 @@
+"""Applying interventions while the model runs."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from langneurons.errors import InputError, RunError
+from langneurons.identification import Units
+from langneurons.intervention.interventions import Intervention, as_interventions
+from langneurons.intervention.range import warn_out_of_range
+from langneurons.intervention.tokens import Watch
+from langneurons.models import hook_site
+
+if TYPE_CHECKING:
+    from langneurons.intervention.values import Value
+    from langneurons.models import LanguageModel
+
+Write = Callable[[Tensor, Tensor], Tensor]
+"""(old values (batch, sequence, n), activation) -> new values."""
+
+
+@contextlib.contextmanager
+def intervene(
+    lm: LanguageModel,
+    what: Units | Intervention | Sequence[Intervention] | None,
+    value: Value | float | None = None,
+    mode: str | None = None,
+    site: str | None = None,
+    scope: str | None = None,
+    **options: Any,
+) -> Iterator[LanguageModel]:
+    """Overwrite units in every forward pass of the block; the model is as before afterwards.
+
+    Works in plain forward passes, generation with a key-value cache, training (also with gradient
+    checkpointing, as long as ``backward`` runs inside the block) and on PEFT-wrapped models.
+    Weights are never touched. Several interventions on one site act in the order given, so the
+    last wins where they overlap; sites follow each other as in the model. Blocks may be nested: the
+    inner ones act after the outer ones. The hooks act in whichever thread runs the model; a second
+    thread that enters while another is inside is refused, as the two would mix.
+
+    Args:
+        lm: The model.
+        what: Units, an :class:`Intervention`, several of them in order, or None for no change.
+        value: With units: what to write, default 0.
+        mode: With units: ``set`` (default), ``add`` or ``multiply``.
+        site: With units: where they live, default ``mlp.act``.
+        scope: With units: ``all`` (default), ``prompt``, ``generated`` or ``last``.
+        **options: With units: further fields of :class:`Intervention`.
+
+    Yields:
+        The model.
+
+    Raises:
+        InputError: If units lie outside the site, a value belongs to another model or site, or the
+            model is compiled.
+        RunError: If another thread is intervening on the same model.
+
+    Example:
+        >>> with ln.intervene(lm, neurons["hi"], ln.Value.mean(stats, "hi")):  # doctest: +SKIP
+        ...     lm.model.generate(**inputs)
+    """
+    given = {"value": value, "mode": mode, "site": site, "scope": scope}
+    options |= {key: item for key, item in given.items() if item is not None}
+    interventions = as_interventions(what, **options)
+    if not interventions:
+        yield lm
+        return
+    _refuse_compiled(lm)
+    plans = [(item, _plan(lm, item)) for item in interventions]
+    for item in interventions:
+        warn_out_of_range(lm, item)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_one_thread(lm))
+        watch: Watch | None = None
+        if not all(item.every_token for item in interventions):
+            watch = Watch(lm)
+            stack.enter_context(watch.watching())
+        for item, writers in plans:
+            _attach(stack, lm, item, writers, None if item.every_token else watch)
+        yield lm
+
+
+def _attach(
+    stack: contextlib.ExitStack,
+    lm: LanguageModel,
+    item: Intervention,
+    writers: dict[int, _Writer],
+    watch: Watch | None,
+) -> None:
+    if item.what.source is not None:
+        layer, index = item.what.source
+        taken = _Taken(layer, index)
+        for writer in writers.values():
+            writer.taken = taken
+        stack.enter_context(hook_site(lm, item.site, taken.take, [layer]))
+
+    def change(layer: int, activation: Tensor) -> Tensor | None:
+        chosen = True if watch is None else watch.selection(item)
+        if chosen is False:
+            return None
+        return writers[layer](activation, chosen)
+
+    stack.enter_context(hook_site(lm, item.site, change, sorted(writers)))
+
+
+class _Taken:
+    """The value of one unit in the running pass, for others to be set to."""
+
+    def __init__(self, layer: int, index: int) -> None:
+        self.layer, self.index = layer, index
+        self.value: Tensor | None = None
+
+    def take(self, _layer: int, activation: Tensor) -> None:
+        # A copy: the activation may be overwritten in place right after.
+        self.value = activation[..., self.index : self.index + 1].clone()
+
+
+class _Writer:
+    """Writes the units of one layer; index and values are moved to the activation's device once."""
+
+    def __init__(self, index: Tensor, mode: str, low: Tensor | None, high: Tensor | None) -> None:
+        self.index, self.mode, self.low, self.high = index, mode, low, high
+        self.taken: _Taken | None = None
+
+    def __call__(self, activation: Tensor, chosen: Tensor | bool) -> Tensor:
+        self._move(activation)
+        if isinstance(chosen, Tensor):
+            old = activation.index_select(-1, self.index)
+            touched = chosen.to(activation.device).unsqueeze(-1)
+            return _copy(activation, self.index, torch.where(touched, self._new(activation), old))
+        if self.mode == "add" and self.low is not None:
+            source = self.low.expand(*activation.shape[:-1], -1)
+            if _keeps_graph(activation):
+                return activation.index_add(-1, self.index, source)
+            return activation.index_add_(-1, self.index, source)
+        return _copy(activation, self.index, self._new(activation))
+
+    def _move(self, activation: Tensor) -> None:
+        if self.index.device != activation.device:
+            self.index = self.index.to(activation.device)
+        for name in ("low", "high"):
+            bound = getattr(self, name)
+            if bound is not None and (bound.device, bound.dtype) != (
+                activation.device,
+                activation.dtype,
+            ):
+                setattr(self, name, bound.to(activation.device, activation.dtype))
+
+    def _new(self, activation: Tensor) -> Tensor:
+        shape = (*activation.shape[:-1], len(self.index))
+        if self.taken is not None:
+            assert self.taken.value is not None
+            return self.taken.value.to(activation.device).expand(shape)
+        assert self.low is not None
+        if self.high is not None:
+            return activation.index_select(-1, self.index).clamp(self.low, self.high)
+        if self.mode == "set":
+            return self.low.expand(shape)
+        old = activation.index_select(-1, self.index)
+        return old * self.low if self.mode == "multiply" else old + self.low
+
+
+def _keeps_graph(activation: Tensor) -> bool:
+    """Whether autograd may need the activation as it was; then it must not be changed in place."""
+    return torch.is_grad_enabled() and activation.requires_grad
+
+
+def _copy(activation: Tensor, index: Tensor, new: Tensor) -> Tensor:
+    if _keeps_graph(activation):
+        return activation.index_copy(-1, index, new)
+    return activation.index_copy_(-1, index, new)
+
+
+def _plan(lm: LanguageModel, item: Intervention) -> dict[int, _Writer]:
+    """One writer per layer that has units, after all checks."""
+    width = lm.sites[item.site].width
+    shape = (lm.layers, width)
+    units = item.chosen
+    units.check(shape)
+    low = high = None
+    if item.what.kind != "unit":
+        low = item.what.resolve(shape)
+    if item.what.kind == "clip":
+        high = item.what.resolve_high(shape)
+    if item.what.source is not None:
+        layer, unit = item.what.source
+        first = int(units.layers.min()) if len(units) else lm.layers
+        if not 0 <= unit < width or not 0 <= layer < lm.layers:
+            raise InputError(
+                f"no unit ({layer}, {unit}): {lm.name} has {lm.layers} layers of {width} units "
+                f"at {item.site!r}."
+            )
+        if layer > first:
+            raise InputError(
+                f"unit ({layer}, {unit}) lies behind layer {first}, which is to take its value: "
+                "choose a unit of the same or an earlier layer."
+            )
+    writers = {}
+    for layer, index in enumerate(units.by_layer(lm.layers)):
+        if len(index):
+            writers[layer] = _Writer(
+                index,
+                item.mode,
+                None if low is None else low[layer, index].clone(),
+                None if high is None else high[layer, index].clone(),
+            )
+    return writers
+
+
+def _refuse_compiled(lm: LanguageModel) -> None:
+    if hasattr(lm.model, "_orig_mod"):
+        raise InputError(
+            "interventions do not reach into a model compiled by torch.compile: use the model it "
+            "was made from, or bake() the intervention first."
+        )
+
+
+_inside: weakref.WeakKeyDictionary[Any, tuple[int, int]] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _one_thread(lm: LanguageModel) -> Iterator[None]:
+    """Refuse a second thread while one is inside; the same thread may enter again."""
+    key, me = lm.backbone, threading.get_ident()
+    with _lock:
+        owner, depth = _inside.get(key, (me, 0))
+        if owner != me:
+            raise RunError(
+                f"another thread is intervening on {lm.name}: use one model per thread, or one "
+                "after the other."
+            )
+        _inside[key] = (me, depth + 1)
+    try:
+        yield
+    finally:
+        with _lock:
+            owner, depth = _inside[key]
+            if depth == 1:
+                del _inside[key]
+            else:
+                _inside[key] = (owner, depth - 1)

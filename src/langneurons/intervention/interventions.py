@@ -1,0 +1,153 @@
+"""One intervention: which units, what is written, how, and at which tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from langneurons.artifacts import digest
+from langneurons.errors import InputError, unknown
+from langneurons.identification import Units
+from langneurons.intervention.values import Value
+
+Mode = Literal["set", "add", "multiply"]
+Scope = Literal["all", "prompt", "generated", "last"]
+Protocol = Literal["strict", "paper"]
+
+
+@dataclass(frozen=True, eq=False)
+class Intervention:
+    """What is written over which units, how, and at which tokens.
+
+    Attributes:
+        units: The units.
+        value: A :class:`Value` or a number.
+        mode: ``set`` overwrites, ``add`` adds the value, ``multiply`` multiplies by it (0 switches
+            off, 2 amplifies). A clipped value and another unit's value can only be set.
+        site: Where the units live.
+        scope: ``all`` tokens; ``prompt``: tokens run before generation; ``generated``: tokens run
+            one at a time against a key-value cache; ``last``: the last real token of every forward
+            pass (of the prompt, then every generated one).
+        start: Only tokens from this position on, counted from a sequence's first real token.
+        layers: Only units of these layers; None for all.
+        probability: Each token is touched with this probability, the same token in all layers.
+            Decided by a hash of seed, token id and position: repeatable, whatever the batch.
+        seed: Seed of that hash.
+        protocol: ``strict`` refuses statistics of another site; ``paper`` writes those of
+            ``mlp.pre`` to ``mlp.act``, as the released code of the paper does.
+        name: Label for tables; by default built from value, mode and scope.
+
+    Raises:
+        InputError: If an option is unknown or two do not go together.
+    """
+
+    units: Units
+    value: Value | float = 0.0
+    mode: Mode = "set"
+    site: str = "mlp.act"
+    scope: Scope = "all"
+    start: int = 0
+    layers: tuple[int, ...] | None = None
+    probability: float = 1.0
+    seed: int = 0
+    protocol: Protocol = "strict"
+    name: str = ""
+    what: Value = field(init=False, repr=False)
+    """The value, a number turned into a :class:`Value`."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.units, Units):
+            raise InputError(
+                f"an intervention needs Units (as neurons['hi']), not {type(self.units).__name__}."
+            )
+        for kind, value, allowed in (
+            ("mode", self.mode, Mode),
+            ("scope", self.scope, Scope),
+            ("protocol", self.protocol, Protocol),
+        ):
+            if value not in get_args(allowed):
+                raise unknown(kind, value, get_args(allowed))
+        what = self.value if isinstance(self.value, Value) else Value.constant(self.value)
+        object.__setattr__(self, "what", what)
+        if what.kind != "tensor" and self.mode != "set":
+            raise InputError(f"the value {what.name!r} can only be set, not {self.mode!r}.")
+        if self.start < 0:
+            raise InputError(f"start counts positions from 0, not {self.start}.")
+        if not 0 <= self.probability <= 1:
+            raise InputError(f"probability must lie within 0 to 1, not {self.probability}.")
+        if what.site not in (None, self.site):
+            crossed = (what.site, self.site) == ("mlp.pre", "mlp.act")
+            if not (crossed and self.protocol == "paper"):
+                raise InputError(
+                    f"the value {what.name!r} is a statistic of {what.site!r}, the units are of "
+                    f"{self.site!r}: collect statistics of that site"
+                    + (", or choose protocol='paper'." if crossed else ".")
+                )
+        if not self.name:
+            object.__setattr__(self, "name", _name(self, what))
+
+    @property
+    def chosen(self) -> Units:
+        """The units within the chosen layers."""
+        return self.units if self.layers is None else self.units.in_layers(self.layers)
+
+    @property
+    def every_token(self) -> bool:
+        """Whether every token is touched."""
+        return self.scope == "all" and self.start == 0 and self.probability == 1
+
+    def identity(self) -> dict[str, Any]:
+        """JSON-able content, for keys of artifacts: equal exactly when the effect is."""
+        units = self.chosen
+        return {
+            "units": digest(units.layers, units.indices),
+            "value": self.what.identity(),
+            "mode": self.mode,
+            "site": self.site,
+            "scope": self.scope,
+            "start": self.start,
+            "probability": self.probability,
+            "seed": self.seed if self.probability < 1 else None,
+        }
+
+
+def _name(intervention: Intervention, what: Value) -> str:
+    words = [what.name if intervention.mode == "set" else f"{intervention.mode} {what.name}"]
+    if intervention.scope != "all":
+        words.append(intervention.scope)
+    if intervention.start:
+        words.append(f"from {intervention.start}")
+    if intervention.probability < 1:
+        words.append(f"p={intervention.probability:g}")
+    return " ".join(words)
+
+
+def as_interventions(
+    what: Units | Intervention | Sequence[Intervention] | None, **options: Any
+) -> list[Intervention]:
+    """What a user may pass for interventions, as a list.
+
+    Args:
+        what: Units (then ``options`` make the intervention), one or several interventions (then no
+            option is allowed), or None for none.
+        **options: Fields of :class:`Intervention`.
+
+    Raises:
+        InputError: If it is none of these.
+    """
+    if what is None:
+        return []
+    if isinstance(what, Units):
+        return [Intervention(what, **options)]
+    given = [what] if isinstance(what, Intervention) else what
+    if not isinstance(given, Sequence) or not all(isinstance(i, Intervention) for i in given):
+        raise InputError(
+            "give Units (as neurons['hi']), an Intervention or a list of Interventions, not "
+            f"{type(what).__name__}."
+        )
+    if options:
+        raise InputError(
+            f"an Intervention is given: set {', '.join(sorted(options))} on it, not beside it."
+        )
+    return list(given)
