@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification
-
-from langneurons.errors import InputError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedModel
+from transformers.modeling_layers import GenericForSequenceClassification
 
 _HEAD_STD = 0.02
 
@@ -50,8 +46,8 @@ def classification_model(
     """A sequence classification model around the modules of a causal model.
 
     The class is the one Transformers registers for the architecture, so its adapter loads with
-    ``AutoModelForSequenceClassification`` and PEFT alone; the head reads the last token that is not
-    ``pad``.
+    ``AutoModelForSequenceClassification`` and PEFT alone; where there is none (Cohere, XGLM), it is
+    Transformers' generic one. The head reads the last token that is not ``pad``.
 
     Args:
         causal: Model with a language modelling head; its backbone modules are used, not copied.
@@ -62,9 +58,6 @@ def classification_model(
     Returns:
         The model, in evaluation mode, on the device and in the dtype of the backbone; the new head
         is float32.
-
-    Raises:
-        InputError: If Transformers has no sequence classification model for the architecture.
     """
     config = copy.deepcopy(causal.config)
     config.num_labels = len(labels)
@@ -72,14 +65,8 @@ def classification_model(
     config.label2id = {label: index for index, label in enumerate(labels)}
     config.pad_token_id = pad
     config.get_text_config().pad_token_id = pad
-    try:
-        with torch.device("meta"):
-            model = AutoModelForSequenceClassification.from_config(config)
-    except ValueError as error:
-        raise InputError(
-            f"Transformers has no sequence classification model for {config.model_type!r}: "
-            "choose another model, or a task that is answered by generating."
-        ) from error
+    with torch.device("meta"):
+        model = _class_for(causal)(config)
     backbone = getattr(causal, causal.base_model_prefix)
     setattr(model, model.base_model_prefix, backbone)
     device = next(backbone.parameters()).device
@@ -94,6 +81,20 @@ def classification_model(
                     value.fill_(1.0)
                 setattr(module, key, nn.Parameter(value.to(device), requires_grad=False))
     return cast("PreTrainedModel", model.eval())
+
+
+def _class_for(causal: PreTrainedModel) -> type[PreTrainedModel]:
+    known = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(causal.config), None)
+    if known is not None:
+        return cast("type[PreTrainedModel]", known)
+    family = next(
+        kind
+        for kind in type(causal).__mro__
+        if kind.__name__.endswith("PreTrainedModel") and kind is not PreTrainedModel
+    )
+    name = type(causal).__name__.replace("ForCausalLM", "ForSequenceClassification")
+    prefix = {"base_model_prefix": causal.base_model_prefix}
+    return type(name, (GenericForSequenceClassification, family), prefix)
 
 
 def head_names(model: PreTrainedModel) -> list[str]:
