@@ -1,0 +1,24 @@
+"""Which units belong to which language: methods, neuron sets, controls, overlap, stability."""
+
+from langneurons.identification.api import identify
+from langneurons.identification.formats import read_counts, write_counts
+from langneurons.identification.language_sets import LANGUAGE_SETS, resolve_languages
+from langneurons.identification.method import METHODS, Found, Method, method
+from langneurons.identification.neuron_set import NeuronSet
+from langneurons.identification.overlap import overlap
+from langneurons.identification.units import Units
+
+__all__ = [
+    "LANGUAGE_SETS",
+    "METHODS",
+    "Found",
+    "Method",
+    "NeuronSet",
+    "Units",
+    "identify",
+    "method",
+    "overlap",
+    "read_counts",
+    "resolve_languages",
+    "write_counts",
+]

@@ -1,0 +1,156 @@
+"""``identify``: one way to call every method."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from langneurons.artifacts import digest
+from langneurons.errors import InputError
+from langneurons.identification.language_sets import resolve_languages
+from langneurons.identification.method import METHODS, Found, Method
+from langneurons.identification.neuron_set import NeuronSet
+from langneurons.identification.selection import take
+from langneurons.identification.units import Units
+
+if TYPE_CHECKING:
+    from langneurons.data import Blocks
+    from langneurons.models import LanguageModel
+    from langneurons.statistics import Statistics
+
+
+def identify(
+    statistics: Statistics | None = None,
+    method: str = "lape",
+    languages: str | Iterable[str] | None = None,
+    *,
+    model: LanguageModel | None = None,
+    texts: Mapping[str, Sequence[str] | Blocks] | None = None,
+    per_language: float | None = None,
+    per_layer: float | None = None,
+    **parameters: Any,
+) -> NeuronSet:
+    """Find which units belong to which language.
+
+    Args:
+        statistics: Collected statistics; may be left out for methods that read the model alone.
+        method: A name of :data:`METHODS`.
+        languages: Languages to compare, or the name of a language set (``"set1"`` to ``"set6"``,
+            ``"set_xnli"``); None takes all. No new pass over the text is needed for a subset.
+        model: For methods that need the model (gradient, relevance, transfer).
+        texts: Language to texts or blocks, for the same methods.
+        per_language: Quota: instead of the method's own number, the best so many (int) or this
+            share of all units (float) for each language, by the method's score, among the units
+            that the method admits for the language.
+        per_layer: Quota: the same for each layer of each language.
+        parameters: The method's own; see its documentation.
+
+    Returns:
+        The neurons, with every parameter, threshold and fingerprint recorded.
+
+    Raises:
+        InputError: If the method, a parameter or a language is not known, what the method reads
+            is missing, or the languages are too few to compare.
+    """
+    entry = METHODS.get(method)
+    resolved = entry.resolve(parameters)
+    if entry.needs == "model":
+        return _on_model(
+            entry, resolved, statistics, languages, model, texts, per_language, per_layer
+        )
+    if statistics is None:
+        raise InputError(f"method {method!r} reads statistics: collect them first.")
+    chosen = resolve_languages(languages, statistics.languages)
+    _enough(entry, chosen)
+    selected = statistics.select(chosen)
+    found = entry.function(selected, **resolved)
+    return _neurons(
+        entry, resolved, found, selected.site, statistics.model, statistics.fingerprint,
+        per_language, per_layer,
+    )  # fmt: skip
+
+
+def _on_model(
+    entry: Method,
+    resolved: dict[str, Any],
+    statistics: Statistics | None,
+    languages: str | Iterable[str] | None,
+    model: LanguageModel | None,
+    texts: Mapping[str, Sequence[str] | Blocks] | None,
+    per_language: float | None,
+    per_layer: float | None,
+) -> NeuronSet:
+    if model is None or texts is None:
+        raise InputError(f"method {entry.name!r} reads the model: give model=... and texts=...")
+    chosen = resolve_languages(languages, texts)
+    _enough(entry, chosen)
+    selected = None
+    if statistics is not None:
+        selected = statistics.select(resolve_languages(chosen, statistics.languages))
+    found = entry.function(
+        model, {language: texts[language] for language in chosen}, selected, **resolved
+    )
+    source = digest(
+        *(part for language in chosen for part in (language, _text_key(texts[language])))
+    )
+    return _neurons(
+        entry, resolved, found, str(resolved["site"]), model.fingerprint, source,
+        per_language, per_layer,
+    )  # fmt: skip
+
+
+def _text_key(texts: Sequence[str] | Blocks) -> str:
+    fingerprint = getattr(texts, "fingerprint", None)
+    return str(fingerprint) if fingerprint is not None else digest(*texts)
+
+
+def _enough(entry: Method, languages: Sequence[str]) -> None:
+    if len(languages) < entry.least:
+        raise InputError(
+            f"method {entry.name!r} compares languages and needs at least {entry.least}, "
+            f"got {len(languages)} ({', '.join(languages)}): add another language."
+        )
+
+
+def _neurons(
+    entry: Method,
+    resolved: Mapping[str, Any],
+    found: Found,
+    site: str,
+    model: Mapping[str, Any] | None,
+    source: str,
+    per_language: float | None,
+    per_layer: float | None,
+) -> NeuronSet:
+    masks = found.selected
+    if per_language is not None or per_layer is not None:
+        masks = {name: take(score, per_language, per_layer) for name, score in found.scores.items()}
+    units = {name: Units.from_mask(mask) for name, mask in masks.items()}
+    empty = [name for name, item in units.items() if not len(item)]
+    if empty:
+        warnings.warn(
+            f"method {entry.name!r} finds no unit for language {', '.join(empty)}.", stacklevel=4
+        )
+    shape = next(iter(masks.values())).shape
+    return NeuronSet(
+        units,
+        (shape[0], shape[1]),
+        site=site,
+        method=entry.name,
+        parameters={
+            **resolved,
+            **({} if per_language is None else {"per_language": per_language}),
+            **({} if per_layer is None else {"per_layer": per_layer}),
+            "languages": list(units),
+            **({"found": found.facts} if found.facts else {}),
+        },
+        model=model,
+        statistics=source,
+        scores={
+            name: found.scores[name][units[name].layers, units[name].indices].to(torch.float64)
+            for name in units
+        },
+    )

@@ -1,0 +1,136 @@
+"""Random controls: units of the same number and place, plain or of the same activity."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from langneurons.artifacts import digest
+from langneurons.errors import InputError, unknown
+from langneurons.identification.units import Units
+
+if TYPE_CHECKING:
+    from langneurons.identification.neuron_set import NeuronSet
+    from langneurons.statistics import Statistics
+
+NEIGHBOURS = 10
+"""Among how many free units of the nearest rate a rate-matched control is drawn."""
+
+_Array = npt.NDArray[np.int64]
+_Floats = npt.NDArray[np.float64]
+
+
+def random_like(
+    neurons: NeuronSet,
+    seed: int,
+    *,
+    matched: str | None = None,
+    statistics: Statistics | None = None,
+) -> NeuronSet:
+    """See :meth:`NeuronSet.random_like`."""
+    from langneurons.identification.neuron_set import NeuronSet
+
+    if matched not in (None, "rate"):
+        raise unknown("kind of matching", matched, ["rate"])
+    if matched == "rate":
+        _check(neurons, statistics)
+    taken = neurons.union().by_layer(neurons.shape[0])
+    units, gaps = {}, {}
+    for language, own in neurons.items():
+        # One stream per language: its control stays the same whichever languages stand beside it.
+        generator = np.random.default_rng(
+            int.from_bytes(bytes.fromhex(digest(seed, matched, language))[:8], "little")
+        )
+        rates = (
+            None
+            if statistics is None or matched is None
+            else statistics.prob_positive(language).numpy()
+        )
+        drawn, gap = [], []
+        for layer, indices in enumerate(own.by_layer(neurons.shape[0])):
+            wanted = indices.numpy()
+            pool = _pool(neurons.shape[1], wanted, taken[layer].numpy(), language, layer)
+            if rates is None:
+                picked = generator.choice(pool, size=len(wanted), replace=False)
+            else:
+                picked = _nearest(rates[layer], wanted, pool, generator)
+                gap.append(np.abs(rates[layer][wanted] - rates[layer][picked]))
+            drawn.append(torch.from_numpy(np.asarray(picked, dtype=np.int64)))
+        units[language] = Units.from_layers(drawn)
+        if rates is not None:
+            every = np.concatenate(gap)
+            gaps[language] = float(every.mean()) if len(every) else 0.0
+    parameters = {"like": neurons.method, "seed": seed, "matched": matched}
+    if matched:
+        parameters["mean_rate_difference"] = gaps
+    return NeuronSet(
+        units,
+        neurons.shape,
+        site=neurons.site,
+        method="random" if matched is None else "random_matched",
+        parameters=parameters,
+        model=neurons.model,
+        statistics=neurons.statistics,
+    )
+
+
+def _check(neurons: NeuronSet, statistics: Statistics | None) -> None:
+    if statistics is None:
+        raise InputError("matched='rate' needs the statistics: give statistics=...")
+    if tuple(statistics.shape) != neurons.shape:
+        raise InputError(
+            f"the statistics have shape {tuple(statistics.shape)}, the neurons {neurons.shape}: "
+            "take the statistics of the same model and site."
+        )
+    missing = [name for name in neurons if name not in statistics.languages]
+    if missing:
+        raise InputError(
+            f"no statistics for language {', '.join(missing)}: matched='rate' needs its rates."
+        )
+
+
+def _pool(width: int, own: _Array, taken: _Array, language: str, layer: int) -> _Array:
+    """Units of a layer outside the set: outside every language if enough are left, else its own."""
+    everyone = np.arange(width)
+    pool = np.setdiff1d(everyone, taken, assume_unique=True)
+    if len(pool) < len(own):
+        pool = np.setdiff1d(everyone, own, assume_unique=True)
+    if len(pool) < len(own):
+        raise InputError(
+            f"language {language!r} has {len(own)} of {width} units in layer {layer}: too few "
+            "others are left for a control of the same size."
+        )
+    return pool
+
+
+def _nearest(
+    rates: _Floats, wanted: _Array, pool: _Array, generator: np.random.Generator
+) -> _Array:
+    """For each wanted unit one of the NEIGHBOURS free units of nearest rate, without replacement.
+
+    Free units stand in order of their rate; the window around a unit's rate is doubled until it
+    holds enough free ones.
+    """
+    pool = pool[np.argsort(rates[pool], kind="stable")]
+    sorted_rates = rates[pool]
+    size = len(pool)
+    free = np.ones(size, dtype=bool)
+    picked = np.empty(len(wanted), dtype=np.int64)
+    for position in generator.permutation(len(wanted)):
+        rate = rates[wanted[position]]
+        start = int(np.searchsorted(sorted_rates, rate))
+        reach = NEIGHBOURS
+        while True:
+            low, high = max(start - reach, 0), min(start + reach, size)
+            near = low + np.flatnonzero(free[low:high])
+            if len(near) >= NEIGHBOURS or (low == 0 and high == size):
+                break
+            reach *= 2
+        near = near[np.argsort(np.abs(sorted_rates[near] - rate), kind="stable")][:NEIGHBOURS]
+        chosen = int(generator.choice(near))
+        free[chosen] = False
+        picked[position] = pool[chosen]
+    return picked

@@ -1,0 +1,443 @@
+"""Which units belong to which language, how they were found, and in which model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from langneurons.artifacts import digest
+from langneurons.errors import InputError
+from langneurons.identification.units import Units
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from langneurons.models import LanguageModel
+    from langneurons.statistics import Statistics
+
+
+class NeuronSet(Mapping[str, Units]):
+    """Languages mapped to their units; immutable by convention.
+
+    Every language that was asked for is a key, also one with no unit.
+
+    Args:
+        units: Language to units.
+        shape: (layers, units per layer) of the model.
+        site: Place in every layer where the units live.
+        method: How they were found.
+        parameters: All parameters of the method, and what it worked out on the way.
+        model: Fingerprint of the model, as in ``LanguageModel.fingerprint``, or None if unknown.
+        statistics: Fingerprint of the statistics or texts, or None if unknown.
+        scores: Language to a float tensor (n,), the score of each unit in the order of
+            ``units[language]``, higher is more of the language's own; may be empty.
+
+    Raises:
+        InputError: If a unit lies outside ``shape`` or scores do not fit.
+
+    Example:
+        >>> neurons = NeuronSet({"en": Units([0], [1]), "hi": Units([], [])}, (2, 4))
+        >>> len(neurons["en"]), len(neurons["hi"])
+        (1, 0)
+    """
+
+    def __init__(
+        self,
+        units: Mapping[str, Units],
+        shape: tuple[int, int],
+        *,
+        site: str = "mlp.act",
+        method: str = "given",
+        parameters: Mapping[str, Any] | None = None,
+        model: Mapping[str, Any] | None = None,
+        statistics: str | None = None,
+        scores: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self._units = dict(units)
+        self.shape = (int(shape[0]), int(shape[1]))
+        self.site = site
+        self.method = method
+        self.parameters = dict(parameters or {})
+        self.model = dict(model) if model is not None else None
+        self.statistics = statistics
+        self.scores = {
+            language: torch.as_tensor(score, dtype=torch.float64)
+            for language, score in (scores or {}).items()
+        }
+        for item in self._units.values():
+            item.check(self.shape)
+        for language, score in self.scores.items():
+            if language not in self._units or score.shape != (len(self._units[language]),):
+                raise InputError(f"scores of language {language!r} do not fit its units.")
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages, in their order."""
+        return tuple(self._units)
+
+    def __getitem__(self, language: str) -> Units:
+        if language not in self._units:
+            raise LanguageMissingError(
+                f"no neurons for language {language!r}: this set holds {', '.join(self._units)}."
+            )
+        return self._units[language]
+
+    def __contains__(self, language: object) -> bool:
+        return language in self._units
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._units)
+
+    def __len__(self) -> int:
+        return len(self._units)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal units in equal languages of equally shaped models; the origin may differ."""
+        if not isinstance(other, NeuronSet):
+            return NotImplemented
+        return self.shape == other.shape and self.site == other.site and self._units == other._units
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{language} {len(units)}" for language, units in self._units.items())
+        return f"NeuronSet({self.method}, {self.site}, {self.shape[0]}x{self.shape[1]}: {sizes})"
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the content: units, languages, site and shape."""
+        return digest(
+            self.site,
+            list(self.shape),
+            *(part for name, u in self._units.items() for part in (name, u.layers, u.indices)),
+        )
+
+    # ------------------------------------------------------------------ set algebra
+
+    def _derive(self, units: Mapping[str, Units], note: Mapping[str, Any]) -> NeuronSet:
+        """The same origin with other units; scores are kept where a unit is one of the old."""
+        scores = {}
+        for language, new in units.items():
+            old = self._units.get(language)
+            if language in self.scores and old is not None and bool(new.isin(old).all()):
+                scores[language] = self.scores[language][old.isin(new)]
+        return NeuronSet(
+            units,
+            self.shape,
+            site=self.site,
+            method=self.method,
+            parameters={**self.parameters, **note},
+            model=self.model,
+            statistics=self.statistics,
+            scores=scores,
+        )
+
+    def _match(self, other: NeuronSet) -> None:
+        if self.shape != other.shape or self.site != other.site:
+            raise InputError(
+                f"sets of different models or sites: {self.shape[0]}x{self.shape[1]} {self.site} "
+                f"and {other.shape[0]}x{other.shape[1]} {other.site} have no unit in common."
+            )
+
+    def _combine(self, other: NeuronSet, sign: str) -> NeuronSet:
+        self._match(other)
+        none = Units.empty()
+        languages = dict.fromkeys([*self._units, *other._units])
+        units = {}
+        for language in languages:
+            a, b = self._units.get(language, none), other._units.get(language, none)
+            units[language] = a | b if sign == "|" else a & b if sign == "&" else a - b
+        return NeuronSet(
+            units,
+            self.shape,
+            site=self.site,
+            method=f"({self.method} {sign} {other.method})",
+            parameters={"left": self.parameters, "right": other.parameters},
+            model=self.model if self.model == other.model else None,
+            statistics=self.statistics if self.statistics == other.statistics else None,
+        )
+
+    def __or__(self, other: NeuronSet) -> NeuronSet:
+        """Units of either set, language by language."""
+        return self._combine(other, "|")
+
+    def __and__(self, other: NeuronSet) -> NeuronSet:
+        """Units of both sets, language by language."""
+        return self._combine(other, "&")
+
+    def __sub__(self, other: NeuronSet) -> NeuronSet:
+        """Units of this set only, language by language."""
+        return self._combine(other, "-")
+
+    def select(self, languages: Iterable[str]) -> NeuronSet:
+        """Only the named languages, in the named order."""
+        return self._derive({language: self[language] for language in languages}, {})
+
+    def restrict(self, layers: Iterable[int]) -> NeuronSet:
+        """Only the units in the given layers.
+
+        Raises:
+            InputError: If a layer does not exist.
+        """
+        wanted = sorted(set(layers))
+        if wanted and not 0 <= wanted[0] <= wanted[-1] < self.shape[0]:
+            raise InputError(
+                f"layers {wanted} given, the model has layers 0 to {self.shape[0] - 1}."
+            )
+        units = {language: item.in_layers(wanted) for language, item in self._units.items()}
+        return self._derive(units, {"layers": wanted})
+
+    def top(self, count: int) -> NeuronSet:
+        """The ``count`` units of highest score in each language (all, where there are fewer).
+
+        Raises:
+            InputError: If a language has no scores.
+        """
+        units = {}
+        for language, item in self._units.items():
+            if language not in self.scores and len(item):
+                raise InputError(f"no scores for language {language!r}: this set has no ranking.")
+            if len(item):
+                best = torch.sort(self.scores[language], descending=True, stable=True).indices
+                item = Units(item.layers[best[:count]], item.indices[best[:count]])
+            units[language] = item
+        return self._derive(units, {"top_by_score": count})
+
+    def exclusive(self) -> NeuronSet:
+        """Only the units that belong to a single language."""
+        from functools import reduce
+
+        units = {}
+        for language, item in self._units.items():
+            others = [other for name, other in self._units.items() if name != language]
+            units[language] = reduce(lambda left, right: left - right, others, item)
+        return self._derive(units, {"exclusive": True})
+
+    def union(self) -> Units:
+        """Units of any language."""
+        parts = [*self._units.values(), Units.empty()]
+        return Units(
+            torch.cat([part.layers for part in parts]), torch.cat([part.indices for part in parts])
+        )
+
+    # ------------------------------------------------------------------ tables
+
+    def sizes(self) -> dict[str, int]:
+        """Language to its number of units."""
+        return {language: len(item) for language, item in self._units.items()}
+
+    def per_layer(self) -> pd.DataFrame:
+        """Number of units per layer: columns language, layer, units (zeros included)."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [
+                {"language": language, "layer": layer, "units": len(indices)}
+                for language, item in self._units.items()
+                for layer, indices in enumerate(item.by_layer(self.shape[0]))
+            ],
+            columns=["language", "layer", "units"],
+        )
+
+    def table(self) -> pd.DataFrame:
+        """One row per language and unit: columns language, layer, index and, if known, score."""
+        import pandas as pd
+
+        parts = []
+        for language, item in self._units.items():
+            part = pd.DataFrame(
+                {
+                    "language": language,
+                    "layer": item.layers.numpy(),
+                    "index": item.indices.numpy(),
+                }
+            )
+            if self.scores:
+                score = self.scores.get(language)
+                part["score"] = float("nan") if score is None else score.numpy()
+            parts.append(part)
+        empty = pd.DataFrame({"language": [], "layer": [], "index": []})
+        return pd.concat(parts, ignore_index=True) if parts else empty
+
+    def overlap(self, other: NeuronSet | None = None) -> pd.DataFrame:
+        """Units shared between languages, of this set or of this and another one.
+
+        Args:
+            other: A set of an equally shaped model; None compares the languages of this set.
+
+        Returns:
+            Columns language, other (languages), size, other_size, shared, jaccard, expected and
+            jaccard_expected (at random placement), expected_layers (random placement that keeps
+            each language's number of units per layer), p_value (hypergeometric: at least this
+            many shared by chance).
+
+        Raises:
+            InputError: If the shapes or sites differ.
+        """
+        from langneurons.identification.overlap import overlap_table
+
+        if other is not None:
+            self._match(other)
+        return overlap_table(self, other)
+
+    # ------------------------------------------------------------------ controls
+
+    def random_like(
+        self, seed: int, matched: str | None = None, statistics: Statistics | None = None
+    ) -> NeuronSet:
+        """A random control: for each language as many units in each layer, none of them in it.
+
+        Args:
+            seed: Seed of the draw; a language's control does not depend on the other languages'
+                order.
+            matched: None draws uniformly within the layer; ``"rate"`` draws units that are active
+                equally often in that language, the fair control for a method that selects active
+                units.
+            statistics: Where the activation rates come from; needed for ``"rate"``.
+
+        Returns:
+            A set of the same sizes per language and layer. Units of any language of this set are
+            avoided; where a layer has too few others, only the language's own are.
+
+        Raises:
+            InputError: If a layer has too few units outside the set, or statistics are missing
+                or of another shape.
+        """
+        from langneurons.identification.controls import random_like
+
+        return random_like(self, seed, matched=matched, statistics=statistics)
+
+    # ------------------------------------------------------------------ use, save, load
+
+    def check(self, lm: LanguageModel) -> None:
+        """Raise :class:`InputError` if this set was found in another model than ``lm``."""
+        site = lm.sites[self.site]
+        found = f"{self.model['name']!r}" if self.model and "name" in self.model else "another"
+        actual = (lm.layers, site.width)
+        if self.shape != actual:
+            raise InputError(
+                f"these neurons were found in model {found} with {self.shape[0]} layers x "
+                f"{self.shape[1]} units, but {lm.name!r} has {actual[0]} x {actual[1]} at "
+                f"{self.site}: identify again on this model."
+            )
+        if self.model and self.model.get("sha256") != lm.fingerprint.get("sha256"):
+            raise InputError(
+                f"these neurons were found in model {found}, whose weights differ from those of "
+                f"{lm.name!r}: identify again on this model."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a JSON-serialisable object (see :func:`from_dict`)."""
+        return {
+            "format": "langneurons.neurons",
+            "version": 1,
+            "method": self.method,
+            "parameters": self.parameters,
+            "site": self.site,
+            "shape": list(self.shape),
+            "model": self.model,
+            "statistics": self.statistics,
+            "units": {
+                language: [indices.tolist() for indices in item.by_layer(self.shape[0])]
+                for language, item in self._units.items()
+            },
+            "scores": {language: score.tolist() for language, score in self.scores.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> NeuronSet:
+        """From :meth:`to_dict`'s object.
+
+        Raises:
+            InputError: If it is none.
+        """
+        try:
+            if value["format"] != "langneurons.neurons":
+                raise InputError(f"not a neuron set: format {value['format']!r}.")
+            if value["version"] != 1:
+                raise InputError(
+                    f"this neuron set has format version {value['version']}, known is 1: "
+                    "upgrade langneurons."
+                )
+            return cls(
+                {language: Units.from_layers(item) for language, item in value["units"].items()},
+                (value["shape"][0], value["shape"][1]),
+                site=value["site"],
+                method=value["method"],
+                parameters=value["parameters"],
+                model=value["model"],
+                statistics=value["statistics"],
+                scores={
+                    language: torch.tensor(item, dtype=torch.float64)
+                    for language, item in value["scores"].items()
+                },
+            )
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise InputError(f"not a neuron set of langneurons: {error!r} is missing.") from error
+
+    def save(self, path: str | os.PathLike[str], **options: Any) -> None:
+        """Write to a file: ``.json`` is the own, complete format; others hold the units only.
+
+        Args:
+            path: ``.json``, ``.csv``, ``.tsv``, ``.parquet`` or ``.pth`` (the layout published
+                with LAPE).
+            options: See :func:`langneurons.identification.formats.save_neurons`.
+        """
+        from langneurons.identification.formats import save_neurons
+
+        save_neurons(self, Path(path), **options)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], **options: Any) -> NeuronSet:
+        """Read a file written by :meth:`save`, or a list that others published.
+
+        Args:
+            path: ``.json`` (own or plain lists), ``.csv``, ``.tsv``, ``.parquet`` or ``.pth``.
+            options: What such a list does not say of itself: ``languages``, ``shape``, ``site``;
+                see :func:`langneurons.identification.formats.load_neurons`.
+        """
+        from langneurons.identification.formats import load_neurons
+
+        return load_neurons(Path(path), **options)
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``neurons.json`` and a model card into a folder, in the Hub's usual shape."""
+        from langneurons.identification.hub import save_pretrained
+
+        save_pretrained(self, Path(folder))
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        commit_message: str = "Upload neurons",
+    ) -> str:
+        """Upload to a Hub repository, made if it does not exist; returns the commit's address."""
+        from langneurons.identification.hub import push_to_hub
+
+        return push_to_hub(
+            self, repo_id, private=private, revision=revision, commit_message=commit_message
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | os.PathLike[str], *, revision: str | None = None
+    ) -> NeuronSet:
+        """Read from a folder written by :meth:`save_pretrained`, or from a Hub repository."""
+        from langneurons.identification.hub import from_pretrained
+
+        return from_pretrained(name, revision=revision)
+
+
+class LanguageMissingError(InputError, KeyError):
+    """A language is asked for that a neuron set does not hold."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])

@@ -1,0 +1,185 @@
+"""A set of units: (layer, index) pairs, kept sorted and unique."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from langneurons.errors import InputError
+
+
+class Units:
+    """Units of one site, sorted by (layer, index), each at most once.
+
+    Values are immutable by convention; the set operations ``&``, ``|``, ``-`` and ``^`` return new
+    objects.
+
+    Args:
+        layers: Layer of each unit, integers, shape (n,).
+        indices: Position of each unit within its layer, integers, shape (n,).
+
+    Raises:
+        InputError: If the two differ in length, are no integers, or hold a negative number.
+
+    Example:
+        >>> Units([1, 0, 1], [5, 2, 5])
+        Units(2 units in 2 layers)
+    """
+
+    __slots__ = ("indices", "layers")
+
+    layers: Tensor
+    """LongTensor (n,), ascending."""
+    indices: Tensor
+    """LongTensor (n,), ascending within a layer."""
+
+    def __init__(self, layers: Iterable[int] | Tensor, indices: Iterable[int] | Tensor) -> None:
+        first, second = _integers(layers, "layers"), _integers(indices, "indices")
+        if first.shape != second.shape:
+            raise InputError(
+                f"units need one index per layer: {len(first)} layers, {len(second)} indices given."
+            )
+        if len(first):
+            if int(first.min()) < 0 or int(second.min()) < 0:
+                raise InputError(
+                    "layers and indices of units count from 0: a negative one is given."
+                )
+            pairs = torch.unique(torch.stack([first, second], dim=1), dim=0)
+            first, second = pairs[:, 0].contiguous(), pairs[:, 1].contiguous()
+        self.layers = first
+        self.indices = second
+
+    @classmethod
+    def from_mask(cls, mask: Tensor) -> Units:
+        """Units where a boolean tensor (layers, units) is true."""
+        return cls._sorted(*torch.nonzero(mask, as_tuple=True))
+
+    @classmethod
+    def from_pairs(cls, pairs: Iterable[tuple[int, int]]) -> Units:
+        """Units from (layer, index) pairs, in any order."""
+        listed = [(int(layer), int(index)) for layer, index in pairs]
+        return cls([layer for layer, _ in listed], [index for _, index in listed])
+
+    @classmethod
+    def from_layers(cls, lists: Iterable[Iterable[int] | Tensor]) -> Units:
+        """Units from one list of indices per layer."""
+        tensors = [_integers(item, "indices") for item in lists]
+        layers = [torch.full_like(item, layer) for layer, item in enumerate(tensors)]
+        empty = torch.zeros(0, dtype=torch.long)
+        return cls(torch.cat([*layers, empty]), torch.cat([*tensors, empty]))
+
+    @classmethod
+    def empty(cls) -> Units:
+        """No unit."""
+        return cls([], [])
+
+    @classmethod
+    def _sorted(cls, layers: Tensor, indices: Tensor) -> Units:
+        made = cls.__new__(cls)
+        made.layers, made.indices = layers.cpu().contiguous(), indices.cpu().contiguous()
+        return made
+
+    def mask(self, shape: tuple[int, int]) -> Tensor:
+        """BoolTensor of ``shape`` (layers, units), true at the units.
+
+        Raises:
+            InputError: If a unit lies outside the shape.
+        """
+        self.check(shape)
+        mask = torch.zeros(shape, dtype=torch.bool)
+        mask[self.layers, self.indices] = True
+        return mask
+
+    def check(self, shape: tuple[int, int]) -> None:
+        """Raise :class:`InputError` if a unit lies outside ``shape`` (layers, units)."""
+        if len(self) == 0:
+            return
+        layer, index = int(self.layers.max()), int(self.indices.max())
+        if layer >= shape[0] or index >= shape[1]:
+            raise InputError(
+                f"a unit (up to layer {layer}, index {index}) lies outside a model of "
+                f"{shape[0]} layers x {shape[1]} units: these units belong to another model."
+            )
+
+    def by_layer(self, layers: int) -> list[Tensor]:
+        """One LongTensor of indices per layer, ``layers`` of them, empty where there is no unit.
+
+        Raises:
+            InputError: If a unit lies in a later layer.
+        """
+        if len(self) and int(self.layers.max()) >= layers:
+            raise InputError(
+                f"a unit lies in layer {int(self.layers.max())}, the model has {layers} layers: "
+                "these units belong to another model."
+            )
+        counts = torch.bincount(self.layers, minlength=layers)
+        return list(self.indices.split(counts.tolist()))
+
+    def in_layers(self, layers: Iterable[int]) -> Units:
+        """Only the units in the given layers."""
+        keep = torch.isin(self.layers, torch.tensor(sorted(set(layers)), dtype=torch.long))
+        return self._sorted(self.layers[keep], self.indices[keep])
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """(layer, index) of each unit, ascending."""
+        return list(zip(self.layers.tolist(), self.indices.tolist(), strict=True))
+
+    def isin(self, other: Units) -> Tensor:
+        """BoolTensor (n,): which of these units are in ``other`` too."""
+        width = 1 + max(
+            (int(part.indices.max()) for part in (self, other) if len(part)),
+            default=0,
+        )
+        return torch.isin(self.layers * width + self.indices, other.layers * width + other.indices)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(self.pairs())
+
+    def __contains__(self, pair: object) -> bool:
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            return False
+        return bool(((self.layers == pair[0]) & (self.indices == pair[1])).any())
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Units):
+            return NotImplemented
+        return torch.equal(self.layers, other.layers) and torch.equal(self.indices, other.indices)
+
+    def __hash__(self) -> int:
+        return hash((tuple(self.layers.tolist()), tuple(self.indices.tolist())))
+
+    def __and__(self, other: Units) -> Units:
+        keep = self.isin(other)
+        return self._sorted(self.layers[keep], self.indices[keep])
+
+    def __sub__(self, other: Units) -> Units:
+        keep = ~self.isin(other)
+        return self._sorted(self.layers[keep], self.indices[keep])
+
+    def __or__(self, other: Units) -> Units:
+        return Units(
+            torch.cat([self.layers, other.layers]), torch.cat([self.indices, other.indices])
+        )
+
+    def __xor__(self, other: Units) -> Units:
+        return (self - other) | (other - self)
+
+    def __repr__(self) -> str:
+        return f"Units({len(self)} units in {len(self.layers.unique())} layers)"
+
+
+def _integers(values: Iterable[int] | Tensor, name: str) -> Tensor:
+    tensor = values if isinstance(values, Tensor) else torch.as_tensor(list(values))
+    if tensor.numel() == 0:
+        return torch.zeros(0, dtype=torch.long)
+    if tensor.ndim != 1 or tensor.is_floating_point() or tensor.dtype == torch.bool:
+        raise InputError(
+            f"{name} of units must be a flat list of integers, "
+            f"got {tensor.dtype} of shape {tuple(tensor.shape)}."
+        )
+    return tensor.detach().to("cpu", torch.long)
