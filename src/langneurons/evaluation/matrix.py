@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,8 @@ from langneurons.errors import InputError, unknown
 from langneurons.evaluation.intervals import Method, ratio_interval
 from langneurons.evaluation.perplexity import BLOCK, PerplexityResult, perplexity
 from langneurons.evaluation.token_loss import find_head
+from langneurons.intervention import Intervention, Value
+from langneurons.intervention.interventions import Mode
 from langneurons.progress import track
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class PerplexityChange:
             (language of the text), ``kind`` (own, random, matched), ``seed``, ``units``,
             ``perplexity``, ``baseline``, ``ratio``, ``change`` (difference of the perplexities),
             ``loss_change`` (log of the ratio, nats a token), ``low`` and ``high`` (interval of the
-            ratio, resampling documents), ``p_value``-free by design, ``documents``, ``tokens``.
+            ratio, resampling documents), ``documents``, ``tokens``.
     """
 
     table: pd.DataFrame
@@ -95,9 +97,9 @@ def perplexity_change(
     lm: LanguageModel,
     neurons: NeuronSet,
     texts: Mapping[str, Sequence[str] | Blocks],
-    value: Any = 0.0,
+    value: Value | float | Mapping[str, Value | float] = 0.0,
     *,
-    mode: Literal["set", "add", "multiply"] = "set",
+    mode: Mode = "set",
     controls: Mapping[str, int | Iterable[int]] | None = None,
     stats: Statistics | None = None,
     baseline: MutableMapping[str, PerplexityResult] | None = None,
@@ -155,7 +157,7 @@ def perplexity_change(
         for number in numbers
     }
 
-    def measure(lang: str, intervention: Any = None) -> PerplexityResult:
+    def measure(lang: str, intervention: Intervention | None = None) -> PerplexityResult:
         return perplexity(
             lm,
             texts[lang],
@@ -221,7 +223,7 @@ def _cells(
     return cells
 
 
-def _value(value: Any, row: str) -> Any:
+def _value(value: Value | float | Mapping[str, Value | float], row: str) -> Value | float:
     if not isinstance(value, Mapping):
         return value
     if row not in value:
@@ -229,9 +231,9 @@ def _value(value: Any, row: str) -> Any:
     return value[row]
 
 
-def _intervention(units: Units, value: Any, mode: str, neurons: NeuronSet) -> Any:
-    from langneurons.intervention import Intervention
-
+def _intervention(
+    units: Units, value: Value | float, mode: Mode, neurons: NeuronSet
+) -> Intervention:
     return Intervention(units=units, value=value, mode=mode, site=neurons.site)
 
 

@@ -15,7 +15,7 @@ from langneurons.data import Blocks, batches, make_blocks
 from langneurons.errors import InputError, RunError
 from langneurons.evaluation.intervals import Method, ratio_interval
 from langneurons.evaluation.token_loss import Head, find_head, token_log_probs
-from langneurons.evaluation.touched import intervened
+from langneurons.evaluation.touched import Interventions, intervened
 from langneurons.progress import track
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def perplexity(
     lm: LanguageModel,
     texts: Sequence[str] | Blocks,
     *,
-    intervention: Any = None,
+    intervention: Interventions = None,
     tokens: int | None = None,
     block: int = BLOCK,
     batch_size: int | None = None,

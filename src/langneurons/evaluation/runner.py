@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,13 +16,12 @@ from langneurons.evaluation.likelihood import likelihood_rows
 from langneurons.evaluation.qa import qa_rows
 from langneurons.evaluation.scores import Scores
 from langneurons.evaluation.shards import SHARD, parts_folder, run_in_shards
-from langneurons.evaluation.touched import describe_intervention, intervened
+from langneurons.evaluation.touched import Interventions, describe_intervention, intervened
 from langneurons.progress import track
 from langneurons.version import __version__
 
 if TYPE_CHECKING:
     from langneurons.data.tasks import Task
-    from langneurons.intervention import Intervention
     from langneurons.models import LanguageModel
 
 Protocol = Literal["strict", "paper"]
@@ -35,7 +33,7 @@ def evaluate(
     lang: str = "en",
     *,
     adapter: str | os.PathLike[str] | Any | None = None,
-    intervention: Intervention | Sequence[Intervention] | None = None,
+    intervention: Interventions = None,
     split: str = "test",
     limit: int | None = None,
     seed: int = 0,

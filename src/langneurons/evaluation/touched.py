@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from langneurons.artifacts import digest
+from langneurons.intervention import Intervention, as_interventions, intervene
 
 if TYPE_CHECKING:
     from langneurons.models import LanguageModel
 
+Interventions = Intervention | Sequence[Intervention] | None
+
 
 @contextlib.contextmanager
-def intervened(lm: LanguageModel, intervention: Any) -> Iterator[None]:
-    """Run the block under an intervention, or under none."""
+def intervened(lm: LanguageModel, intervention: Interventions) -> Iterator[None]:
+    """Run the block under an intervention (or several), or under none."""
     if intervention is None:
         yield
         return
-    from langneurons.intervention import intervene
-
     with intervene(lm, intervention):
         yield
 
 
-def describe_intervention(intervention: Any) -> Any:
-    """What an intervention (or several) does, as plain values that two of them can be told by."""
-    if intervention is None:
-        return None
-    if isinstance(intervention, (list, tuple)):
-        return [describe_intervention(item) for item in intervention]
-    units = intervention.units
-    value = intervention.value
-    resolved = value.resolve() if hasattr(value, "resolve") else value
-    return {
-        "name": getattr(intervention, "name", None),
-        "site": intervention.site,
-        "mode": intervention.mode,
-        "scope": intervention.scope,
-        "units": digest(units.layers, units.indices),
-        "value": resolved if isinstance(resolved, (int, float)) else digest(resolved),
-    }
+def describe_intervention(intervention: Interventions) -> list[dict[str, Any]]:
+    """What interventions do, as plain values that are equal exactly when the effect is."""
+    return [{"name": item.name, **item.identity()} for item in as_interventions(intervention)]
