@@ -67,7 +67,8 @@ class Adapter:
                 raise ArtifactError(
                     f"{str(file)!r} is missing or damaged: train the adapter again."
                 )
-        return cls(folder, int(info["trainable"]), list(info["losses"]), info)
+        losses = [float(row["loss"]) for row in info["losses"]]
+        return cls(folder, int(info["trainable"]), losses, info)
 
 
 def save_adapter(model: nn.Module, output: Path, info: dict[str, Any]) -> Adapter:

@@ -15,6 +15,7 @@ from langneurons.data.tasks import encode_example, encode_text
 from langneurons.errors import InputError
 
 if TYPE_CHECKING:
+    from langneurons.data import Blocks
     from langneurons.data.tasks import Example, Task
 
 IGNORE = -100
@@ -49,18 +50,16 @@ class Batch:
     attention_mask: Tensor
     labels: Tensor
 
-    @property
-    def count(self) -> int:
-        """Number of terms in the loss: examples, or answer tokens."""
-        if self.labels.dim() == 1:
-            return len(self.labels)
-        return int((self.labels[:, 1:] != IGNORE).sum())
-
     def to(self, device: torch.device) -> Batch:
         """The batch on another device."""
         return Batch(
             self.input_ids.to(device), self.attention_mask.to(device), self.labels.to(device)
         )
+
+
+def terms(item: Item, kind: str) -> int:
+    """Number of terms an item has in the loss: one, or its answer tokens."""
+    return 1 if kind == "classification" else len(item.ids) - item.label
 
 
 def encode_items(
@@ -102,6 +101,22 @@ def encode_items(
     return items
 
 
+def block_items(blocks: Blocks) -> list[Item]:
+    """Blocks of text as items whose "answer" runs from the first counted token to the end.
+
+    Where a block begins with a counted token, that one has nothing to be predicted from and the
+    answer begins with the second.
+    """
+    items = []
+    for ids, mask, counted in zip(
+        blocks.input_ids, blocks.attention_mask.bool(), blocks.counted, strict=True
+    ):
+        first = max(1, int(counted[mask].int().argmax()))
+        if int(mask.sum()) > first:
+            items.append(Item(ids[mask].tolist(), first))
+    return items
+
+
 def _answer_item(task: Task, example: Example, tokenizer: Any, max_length: int) -> Item:
     target = task.target(example)
     room = max_length - len(tokenizer(target, add_special_tokens=False)["input_ids"])
@@ -130,7 +145,7 @@ def collate(items: Sequence[Item], *, kind: str, pad: int, length: int | None = 
 
     Args:
         items: What goes into the batch.
-        kind: ``"classification"`` or ``"qa"``.
+        kind: ``"classification"``, ``"qa"`` or ``"text"``.
         pad: Padding id.
         length: Pad to this length; None: to the longest item.
     """

@@ -14,8 +14,7 @@ from typing import Any, Literal
 
 import torch
 from peft import PeftModel
-from peft.tuners.lora import Linear as LoraLinear
-from peft.tuners.lora.layer import LoraVariant
+from peft.tuners.lora.layer import LoraLayer, LoraVariant
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -53,7 +52,7 @@ class RowSparse(_Sparse):
     """B has shape (n, r): outputs other than ``index`` stay those of the frozen module."""
 
     def forward(
-        self, module: LoraLinear, active_adapter: str, x: Tensor, result: Tensor, **_: Any
+        self, module: LoraLayer, active_adapter: str, x: Tensor, result: Tensor, **_: Any
     ) -> Tensor:
         """Add ``scaling * B A x`` to the chosen outputs."""
         low = module.lora_A[active_adapter](module.lora_dropout[active_adapter](x))
@@ -68,11 +67,11 @@ class ColumnSparse(_Sparse):
     """A has shape (r, n): inputs other than ``index`` are not read."""
 
     def forward(
-        self, module: LoraLinear, active_adapter: str, x: Tensor, result: Tensor, **_: Any
+        self, module: LoraLayer, active_adapter: str, x: Tensor, result: Tensor, **_: Any
     ) -> Tensor:
         """Add ``scaling * B A x[index]`` to every output."""
-        chosen = module.lora_dropout[active_adapter](x).index_select(-1, self.on(x.device))
-        low = module.lora_A[active_adapter](chosen)
+        chosen = x.index_select(-1, self.on(x.device))
+        low = module.lora_A[active_adapter](module.lora_dropout[active_adapter](chosen))
         delta: Tensor = module.lora_B[active_adapter](low) * module.scaling[active_adapter]
         return result + delta
 
@@ -81,7 +80,7 @@ class DirectRows(_Sparse):
     """lora_A holds the change of the chosen rows, (n, inputs); there is no B in training."""
 
     def forward(
-        self, module: LoraLinear, active_adapter: str, x: Tensor, result: Tensor, **_: Any
+        self, module: LoraLayer, active_adapter: str, x: Tensor, result: Tensor, **_: Any
     ) -> Tensor:
         """Add ``D x`` to the chosen outputs."""
         delta = module.lora_A[active_adapter](x).to(result.dtype)
@@ -94,7 +93,7 @@ class DirectColumns(_Sparse):
     """lora_B holds the change of the chosen columns, (outputs, n); there is no A in training."""
 
     def forward(
-        self, module: LoraLinear, active_adapter: str, x: Tensor, result: Tensor, **_: Any
+        self, module: LoraLayer, active_adapter: str, x: Tensor, result: Tensor, **_: Any
     ) -> Tensor:
         """Add ``D x[index]`` to every output."""
         delta: Tensor = module.lora_B[active_adapter](x.index_select(-1, self.on(x.device)))
@@ -168,10 +167,10 @@ def densify(model: PeftModel) -> None:
             layer.lora_A[ADAPTER] = _linear(_spread(pick, index, layer.in_features, 1))
 
 
-def lora_layers(model: PeftModel) -> Iterator[tuple[str, LoraLinear]]:
+def lora_layers(model: PeftModel) -> Iterator[tuple[str, LoraLayer]]:
     """(name below the base model, layer) of every LoRA layer."""
     for name, module in model.get_base_model().named_modules():
-        if isinstance(module, LoraLinear):
+        if isinstance(module, LoraLayer):
             yield name, module
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import logging
 import math
@@ -10,29 +9,31 @@ import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
 
 from langneurons.artifacts import digest
+from langneurons.data import Blocks, make_blocks
 from langneurons.data.tasks import get_task
 from langneurons.errors import ArtifactError, InputError
 from langneurons.finetuning.adapter import CHECKPOINT, INFO, Adapter, build_base, save_adapter
-from langneurons.finetuning.examples import Item, encode_items
+from langneurons.finetuning.examples import Item, block_items, encode_items
+from langneurons.finetuning.processes import Processes
 from langneurons.finetuning.recipe import Recipe, get_recipe
 from langneurons.finetuning.rows import ADAPTER, densify, lora_layers, sparsify
 from langneurons.finetuning.structure import head_names, pad_id
 from langneurons.finetuning.targets import Choice, Plan, choose, make_plan
 from langneurons.finetuning.training import Data, TrainingLog, precision, train
+from langneurons.intervention import Intervention, as_interventions, intervene
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from langneurons.data.tasks import Example, Task
     from langneurons.identification import NeuronSet, Units
-    from langneurons.intervention import Intervention
     from langneurons.models import LanguageModel
 
 _log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def finetune(
     site: str | None = None,
     intervention: Intervention | Sequence[Intervention] | None = None,
     resume: bool = True,
+    report_to: str | Sequence[str] = (),
     **options: Any,
 ) -> Adapter:
     """Train an adapter in which, of the MLP, only the chosen units learn.
@@ -72,6 +74,8 @@ def finetune(
         site: Where the units are; None: the site of the neuron set, else ``"mlp.act"``.
         intervention: Activations that are held while training.
         resume: Use what the output folder holds of the same run.
+        report_to: Trackers of Accelerate that are told of every step ("tensorboard", "wandb",
+            "trackio", ...).
         **options: Single settings of the recipe (``rank=16``, ``epochs=2``, ...).
 
     Returns:
@@ -83,8 +87,6 @@ def finetune(
     """
     recipe = get_recipe(recipe, **options)
     task = get_task(task)
-    choice = choose(lm, neurons, site)
-    folder = Path(output)
     pad = pad_id(lm.tokenizer)
     items = _items(lm, task, _examples(task, lang, recipe), recipe, pad)
     development: list[Item] = []
@@ -93,51 +95,153 @@ def finetune(
             lang, recipe.evaluation_split, recipe.evaluation_limit, recipe.seed
         )
         development = _items(lm, task, looked_at, recipe, pad)
-    info: dict[str, Any] = {
-        "version": _VERSION,
+    classify = task.kind == "classification"
+    about: dict[str, Any] = {
         "kind": task.kind,
         "task": task.describe(),
         "labels": list(task.labels),
         "lang": lang,
+        "head": recipe.head if classify else None,
+        "max_length": recipe.max_length,
+    }
+    length = recipe.max_length if about["head"] == "last-position" else None
+    data = Data(items, development, task.kind, pad, length)
+    return _train(
+        lm,
+        data,
+        about,
+        choose(lm, neurons, site),
+        recipe,
+        output=Path(output),
+        intervention=intervention,
+        resume=resume,
+        report_to=report_to,
+    )
+
+
+def continue_pretraining(
+    lm: LanguageModel,
+    texts: Sequence[str] | Blocks,
+    lang: str,
+    neurons: Units | NeuronSet | str | None = None,
+    *,
+    output: str | os.PathLike[str],
+    block: int = 256,
+    tokens: int | None = None,
+    recipe: Recipe | str | None = None,
+    site: str | None = None,
+    intervention: Intervention | Sequence[Intervention] | None = None,
+    resume: bool = True,
+    report_to: str | Sequence[str] = (),
+    **options: Any,
+) -> Adapter:
+    """Train an adapter on plain text by predicting the next token; otherwise like ``finetune``.
+
+    Args:
+        lm: The model.
+        texts: Documents of one language, or token blocks made of them.
+        lang: Their language.
+        neurons: Units that learn, as in :func:`finetune`.
+        output: Folder of the adapter.
+        block: Tokens of a block, where ``texts`` are documents.
+        tokens: At most so many tokens of text.
+        recipe: A recipe or the name of one; batches are counted in blocks.
+        site: Where the units are.
+        intervention: Activations that are held while training.
+        resume: Use what the output folder holds of the same run.
+        report_to: Trackers of Accelerate that are told of every step.
+        **options: Single settings of the recipe.
+
+    Raises:
+        InputError: If a setting, the units or the text cannot be used.
+        RunError: If the loss is no longer finite.
+    """
+    recipe = get_recipe(recipe, **options)
+    if recipe.evaluate_every is not None:
+        raise InputError("text has no development split: leave evaluate_every out.")
+    blocks = (
+        texts
+        if isinstance(texts, Blocks)
+        else make_blocks(list(texts), lm.tokenizer, block=block, tokens=tokens)
+    )
+    items = block_items(blocks)[: recipe.limit]
+    about: dict[str, Any] = {
+        "kind": "text",
+        "task": {"task": "text", "text": blocks.fingerprint},
+        "labels": [],
+        "lang": lang,
+        "head": None,
+        "max_length": int(blocks.input_ids.shape[1]),
+    }
+    return _train(
+        lm,
+        Data(items, [], "text", pad_id(lm.tokenizer)),
+        about,
+        choose(lm, neurons, site),
+        recipe,
+        output=Path(output),
+        intervention=intervention,
+        resume=resume,
+        report_to=report_to,
+    )
+
+
+def _train(
+    lm: LanguageModel,
+    data: Data,
+    about: dict[str, Any],
+    choice: Choice,
+    recipe: Recipe,
+    *,
+    output: Path,
+    intervention: Intervention | Sequence[Intervention] | None,
+    resume: bool,
+    report_to: str | Sequence[str],
+) -> Adapter:
+    """Build, train and save; everything that decides the result enters the run's key."""
+    info: dict[str, Any] = {
+        "version": _VERSION,
+        **about,
+        "pad": data.pad,
         "units": choice.describe(),
         "recipe": recipe.describe(),
-        "head": recipe.head if task.kind == "classification" else None,
-        "pad": pad,
-        "max_length": recipe.max_length,
         "model": lm.fingerprint,
-        "examples": len(items),
+        "examples": len(data.items),
         "dtype": str(precision(recipe, lm.device)).removeprefix("torch."),
-        "intervention": _describe(intervention),
+        "intervention": [item.identity() for item in as_interventions(intervention)],
     }
-    settings = {key: info[key] for key in info if key not in ("recipe", "model")}
-    steps = {k: v for k, v in info["recipe"].items() if k != "checkpoint_every"}
-    shown = [[item.ids, item.label] for item in (*items, *development)]
-    key = digest(settings, steps, lm.fingerprint["sha256"], shown)
-    info["key"] = key
-    if resume and (finished := _finished(folder, key)) is not None:
+    settings = {key: value for key, value in info.items() if key not in ("recipe", "model")}
+    steps = {key: value for key, value in info["recipe"].items() if key != "checkpoint_every"}
+    shown = [[item.ids, item.label] for item in (*data.items, *data.development)]
+    info["key"] = digest(settings, steps, lm.fingerprint["sha256"], shown)
+    if resume and (finished := _finished(output, info["key"])) is not None:
         return finished
-    checkpoint = folder / CHECKPOINT
-    if not resume:
+    processes = Processes(lm.device)
+    checkpoint = output / CHECKPOINT
+    if not resume and processes.main:
         checkpoint.unlink(missing_ok=True)
-    length = recipe.max_length if info["head"] == "last-position" else None
-    data = Data(items, development, task.kind, pad, length)
+    processes.wait()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        model = _build(lm, info, choice, recipe)
+        model = build_trainable(lm, info, choice, recipe)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    _log.info("training %d weights on %d examples of %s", trainable, len(items), task.name)
-    with _held(lm, model, intervention):
-        log = train(model, data, recipe, checkpoint=checkpoint, key=key)
+    _log.info("training %d weights on %d examples", trainable, len(data.items))
+    with intervene(lm.with_model(model), intervention):
+        log = train(
+            model, data, recipe, checkpoint=checkpoint, key=info["key"], report_to=report_to
+        )
     if isinstance(model, PeftModel):
         densify(model)
-    adapter = save_adapter(model, folder, {**info, "trainable": trainable, **_report(log)})
-    checkpoint.unlink(missing_ok=True)
-    return adapter
+    if processes.main:
+        save_adapter(model, output, {**info, "trainable": trainable, **_report(log)})
+        checkpoint.unlink(missing_ok=True)
+    processes.wait()
+    return Adapter.load(output)
 
 
 def _report(log: TrainingLog) -> dict[str, Any]:
     return {
-        "losses": log.losses,
+        "losses": [{"step": n, "loss": loss} for n, loss in enumerate(log.losses, start=1)],
         "evaluations": log.evaluations,
         "steps": log.step,
         "best": log.best,
@@ -180,9 +284,21 @@ def _items(
     return encode_items(task, examples, lm.tokenizer, max_length=recipe.max_length, pad=pad)
 
 
-def _build(
+def build_trainable(
     lm: LanguageModel, info: dict[str, Any], choice: Choice, recipe: Recipe
 ) -> PreTrainedModel | PeftModel:
+    """The model that is trained: new modules around the weights of ``lm``, with its adapter.
+
+    Args:
+        lm: The model; its weights must be frozen.
+        info: ``kind``, ``labels``, ``pad``, ``head`` and ``max_length`` as in the description of an
+            adapter.
+        choice: The units that learn.
+        recipe: The recipe.
+
+    Raises:
+        InputError: If nothing would be trained, or weights of ``lm`` are not frozen.
+    """
     if recipe.method == "full":
         return _full(lm, info, recipe)
     plan = make_plan(lm, choice, recipe)
@@ -258,35 +374,3 @@ def _initialise(model: PeftModel, seed: int) -> None:
         with torch.no_grad():
             start = torch.empty(factor.weight.shape).uniform_(-bound, bound, generator=generator)
             factor.weight.copy_(start)
-
-
-@contextlib.contextmanager
-def _held(
-    lm: LanguageModel,
-    model: nn.Module,
-    intervention: Intervention | Sequence[Intervention] | None,
-) -> Any:
-    if intervention is None:
-        yield
-        return
-    from langneurons.intervention import intervene
-
-    with intervene(lm.with_model(model), cast("Any", intervention)):
-        yield
-
-
-def _describe(intervention: Any) -> Any:
-    if intervention is None:
-        return None
-    parts = intervention if isinstance(intervention, Sequence) else [intervention]
-    return [
-        {
-            "site": part.site,
-            "mode": part.mode,
-            "scope": part.scope,
-            "value": getattr(part.value, "name", part.value),
-            "layers": part.units.layers.tolist(),
-            "indices": part.units.indices.tolist(),
-        }
-        for part in parts
-    ]

@@ -12,14 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft.helpers import disable_input_dtype_casting
 from torch import Tensor, nn
 from transformers import get_scheduler
 
 from langneurons.artifacts import read_tensors, write_tensors
 from langneurons.errors import ArtifactError, InputError, RunError
-from langneurons.finetuning.examples import Item, collate, optimiser_steps, total_steps
+from langneurons.finetuning.examples import (
+    Batch,
+    Item,
+    collate,
+    optimiser_steps,
+    terms,
+    total_steps,
+)
 from langneurons.finetuning.loss import accepted, loss_sum
+from langneurons.finetuning.processes import Processes
 from langneurons.finetuning.recipe import Recipe
+from langneurons.finetuning.trackers import Trackers, tracking
 from langneurons.progress import Bar, track
 
 _log = logging.getLogger(__name__)
@@ -52,7 +62,7 @@ class Data:
     Attributes:
         items: Training examples.
         development: Development examples; empty where none are looked at.
-        kind: ``"classification"`` or ``"qa"``.
+        kind: ``"classification"``, ``"qa"`` or ``"text"``.
         pad: Padding id.
         length: Length every batch is padded to, or None for its longest item.
     """
@@ -82,7 +92,13 @@ def precision(recipe: Recipe, device: torch.device) -> torch.dtype:
 
 
 def train(
-    model: nn.Module, data: Data, recipe: Recipe, *, checkpoint: Path, key: str
+    model: nn.Module,
+    data: Data,
+    recipe: Recipe,
+    *,
+    checkpoint: Path,
+    key: str,
+    report_to: str | Sequence[str] = (),
 ) -> TrainingLog:
     """Train the parameters of ``model`` that require a gradient.
 
@@ -95,6 +111,7 @@ def train(
         recipe: How to train.
         checkpoint: File to keep the state in; removed by the caller once the result is saved.
         key: What the run is about; a checkpoint of another run is not continued.
+        report_to: Trackers of Accelerate that are told of every step.
 
     Returns:
         Losses and evaluations.
@@ -104,7 +121,10 @@ def train(
     """
     if not data.items:
         raise InputError("there is nothing to train on: the training set has 0 examples.")
-    return _Run(model, data, recipe, checkpoint, key).go()
+    run = _Run(model, data, recipe, checkpoint, key)
+    names = report_to if run.processes.main else ()
+    with tracking(names, checkpoint.parent / "logs", recipe.describe()) as trackers:
+        return run.go(trackers)
 
 
 class _Run:
@@ -136,11 +156,12 @@ class _Run:
             num_training_steps=self.total,
         )
         self.names = accepted(model)
+        self.processes = Processes(self.device)
         self.dtype = precision(recipe, self.device)
         self.log = TrainingLog()
         self.best: dict[str, Tensor] = {}
 
-    def go(self) -> TrainingLog:
+    def go(self, trackers: Trackers) -> TrainingLog:
         self._restore()
         start = saved = time.monotonic()
         before = self.log.seconds
@@ -155,9 +176,13 @@ class _Run:
         skip = self.log.step
         self.model.train()
         devices = [self.device] if self.device.type == "cuda" else []
+        # Under autocast the product is taken in bfloat16 whatever the input's dtype, so PEFT's cast
+        # of the input to the factors' float32 would only cost time.
+        uncast = disable_input_dtype_casting(self.model, self.dtype != torch.float32)
         with (
             track("training", self.total, "steps") as bar,
             torch.random.fork_rng(devices=devices),
+            uncast,
         ):
             bar.advance(skip)
             for number, micro in enumerate(steps):
@@ -165,7 +190,7 @@ class _Run:
                     continue
                 if self._stopped():
                     break
-                self._step(micro, bar)
+                self._step(micro, bar, trackers)
                 now = time.monotonic()
                 self.log.seconds = before + now - start
                 every = self.recipe.checkpoint_every
@@ -174,7 +199,7 @@ class _Run:
                     if every is None
                     else self.log.step % every == 0
                 )
-                if due:
+                if due and self.processes.main:
                     self._save()
                     saved = now
         if self.best:
@@ -182,16 +207,21 @@ class _Run:
         self.model.eval()
         return self.log
 
-    def _step(self, micro: list[list[int]], bar: Bar) -> None:
+    def _step(self, micro: list[list[int]], bar: Bar, trackers: Trackers) -> None:
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.log.step)
-        batches = [self._batch(self.data.items, indices) for indices in micro]
-        count = sum(batch.count for batch in batches)
-        total = 0.0
-        for batch in batches:
+        items, kind = self.data.items, self.data.kind
+        count = sum(terms(items[i], kind) for indices in micro for i in indices)
+        mine = 0.0
+        for indices in micro:
+            share = self.processes.share(indices)
+            if not share:
+                continue
             with self._autocast():
-                loss, _ = loss_sum(self.model, batch.to(self.device), self.names)
+                loss, _ = loss_sum(self.model, self._batch(items, share), self.names)
             (loss / count).backward()
-            total += loss.item() / count
+            mine += loss.item() / count
+        self.processes.sum_gradients(self.parameters.values())
+        (total,) = self.processes.sum([mine], self.device)
         if not math.isfinite(total):
             raise RunError(
                 f"the loss became {total} in step {self.log.step + 1}: lower learning_rate "
@@ -205,42 +235,52 @@ class _Run:
         self.log.losses.append(total)
         bar.advance()
         bar.note(f"loss {total:.3f}")
+        trackers.log({"loss": total}, self.log.step)
         every = self.recipe.evaluate_every
         if every is not None and (self.log.step % every == 0 or self.log.step == self.total):
-            self._evaluate()
+            row = self._evaluate()
+            trackers.log(
+                {"evaluation/loss": row["loss"], "evaluation/accuracy": row["accuracy"]},
+                self.log.step,
+            )
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.dtype == torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
 
-    def _batch(self, items: Sequence[Item], indices: Sequence[int]) -> Any:
-        return collate(
+    def _batch(self, items: Sequence[Item], indices: Sequence[int]) -> Batch:
+        batch = collate(
             [items[i] for i in indices],
             kind=self.data.kind,
             pad=self.data.pad,
             length=self.data.length,
         )
+        return batch.to(self.device)
 
     @torch.no_grad()
-    def _evaluate(self) -> None:
+    def _evaluate(self) -> dict[str, float]:
         items = sorted(self.data.development, key=lambda item: len(item.ids))
-        total, right, count = 0.0, 0, 0
+        total, right = 0.0, 0
         self.model.eval()
         for start in range(0, len(items), self.recipe.batch_size):
-            chosen = range(start, min(start + self.recipe.batch_size, len(items)))
-            batch = self._batch(items, chosen)
+            share = self.processes.share(range(len(items))[start : start + self.recipe.batch_size])
+            if not share:
+                continue
             with self._autocast():
-                loss, hits = loss_sum(self.model, batch.to(self.device), self.names)
-            total, right, count = total + loss.item(), right + int(hits), count + batch.count
+                loss, hits = loss_sum(self.model, self._batch(items, share), self.names)
+            total, right = total + loss.item(), right + int(hits)
         self.model.train()
-        row = {"step": self.log.step, "loss": total / count, "accuracy": 100.0 * right / count}
+        total, hit = self.processes.sum([total, right], self.device)
+        count = sum(terms(item, self.data.kind) for item in items)
+        row = {"step": self.log.step, "loss": total / count, "accuracy": 100.0 * hit / count}
         self.log.evaluations.append(row)
         if self.recipe.patience is not None and row["loss"] <= min(
             other["loss"] for other in self.log.evaluations
         ):
             self.log.best = self.log.step
             self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
+        return row
 
     def _stopped(self) -> bool:
         if self.recipe.patience is None or self.log.best is None:
