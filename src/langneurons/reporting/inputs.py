@@ -1,0 +1,107 @@
+"""What a report is made from: a run directory's JSON files and tables, checked on reading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from langneurons.artifacts import read_json, read_table
+from langneurons.errors import ArtifactError, InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "neurons": ("neurons", "language", "layer", "units", "total"),
+        "overlap": (
+            *("a", "b", "language_a", "language_b", "size_a", "size_b"),
+            *("shared", "jaccard", "expected", "p_value"),
+        ),
+        "perplexity": (
+            *("neurons", "row", "column", "kind", "seed", "value", "units"),
+            *("perplexity", "baseline", "ratio", "low", "high", "documents", "tokens"),
+        ),
+        "scores": (
+            *("task", "adapter", "language", "metric", "intervention", "units", "neurons"),
+            *("seed", "n", "value", "low", "high", "difference", "difference_low"),
+            *("difference_high", "p_value", "p_holm", "mde", "chance"),
+        ),
+        "rules": ("task", "language", "rule", "subset", "metric", "value", "n"),
+        "finetuning": (
+            *("adapter", "task", "train_language", "units", "seed"),
+            *("trainable", "seconds", "loss"),
+        ),
+        "adapters": (
+            *("task", "language", "metric", "adapter", "reference", "n"),
+            *("difference", "low", "high", "p_holm", "mde"),
+        ),
+        "sweep": ("value", "units", "language", "kind", "ratio", "low", "high"),
+        "unit_effects": ("language", "layer", "index", "ratio"),
+        "forcing": ("off", "on", "language_detected", "share", "n"),
+    }
+)
+"""Tables the report knows, with the columns it needs; each table may be absent."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished (or half-finished) run as the report sees it.
+
+    Attributes:
+        folder: The run directory.
+        info: ``run.json``: name, model, languages, command, stages and resolved parameters.
+        environment: ``environment.json``: versions and device; empty where there is none.
+        tables: Table name to table; absent and empty tables are not in it.
+    """
+
+    folder: Path
+    info: Mapping[str, Any]
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """The table called ``name``, or None where the run has none."""
+        return self.tables.get(name)
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read a run directory.
+
+    Args:
+        folder: Directory with ``run.json`` and ``tables/*.parquet``.
+
+    Returns:
+        The run; tables the report does not know are kept and shown as they are.
+
+    Raises:
+        InputError: If the folder is no run directory.
+        ArtifactError: If a file is damaged or a table lacks a column.
+    """
+    root = Path(folder)
+    if not (root / "run.json").is_file():
+        raise InputError(
+            f"{str(root)!r} is no run directory (it has no run.json): "
+            "give the folder that `langneurons run -o DIR` wrote."
+        )
+    environment = root / "environment.json"
+    tables = {}
+    for path in sorted((root / "tables").glob("*.parquet")):
+        table = read_table(path)
+        missing = [name for name in COLUMNS.get(path.stem, ()) if name not in table.columns]
+        if missing:
+            raise ArtifactError(
+                f"table {str(path)!r} lacks the column(s) {', '.join(missing)}: "
+                "it was written by another version; run the study again."
+            )
+        if len(table):
+            tables[path.stem] = table
+    return Run(
+        folder=root,
+        info=read_json(root / "run.json"),
+        environment=read_json(environment) if environment.is_file() else {},
+        tables=tables,
+    )

@@ -1,0 +1,95 @@
+"""Masked LoRA: what was trained, and what it gave."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pandas as pd
+
+from langneurons.reporting.aggregate import LEVEL, adapters, target_of
+from langneurons.reporting.tables.base import Column, Table
+
+
+def trained(table: pd.DataFrame) -> Table:
+    """The adapters of the run.
+
+    Args:
+        table: The ``finetuning`` table.
+    """
+    return Table(
+        "finetuning",
+        "Adapters trained",
+        "Adapters: task and language trained on, units whose rows were trained, trainable "
+        "parameters, training time and last loss.",
+        table,
+        [
+            Column("adapter", "adapter"),
+            Column("task", "task"),
+            Column("train_language", "trained on"),
+            Column("units", "units"),
+            Column("seed", "seed"),
+            Column("trainable", "trainable parameters", "count"),
+            Column("seconds", "seconds", "number", 0),
+            Column("loss", "last loss", "number", 3),
+        ],
+    )
+
+
+def compared(
+    scores: pd.DataFrame,
+    paired: pd.DataFrame | None = None,
+    trained_on: Collection[str] = (),
+) -> Table | None:
+    """Adapters against no units and random units; None where nothing can be compared.
+
+    Args:
+        scores: The ``scores`` table.
+        paired: The ``adapters`` table, where there is one.
+        trained_on: Languages left out.
+    """
+    parts = [adapters(scores, name, paired, trained_on) for name in ("none", "random")]
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        return None
+    data = pd.concat(parts, ignore_index=True)
+    data["adapter"] = [
+        target_of(str(name), str(lang))
+        for name, lang in zip(data["adapter"], data["language"], strict=True)
+    ]
+    how = (
+        "on the same examples, p-values after Holm's correction"
+        if data["paired"].all()
+        else "put together from the two scores' own intervals (unpaired, hence wide), p-values "
+        "after Bonferroni's correction"
+    )
+    return Table(
+        "adapters",
+        "Adapters compared",
+        "Masked LoRA against training no MLP units and against as many random units, without "
+        f"intervention, on languages not trained on: difference in points, {how}; an asterisk "
+        f"marks p < {LEVEL}. Detectable: smallest difference the comparison could have shown with "
+        "80 % power.",
+        data,
+        [
+            Column("task", "task"),
+            Column("language", "language"),
+            Column("metric", "metric"),
+            Column("adapter", "adapter"),
+            Column("reference", "against"),
+            Column("n", "n", "count"),
+            Column("value", "score, %", "number", 1),
+            Column("reference_value", "reference, %", "number", 1),
+            Column(
+                "difference",
+                "difference, points",
+                "number",
+                1,
+                ("low", "high"),
+                True,
+                "significant",
+            ),
+            Column("p_adjusted", "p, adjusted", "p"),
+            Column("mde", "detectable, points", "number", 1),
+            Column("at_chance", "both at chance", "flag"),
+        ],
+    )

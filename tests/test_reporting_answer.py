@@ -1,0 +1,226 @@
+"""The sentences on planted tables: they say what was planted, and no more."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from langneurons.reporting import answer
+from langneurons.reporting.aggregate import adapters, interventions, over_seeds, perplexity_rows
+from reporting_run import (
+    LANGUAGES,
+    neurons_table,
+    overlap_table,
+    perplexity_table,
+    rules_table,
+    scores_table,
+)
+
+TARGETS = [name for name in LANGUAGES if name != "en"]
+
+
+def _text(sentences) -> str:
+    return " ".join(sentence.text for sentence in sentences)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def test_clear_gain_beyond_random_is_said(rng):
+    table = scores_table(rng, gain=5.0)
+    verdict = answer.verdict(table, None, ["en"])
+    assert verdict.tone == "finding"
+    assert "improved 48 of 48 comparisons, 48 of these beyond random neurons" in verdict.text
+    said = _text(answer.overwriting(table, ["en"]))
+    assert "48 show a gain and 0 show a loss" in said
+    assert "beyond every draw of them lie 48 of 48 gains" in said
+
+
+def test_gain_that_random_neurons_give_too_is_not_credited(rng):
+    verdict = answer.verdict(scores_table(rng, gain=5.0, control_gain=8.0), None, ["en"])
+    assert verdict.tone == "none"
+    assert "Not shown to be the neurons' doing" in verdict.text
+    assert "0 of these beyond random neurons" in verdict.text
+
+
+def test_no_effect_stands_beside_what_could_have_been_found(rng):
+    table = scores_table(rng)
+    verdict = answer.verdict(table, None, ["en"])
+    assert verdict.tone == "none"
+    assert verdict.text.startswith("No improvement could be shown")
+    assert "no proof that there is none" in verdict.text
+    said = answer.overwriting(table, ["en"])
+    assert "0 show a gain and 0 show a loss" in said[0].text
+    assert any("one smaller than about 1.7 points" in s.text for s in said)
+
+
+def test_loss_is_said(rng):
+    table = scores_table(rng, gain=-12.0)
+    assert "0 show a gain and 48 show a loss" in _text(answer.overwriting(table, ["en"]))
+    assert answer.verdict(table, None, ["en"]).text.startswith("No improvement")
+
+
+def test_scores_at_chance_are_not_read(rng):
+    table = scores_table(rng, level=33.0, gain=5.0, tasks=("mini-nli",), languages=TARGETS)
+    assert "every score it would have to be read from is at chance" in (
+        answer.verdict(table, None, ["en"]).text
+    )
+    assert "in every language the score is at chance" in _text(answer.chance(table))
+    said = answer.overwriting(table, ["en"])
+    assert len(said) == 1
+    assert said[0].tone == "caution"
+
+
+def test_one_language_at_chance_is_named_and_left_out(rng):
+    table = scores_table(rng, gain=5.0, tasks=("mini-nli",))
+    low = (table["language"] == "ur") & (table["intervention"] == "none")
+    table.loc[low, ["value", "low", "high"]] = [34.0, 31.0, 37.0]
+    assert "at chance (interval not above 33.3 %) in ur" in _text(answer.chance(table))
+    assert "20 show a gain" in _text(answer.overwriting(table, ["en"]))
+
+
+def test_training_language_is_no_transfer(rng):
+    table = scores_table(rng, gain=5.0, languages=("en",))
+    assert interventions(table, ["en"]).empty
+    assert "cannot answer the question" in answer.verdict(table, None, ["en"]).text
+
+
+def test_without_tasks_there_is_no_answer():
+    assert answer.verdict(None).tone == "caution"
+
+
+def test_without_controls_nothing_is_credited(rng):
+    table = scores_table(rng, gain=5.0)
+    table = table[table["units"] != "random"]
+    assert "no change can be credited" in _text(answer.overwriting(table, ["en"]))
+    assert not interventions(table, ["en"])["beyond_controls"].any()
+
+
+def test_adapter_gain_against_random_units(rng):
+    table = scores_table(rng, adapter_gain=15.0)
+    said = _text(answer.finetuned(table, None, ["en"]))
+    assert "against random units: of 24 comparisons" in said
+    assert "12 show a gain and 0 show a loss" in said
+    assert answer.verdict(table, None, ["en"]).tone == "finding"
+
+
+def test_adapter_without_gain_says_what_it_could_have_shown(rng):
+    said = answer.finetuned(scores_table(rng), None, ["en"])
+    assert "0 show a gain and 0 show a loss" in said[0].text
+    assert any("would have gone unseen" in s.text for s in said)
+    assert any("wider than a paired" in s.text for s in said)
+
+
+def test_paired_differences_take_precedence(rng):
+    scores = scores_table(rng, tasks=("mini-nli",), languages=("hi",))
+    paired = pd.DataFrame(
+        {
+            "task": ["mini-nli"],
+            "language": ["hi"],
+            "metric": ["accuracy"],
+            "adapter": ["target:hi"],
+            "reference": ["random"],
+            "n": [1000],
+            "difference": [1.25],
+            "low": [0.5],
+            "high": [2.0],
+            "p_holm": [0.01],
+            "mde": [1.0],
+        }
+    )
+    table = adapters(scores, "random", paired).set_index("adapter")
+    row = table.loc["target:hi"]
+    assert (row["difference"], row["low"], row["high"]) == (1.25, 0.5, 2.0)
+    assert bool(row["paired"])
+    assert bool(row["significant"])
+    assert not bool(table.loc["english", "paired"])
+
+
+def test_unpaired_interval_is_newcombes_by_definition():
+    row = {
+        "task": "t",
+        "language": "hi",
+        "metric": "accuracy",
+        "intervention": "none",
+        "units": "-",
+        "neurons": "-",
+        "seed": 0,
+        "n": 10,
+        "chance": math.nan,
+    }
+    empty = dict.fromkeys(
+        ["difference", "difference_low", "difference_high", "p_value", "p_holm", "mde"], math.nan
+    )
+    table = pd.DataFrame(
+        [
+            {**row, **empty, "adapter": "english", "value": 60.0, "low": 56.0, "high": 63.0},
+            {**row, **empty, "adapter": "none", "value": 50.0, "low": 47.0, "high": 54.0},
+        ]
+    )
+    out = adapters(table, "none").iloc[0]
+    assert out["difference"] == pytest.approx(10.0)
+    assert out["low"] == pytest.approx(10 - math.sqrt(4.0**2 + 4.0**2))
+    assert out["high"] == pytest.approx(10 + math.sqrt(3.0**2 + 3.0**2))
+
+
+def test_several_seeds_have_to_agree(rng):
+    table = scores_table(rng, gain=5.0, languages=("hi",), tasks=("mini-nli",), values=("zero",))
+    own = table[(table["units"] == "own")]
+    second = own.assign(seed=1, difference=0.0, difference_low=-1.2, p_value=1.0, p_holm=1.0)
+    both = pd.concat([table, second])
+    row = interventions(both).iloc[0]
+    assert not bool(row["significant"])
+    assert row["difference"] == pytest.approx(own["difference"].iloc[0] / 2)
+    assert row["difference_low"] == pytest.approx(-1.2)
+    assert over_seeds(both).query("units == 'own'")["seeds"].tolist() == [2]
+
+
+def test_perplexity_effect_and_its_absence(rng):
+    clear = answer.perplexity(perplexity_table(rng))
+    assert "in 7 of 7 rows" in clear[0].text
+    assert "10 draws of as many random neurons in 7 of 7" in clear[0].text
+    assert clear[0].tone == "finding"
+    assert len(clear) == 1
+    none = answer.perplexity(perplexity_table(rng, effect=0.0))
+    assert none[0].tone == "none"
+    assert "no rise could be shown for any language" in none[1].text
+
+
+def test_perplexity_rows_by_definition(rng):
+    table = perplexity_table(rng, languages=("en", "hi", "zh"), draws=3)
+    rows = perplexity_rows(table).set_index("language")
+    hi = table[table["row"] == "hi"]
+    own = hi[hi["kind"] == "own"].set_index("column")["ratio"]
+    assert rows.loc["hi", "ratio"] == pytest.approx(own["hi"])
+    assert rows.loc["hi", "other"] == pytest.approx(max(own["en"], own["zh"]))
+    drawn = hi[(hi["kind"] == "random") & (hi["column"] == "hi")]["ratio"]
+    assert rows.loc["hi", "random"] == pytest.approx(drawn.max())
+
+
+def test_overlap_beside_chance(rng):
+    neurons = neurons_table(rng, sets=("lape", "lape@set"))
+    said = answer.overlaps(overlap_table(neurons, rng))
+    assert "It exceeds chance (5 %, Bonferroni) for 7 of 7 languages" in said[0].text
+    assert "For no language does the overlap exceed chance" in said[1].text
+    assert said[1].tone == "none"
+
+
+def test_neurons_counted_and_missing_languages_named(rng):
+    table = neurons_table(rng, sets=("lape",))
+    table.loc[(table["language"] == "ur"), "units"] = 0
+    said = _text(answer.neurons(table))
+    assert "between 0 (ur)" in said
+    assert "found none for ur" in said
+
+
+def test_rules_say_how_far_above_they_are(rng):
+    above = answer.rules(scores_table(rng), rules_table())
+    assert "in 7 of 7 languages" in above[0].text
+    below = answer.rules(scores_table(rng), rules_table(level=99.0))
+    assert "in 0 of 7 languages" in below[0].text
+    assert below[0].tone == "caution"
