@@ -6,6 +6,7 @@ from langneurons.identification.language_sets import LANGUAGE_SETS, resolve_lang
 from langneurons.identification.method import METHODS, Found, Method, method
 from langneurons.identification.neuron_set import NeuronSet
 from langneurons.identification.overlap import overlap
+from langneurons.identification.stability import Stability, bootstrap, compare, resample
 from langneurons.identification.units import Units
 
 __all__ = [
@@ -14,11 +15,15 @@ __all__ = [
     "Found",
     "Method",
     "NeuronSet",
+    "Stability",
     "Units",
+    "bootstrap",
+    "compare",
     "identify",
     "method",
     "overlap",
     "read_counts",
+    "resample",
     "resolve_languages",
     "write_counts",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -104,7 +104,9 @@ def _on_model(
 
 def _text_key(texts: Sequence[str] | Blocks) -> str:
     fingerprint = getattr(texts, "fingerprint", None)
-    return str(fingerprint) if fingerprint is not None else digest(*texts)
+    return (
+        str(fingerprint) if fingerprint is not None else digest(list(cast("Sequence[str]", texts)))
+    )
 
 
 def _enough(entry: Method, languages: Sequence[str]) -> None:

@@ -49,7 +49,7 @@ def finite_scores(scores: Tensor, language: str, method: str) -> Tensor:
     return scores
 
 
-class RowSample:
+class BalancedRows:
     """Token rows of several languages, the same number of each, layer by layer.
 
     Statistics keep for each language the rows with the smallest hash keys, so the first n of them
@@ -97,7 +97,7 @@ class RowSample:
         """
         documents = self._statistics.row_documents(language)[self._text_order(language)]
         rank = torch.unique(documents, return_inverse=True)[1]
-        return (rank % 2).numpy()
+        return np.asarray((rank % 2).numpy())
 
     def _text_order(self, language: str) -> Tensor:
         kept = self._order[language]

@@ -18,17 +18,16 @@ from torch import Tensor
 from langneurons.errors import InputError
 
 _LABEL_BITS = 10
-_INTEGERS = {
+_INTEGERS: dict[torch.dtype, tuple[torch.dtype, int, npt.DTypeLike]] = {
     torch.bfloat16: (torch.int16, 0x7FFF, np.int32),
     torch.float16: (torch.int16, 0x7FFF, np.int32),
     torch.float32: (torch.int32, 0x7FFFFFFF, np.int64),
 }
 
-_Integers = npt.NDArray[np.integer[Any]]
 _Floats = npt.NDArray[np.float64]
 
 
-def codes(values: Tensor) -> tuple[Tensor, type[np.int32] | type[np.int64]]:
+def codes(values: Tensor) -> tuple[Tensor, npt.DTypeLike]:
     """Integers in the order of floating-point values; -0 and +0 have the same.
 
     Args:
@@ -57,16 +56,16 @@ class Ranked:
             raise InputError(f"at most {1 << _LABEL_BITS} languages can be ranked together.")
         self.languages = len(rows)
         self.rows = len(rows[0])
-        parts = []
+        parts: list[npt.NDArray[Any]] = []
         for label, item in enumerate(rows):
             code, wide = codes(item)
-            packed = np.ascontiguousarray(code.numpy().T).astype(wide)
+            packed: npt.NDArray[Any] = np.ascontiguousarray(code.numpy().T).astype(wide)
             parts.append((packed << _LABEL_BITS) | label)
-        order = np.sort(np.concatenate(parts, axis=1), axis=1)
-        self.labels = (order & ((1 << _LABEL_BITS) - 1)).astype(np.int16)
+        order: npt.NDArray[Any] = np.sort(np.concatenate(parts, axis=1), axis=1)
+        self.labels: npt.NDArray[np.int16] = (order & ((1 << _LABEL_BITS) - 1)).astype(np.int16)
         order >>= _LABEL_BITS
         # True at the last row of each group of equal values, ascending.
-        self.ends = np.ones(order.shape, dtype=bool)
+        self.ends: npt.NDArray[np.bool_] = np.ones(order.shape, dtype=bool)
         np.not_equal(order[:, 1:], order[:, :-1], out=self.ends[:, :-1])
 
     def _last(self) -> npt.NDArray[np.int32]:

@@ -38,10 +38,11 @@ def hook_site(
         layers: Layer numbers; None for all.
 
     Raises:
-        InputError: If the model lacks the site or a layer.
+        InputError: If the model lacks the site or a layer, or is compiled by ``torch.compile``.
         RunError: From the first forward pass, if a hooked module was not called in it (fused
             kernels that replace the forward of the module's parent do that).
     """
+    _refuse_compiled(lm)
     place = lm.sites[site]
     chosen = list(range(lm.layers)) if layers is None else list(layers)
     wrong = [layer for layer in chosen if not 0 <= layer < lm.layers]
@@ -57,6 +58,38 @@ def hook_site(
         if chosen:
             last = lm.layer_modules[max(chosen)]
             stack.callback(_check_fired(last, site, frozenset(chosen), fired).remove)
+        yield
+
+
+def _refuse_compiled(lm: LanguageModel) -> None:
+    """Compiled code does not look at hooks added later: they would be ignored in silence."""
+    compiled = hasattr(lm.model, "_orig_mod") or any(
+        getattr(module, "_compiled_call_impl", None) is not None for module in lm.model.modules()
+    )
+    if compiled:
+        raise InputError(
+            f"{lm.name} is compiled by torch.compile, which ignores hooks: use the model as it was "
+            "before, or bake the intervention into the weights first."
+        )
+
+
+@contextlib.contextmanager
+def read_outputs(
+    modules: Sequence[torch.nn.Module], fn: Callable[[int, Tensor], None]
+) -> Iterator[None]:
+    """Call ``fn(number, output)`` with what each of the modules returns; nothing is changed.
+
+    Args:
+        modules: The modules; of a tuple that one returns the first entry is passed on.
+        fn: Called with the module's number in ``modules`` and its output tensor.
+    """
+    with contextlib.ExitStack() as stack:
+        for number, module in enumerate(modules):
+
+            def after(_module: Any, _args: Any, output: Any, number: int = number) -> None:
+                fn(number, output[0] if isinstance(output, tuple) else output)
+
+            stack.callback(module.register_forward_hook(after).remove)
         yield
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from langneurons.errors import InputError
-from langneurons.identification.evidence import RowSample, finite_scores
+from langneurons.identification.evidence import BalancedRows, finite_scores
 from langneurons.identification.method import Found, method
 from langneurons.identification.selection import check_choice, check_share, take_top
 from langneurons.progress import track
@@ -76,7 +76,7 @@ def activation_probability(
         raise InputError(f"batches must be at least 1, got {batches}.")
     if threshold == "others" and score == "probability" and len(statistics.languages) < 2:
         raise InputError("threshold='others' needs a second language.")
-    sample = RowSample(statistics)
+    sample = BalancedRows(statistics)
     rates: dict[str, list[Tensor]] = {language: [] for language in sample.languages}
     halves: list[dict[str, list[Tensor]]] = [
         {language: [] for language in sample.languages} for _ in range(2)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from langneurons.identification.evidence import RowSample, finite_scores
+from langneurons.identification.evidence import BalancedRows, finite_scores
 from langneurons.identification.method import Found, method
 from langneurons.identification.ranking import Ranked
 from langneurons.identification.selection import take_top
@@ -68,7 +68,7 @@ def _detectors(
     name: str,
     measure: Callable[[Ranked], np.ndarray[tuple[int, int], np.dtype[np.float64]]],
 ) -> Found:
-    sample = RowSample(statistics)
+    sample = BalancedRows(statistics)
     languages = sample.languages
     layers, units = statistics.shape
     table = torch.full((len(languages), layers, units), torch.nan, dtype=torch.float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from langneurons.identification.evidence import RowSample
+from langneurons.identification.evidence import BalancedRows
 from langneurons.identification.method import Found, method
 from langneurons.identification.selection import check_share, percentile
 from langneurons.progress import track
@@ -54,7 +54,7 @@ def dln(
         single: Admit single-language neurons only.
     """
     check_share("tau", tau)
-    sample = RowSample(statistics)
+    sample = BalancedRows(statistics)
     languages = sample.languages
     layers, units = statistics.shape
     pairs = len(languages) * (len(languages) - 1) // 2

@@ -49,4 +49,5 @@ def mutual_information(
 
 
 def _binary(p: torch.Tensor) -> torch.Tensor:
-    return -torch.special.xlogy(p, p) - torch.special.xlogy(1 - p, 1 - p)
+    entropy: torch.Tensor = -torch.special.xlogy(p, p) - torch.special.xlogy(1 - p, 1 - p)
+    return entropy

@@ -1,0 +1,166 @@
+"""Running a model on texts with gradients of its loss at every unit of a site."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from langneurons.data import Batch, Blocks, batches, make_blocks
+from langneurons.errors import InputError
+from langneurons.models import LanguageModel, hook_site
+from langneurons.progress import track
+
+if TYPE_CHECKING:
+    from typing import Any
+
+Measure = Callable[[int, Tensor, Tensor], Tensor]
+"""``measure(layer, activations (n, U), gradients (n, U)) -> (U,)``, summed over the n tokens."""
+
+
+def to_blocks(
+    lm: LanguageModel,
+    texts: Mapping[str, Sequence[str] | Blocks],
+    block: int,
+    tokens: int | None,
+) -> dict[str, Blocks]:
+    """Blocks of each language; blocks that are given stay as they are."""
+    made = {}
+    for language, item in texts.items():
+        if isinstance(item, Blocks):
+            made[language] = item
+            continue
+        try:
+            made[language] = make_blocks(item, lm.tokenizer, block=block, tokens=tokens)
+        except InputError as error:
+            raise InputError(f"language {language!r}: {error}") from error
+    return made
+
+
+def run_model(lm: LanguageModel, batch: Batch) -> Tensor:
+    """Logits (b, t, vocabulary) of a batch, positions counted from the first real token."""
+    arguments: dict[str, Any] = {}
+    if not bool(batch.attention_mask.all()):
+        arguments["attention_mask"] = batch.attention_mask.to(lm.device, torch.int64)
+    logits: Tensor = lm.model(
+        input_ids=batch.input_ids.to(lm.device), use_cache=False, **arguments
+    ).logits
+    return logits
+
+
+def next_token_loss(logits: Tensor, batch: Batch) -> tuple[Tensor, int]:
+    """Summed cross-entropy (nats) of the counted tokens, each from those before it.
+
+    Args:
+        logits: (b, t, vocabulary).
+        batch: The tokens; one is predicted if it is counted and has a real token before it.
+
+    Returns:
+        The sum, a scalar with gradient, and the number of predicted tokens.
+    """
+    predicted = (batch.counted[:, 1:] & batch.attention_mask[:, :-1]).to(logits.device)
+    targets = batch.input_ids[:, 1:].to(logits.device)[predicted]
+    loss = functional.cross_entropy(logits[:, :-1][predicted].float(), targets, reduction="sum")
+    return loss, int(predicted.sum())
+
+
+def attributions(
+    lm: LanguageModel,
+    blocks: Blocks,
+    site: str,
+    measure: Measure,
+    *,
+    batch_tokens: int,
+    name: str,
+) -> Tensor:
+    """Sum a measure of activation and gradient over the counted tokens of one language.
+
+    The weights stay frozen: the graph begins at the site's first layer.
+
+    Args:
+        lm: The model.
+        blocks: Text.
+        site: Where the units are.
+        measure: What to sum, per layer.
+        batch_tokens: Most positions in a batch; logits and their gradient take
+            2 x 4 bytes x vocabulary for each.
+        name: What to call the work in the progress line.
+
+    Returns:
+        float64 (L, U): the mean of the measure over counted tokens.
+    """
+    place = lm.sites[site]
+    total = torch.zeros((lm.layers, place.width), dtype=torch.float64)
+    kept: dict[int, Tensor] = {}
+
+    def keep(layer: int, activation: Tensor) -> Tensor:
+        if activation.requires_grad:
+            activation.retain_grad()
+        else:
+            activation = activation.detach().requires_grad_(True)
+        kept[layer] = activation
+        return activation
+
+    with track(name, blocks.tokens, "tokens") as bar:
+        for batch in batches(blocks, batch_tokens=batch_tokens):
+            kept.clear()
+            with torch.enable_grad(), hook_site(lm, site, keep):
+                loss, number = next_token_loss(run_model(lm, batch), batch)
+                if number:
+                    loss.backward()
+            counted = batch.counted.to(lm.device)
+            for layer, activation in kept.items() if number else ():
+                gradient = activation.grad
+                if gradient is None:
+                    gradient = torch.zeros_like(activation)
+                found = measure(
+                    layer, activation.detach()[counted].float(), gradient[counted].float()
+                )
+                total[layer] += found.double().cpu()
+            bar.advance(int(batch.counted.sum()))
+    return total / max(blocks.tokens, 1)
+
+
+@torch.no_grad()
+def mean_loss(
+    lm: LanguageModel,
+    blocks: Blocks,
+    *,
+    batch_tokens: int,
+    site: str | None = None,
+    replace: tuple[int, int, float] | None = None,
+) -> float:
+    """Loss in nats per counted token, as it is or with one unit's value replaced.
+
+    Args:
+        lm: The model.
+        blocks: Text.
+        batch_tokens: Most positions in a batch.
+        site: Site of the unit.
+        replace: (layer, index, value): the value is written at every counted token.
+    """
+    total = 0.0
+    for batch in batches(blocks, batch_tokens=batch_tokens):
+        if site is None or replace is None:
+            loss, _ = next_token_loss(run_model(lm, batch), batch)
+        else:
+            layer, index, value = replace
+            write = _writer(index, value, batch.counted.to(lm.device))
+            with hook_site(lm, site, write, layers=[layer]):
+                loss, _ = next_token_loss(run_model(lm, batch), batch)
+        total += float(loss)
+    return total / max(blocks.tokens, 1)
+
+
+def _writer(index: int, value: float, counted: Tensor) -> Callable[[int, Tensor], Tensor]:
+    """A site function that writes ``value`` over one unit at the counted tokens."""
+
+    def write(_layer: int, activation: Tensor) -> Tensor:
+        changed = activation.clone()
+        changed[..., index] = changed[..., index].masked_fill(counted, value)
+        return changed
+
+    return write

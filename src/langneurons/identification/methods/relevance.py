@@ -1,0 +1,127 @@
+"""Relevance: what a language's prediction loses without the unit's own value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from scipy.stats import pearsonr, spearmanr
+from torch import Tensor
+
+from langneurons.data import Blocks
+from langneurons.errors import InputError
+from langneurons.identification.attribution import attributions, mean_loss, to_blocks
+from langneurons.identification.evidence import finite_scores
+from langneurons.identification.method import Found, method
+from langneurons.identification.selection import highest, take_top
+from langneurons.models import LanguageModel
+from langneurons.progress import track
+from langneurons.statistics import Statistics, collect
+
+
+@method("relevance", needs="model")
+def relevance(
+    lm: LanguageModel,
+    texts: Mapping[str, Sequence[str] | Blocks],
+    statistics: Statistics | None = None,
+    *,
+    site: str = "mlp.act",
+    top: float = 0.00125,
+    check: int = 8,
+    block: int = 256,
+    tokens: int | None = None,
+    batch_tokens: int = 1024,
+) -> Found:
+    """Units whose replacement by their mean in the other languages costs the language most.
+
+    r_k(u) = mean over tokens of language k of (dL/da) (m_o(u) - a),
+
+    with m_o the mean over the other languages (each with equal weight) and L the next-token loss
+    (nats): the first-order rise of the loss per token when the unit takes, in language k, the
+    value it has elsewhere. Necessity, not activity. The ``top`` share of all units is taken for
+    each language.
+
+    How good the first order is, is measured: for the ``check`` best units of each language the
+    replacement is carried out and ``facts["agreement"]`` gives predicted and exact rise with their
+    Pearson and Spearman correlation.
+
+    Source: after CRANE (arXiv 2601.04664), in the first-order form of attribution patching.
+
+    Complexity: one forward and one backward pass over the text, plus one forward pass for each
+    checked unit and, where no statistics are given, one for the means.
+
+    Args:
+        lm: The model; its weights stay frozen.
+        texts: Language to texts or blocks.
+        statistics: Means of the same languages at the same site; None collects them from the
+            texts.
+        site: Site of the units.
+        top: Share (float) or number (int) of all units to take for each language.
+        check: Best units of each language to check by exact replacement; 0 for none.
+        block: Tokens in a block, where texts are given.
+        tokens: Stop each language after so many tokens; None takes all.
+        batch_tokens: Most positions in a batch.
+
+    Raises:
+        InputError: If the statistics are of another site or shape.
+    """
+    blocks = to_blocks(lm, texts, block, tokens)
+    shape = (lm.layers, lm.sites[site].width)
+    if statistics is None:
+        statistics = collect(lm, blocks, site=site, rows=0)
+    if statistics.site != site or tuple(statistics.shape) != shape:
+        raise InputError(
+            f"the statistics are of {statistics.site} {tuple(statistics.shape)}, the units of "
+            f"{site} {shape}: collect them on this model and site."
+        )
+    means = {language: statistics.mean(language) for language in blocks}
+    scores, agreement = {}, {}
+    for language, item in blocks.items():
+        others = [mean for name, mean in means.items() if name != language]
+        elsewhere = torch.stack(others).mean(0)
+        target = elsewhere.float().to(lm.device)
+
+        def rise(layer: int, activation: Tensor, slope: Tensor, target: Tensor = target) -> Tensor:
+            return (slope * (target[layer] - activation)).sum(0)
+
+        score = attributions(
+            lm, item, site, rise, batch_tokens=batch_tokens, name=f"relevance {language}"
+        )
+        scores[language] = finite_scores(score, language, "relevance")
+        if check:
+            agreement[language] = _agreement(
+                lm, item, site, scores[language], elsewhere, check, batch_tokens, language
+            )
+    facts = {"agreement": agreement} if check else {}
+    return Found(scores=scores, selected=take_top(scores, top), facts=facts)
+
+
+def _agreement(
+    lm: LanguageModel,
+    blocks: Blocks,
+    site: str,
+    score: Tensor,
+    elsewhere: Tensor,
+    check: int,
+    batch_tokens: int,
+    language: str,
+) -> dict[str, Any]:
+    """Predicted against exact rise of the loss (nats per token) for the best units."""
+    units = torch.nonzero(highest(score, check)).tolist()
+    exact = []
+    with track(f"exact replacement {language}", len(units), "units") as bar:
+        before = mean_loss(lm, blocks, batch_tokens=batch_tokens)
+        for layer, index in units:
+            value = float(elsewhere[layer, index])
+            after = mean_loss(
+                lm, blocks, batch_tokens=batch_tokens, site=site, replace=(layer, index, value)
+            )
+            exact.append(after - before)
+            bar.advance()
+    predicted = [float(score[layer, index]) for layer, index in units]
+    found: dict[str, Any] = {"units": units, "predicted": predicted, "exact": exact}
+    if len(set(predicted)) > 1 and len(set(exact)) > 1:
+        found["pearson"] = float(pearsonr(predicted, exact).statistic)
+        found["spearman"] = float(spearmanr(predicted, exact).statistic)
+    return found

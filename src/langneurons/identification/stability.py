@@ -1,0 +1,225 @@
+"""How sure a selection is: bootstrap over documents, and comparison of sets."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from langneurons.errors import InputError
+from langneurons.identification.api import identify
+from langneurons.identification.language_sets import resolve_languages
+from langneurons.identification.method import METHODS
+from langneurons.identification.neuron_set import NeuronSet
+from langneurons.identification.units import Units
+from langneurons.progress import track
+from langneurons.statistics import LanguageStatistics, Statistics
+from langneurons.statistics.moments import Moments, stack
+from langneurons.statistics.sample import RowSample, RowSource
+
+
+@dataclass(frozen=True)
+class Stability:
+    """Selection frequencies of a bootstrap.
+
+    Attributes:
+        neurons: The selection on the whole sample.
+        frequency: Language to float64 (L, U): share of replicates in which the unit was taken.
+        jaccard: Language to the mean Jaccard index of a replicate's selection with ``neurons``'.
+        replicates: Number of replicates.
+    """
+
+    neurons: NeuronSet
+    frequency: dict[str, Tensor]
+    jaccard: dict[str, float]
+    replicates: int
+
+    def stable(self, least: float = 0.8) -> NeuronSet:
+        """The selected units that came up in at least this share of the replicates."""
+        return NeuronSet(
+            {
+                language: units & Units.from_mask(self.frequency[language] >= least)
+                for language, units in self.neurons.items()
+            },
+            self.neurons.shape,
+            site=self.neurons.site,
+            method=self.neurons.method,
+            parameters={**self.neurons.parameters, "least_frequency": least},
+            model=self.neurons.model,
+            statistics=self.neurons.statistics,
+        )
+
+    def table(self) -> pd.DataFrame:
+        """Units selected on the whole sample: columns language, layer, index, frequency."""
+        table = self.neurons.table()[["language", "layer", "index"]]
+        values = [
+            self.frequency[language][units.layers, units.indices].numpy()
+            for language, units in self.neurons.items()
+        ]
+        return table.assign(frequency=np.concatenate(values))
+
+
+def bootstrap(
+    statistics: Statistics,
+    method: str = "lape",
+    languages: str | Sequence[str] | None = None,
+    *,
+    replicates: int = 50,
+    seed: int = 0,
+    **options: Any,
+) -> Stability:
+    """How often each unit is selected when the documents are drawn anew.
+
+    Documents, the independent pieces of a text, are drawn with replacement from those in the row
+    sample; counts, means and rows are those of the drawn documents' rows. The frequencies describe
+    a selection from the row sample, which is usually smaller than the whole text.
+
+    Args:
+        statistics: Statistics with a row sample.
+        method: Any method that reads statistics.
+        languages: As in :func:`identify`.
+        replicates: Number of draws.
+        seed: Seed of the draws.
+        options: Parameters of the method, and quotas.
+
+    Raises:
+        InputError: If the method reads no statistics, or there are no rows.
+    """
+    if METHODS.get(method).needs == "model":
+        raise InputError(f"method {method!r} reads texts, not statistics: it cannot be resampled.")
+    if replicates < 1:
+        raise InputError(f"replicates must be at least 1, got {replicates}.")
+    chosen = statistics.select(resolve_languages(languages, statistics.languages))
+    if method == "activation_probability":
+        options.setdefault("split_half", False)
+    everything = {
+        language: torch.arange(len(chosen.keys(language))) for language in chosen.languages
+    }
+    neurons = identify(resample(chosen, everything), method, **options)
+    frequency = {
+        language: torch.zeros(chosen.shape, dtype=torch.float64) for language in chosen.languages
+    }
+    jaccard = dict.fromkeys(chosen.languages, 0.0)
+    generator = np.random.default_rng(seed)
+    with track(f"bootstrap {method}", replicates, "replicates") as bar:
+        for _ in range(replicates):
+            drawn = {
+                language: _draw(chosen.row_documents(language), generator)
+                for language in chosen.languages
+            }
+            with warnings.catch_warnings():
+                # The same warning for every replicate says nothing new.
+                warnings.simplefilter("ignore", UserWarning)
+                found = identify(resample(chosen, drawn), method, **options)
+            for language, units in found.items():
+                frequency[language][units.layers, units.indices] += 1 / replicates
+                together = len(units | neurons[language])
+                same = len(units & neurons[language]) / together if together else 1.0
+                jaccard[language] += same / replicates
+            bar.advance()
+    return Stability(neurons, frequency, jaccard, replicates)
+
+
+def _draw(documents: Tensor, generator: np.random.Generator) -> Tensor:
+    """Row numbers of as many documents as there are, drawn with replacement."""
+    _, inverse = torch.unique(documents, return_inverse=True)
+    number = int(inverse.max()) + 1 if len(inverse) else 0
+    times = np.bincount(generator.integers(number, size=number), minlength=number)
+    return torch.repeat_interleave(torch.arange(len(documents)), torch.from_numpy(times)[inverse])
+
+
+class _PickedRows:
+    """Rows of another source, picked by number when a layer is asked for."""
+
+    def __init__(self, rows: RowSource, index: Tensor) -> None:
+        self._rows, self._index = rows, index
+
+    def layer(self, index: int) -> Tensor:
+        """Rows of one layer, (n, units)."""
+        return self._rows.layer(index)[self._index]
+
+
+def resample(statistics: Statistics, rows: Mapping[str, Tensor]) -> Statistics:
+    """Statistics of some of the sampled rows, as if they were the whole text.
+
+    Args:
+        statistics: Statistics with a row sample.
+        rows: Language to row numbers, int64 (m,), ascending; repeated ones count repeatedly.
+
+    Returns:
+        Statistics of the languages in ``rows``; counts, moments and rows agree with each other.
+
+    Raises:
+        InputError: If a language would have no row.
+    """
+    made = {}
+    for language, index in rows.items():
+        if len(index) == 0:
+            raise InputError(f"no token row of language {language!r} is left.")
+        statistics.keys(language)  # refuses statistics without rows, in its own words
+        sample = statistics[language].sample
+        assert sample is not None
+        picked = _PickedRows(sample.rows, index)
+        moments = stack([_moments(picked.layer(layer)) for layer in range(statistics.shape[0])])
+        made[language] = LanguageStatistics(
+            tokens=len(index),
+            count=moments.count,
+            moments=moments,
+            sample=RowSample(
+                limit=None,
+                seed=sample.seed,
+                keys=sample.keys[index],
+                documents=sample.documents[index],
+                positions=sample.positions[index],
+                token_ids=sample.token_ids[index],
+                rows=picked,
+            ),
+        )
+    return Statistics(statistics.site, statistics.shape, statistics.model, made)
+
+
+def _moments(rows: Tensor) -> Moments:
+    values = rows.double()
+    mean = values.mean(0)
+    return Moments(
+        tokens=len(values),
+        count=(values > 0).sum(0),
+        mean=mean,
+        squares=(values - mean).square().sum(0),
+        absolute=values.abs().sum(0),
+        minimum=values.amin(0),
+        maximum=values.amax(0),
+    )
+
+
+def compare(sets: Mapping[str, NeuronSet]) -> pd.DataFrame:
+    """Overlap, language by language, of every pair of sets (methods, seeds, texts, models).
+
+    Args:
+        sets: Name to set; all of equally shaped models and one site.
+
+    Returns:
+        One row per pair of sets and language that both hold: columns set, other_set, language,
+        then those of :func:`langneurons.identification.overlap.overlap`.
+
+    Raises:
+        InputError: If there are fewer than two sets, or the shapes or sites differ.
+    """
+    names = list(sets)
+    if len(names) < 2:
+        raise InputError("a comparison needs at least two neuron sets.")
+    parts = []
+    for position, name in enumerate(names):
+        for other in names[position + 1 :]:
+            table = sets[name].overlap(sets[other])
+            same = table[table["language"] == table["other"]].drop(columns="other")
+            same.insert(0, "other_set", other)
+            same.insert(0, "set", name)
+            parts.append(same)
+    return pd.concat(parts, ignore_index=True)

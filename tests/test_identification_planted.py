@@ -1,0 +1,73 @@
+"""On a model whose language units were planted, methods find what was planted."""
+
+import warnings
+
+import pytest
+
+from langneurons.identification import METHODS, identify
+from langneurons.identification.planted import LANGUAGES, LAYERS, PURE, plant, recovery
+from langneurons.statistics import collect
+
+# By the direction that a unit writes in (transfer), content can come before language.
+LEAST = {name: 1.0 for name in METHODS.names()} | {"relevance": 0.9, "transfer": 0.9}
+
+
+@pytest.fixture(scope="module")
+def world():
+    planted = plant()
+    return planted, collect(planted.lm, planted.texts, rows=1024)
+
+
+def options(name):
+    if name == "dln":  # a pair's unit is a multi-language neuron by its definition
+        return {"single": True}
+    if name == "activation_probability":
+        return {"split_half": False}
+    if name == "transfer":
+        return {"top": 8, "layers": (0, LAYERS)}
+    return {}
+
+
+@pytest.mark.parametrize("name", LEAST)
+def test_planted_units_are_found(world, name):
+    planted, statistics = world
+    found = identify(
+        statistics,
+        name,
+        model=planted.lm,
+        texts=planted.texts,
+        per_language=PURE * LAYERS,
+        **options(name),
+    )
+    table = recovery(found, planted)
+    assert table["precision"].mean() >= LEAST[name], table.to_string()
+    assert table["recall"].mean() >= LEAST[name], table.to_string()
+
+
+def test_lape_is_perfect_by_its_own_rule(world):
+    planted, statistics = world
+    found = identify(statistics, "lape", top=PURE * LAYERS * len(LANGUAGES))
+    assert found == planted.truth
+
+
+def test_a_subset_of_languages_needs_no_new_pass(world):
+    planted, statistics = world
+    found = identify(statistics, "lape", languages=["cc", "aa"], top=PURE * LAYERS * 2)
+    assert list(found) == ["cc", "aa"]
+    # Without bb and dd, the units of their pairs with cc and aa are units of cc and aa alone.
+    for language in found:
+        kinds = planted.kinds[found[language].layers, found[language].indices]
+        assert {name for kind in kinds for name in kind.split("+")} & {"cc", "aa"} == {language}
+
+
+def test_dead_and_constant_units_belong_to_nobody(world):
+    planted, statistics = world
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in ("lape", "entropy_lambda", "dln", "difference", "mutual_information"):
+            found = (
+                identify(statistics, name, top=20) if name != "dln" else identify(statistics, name)
+            )
+            for units in found.values():
+                kinds = planted.kinds[units.layers, units.indices]
+                assert "dead" not in kinds, name
