@@ -34,9 +34,14 @@ def test_registry_refuses_a_second_entry_under_one_name():
 def test_atomic_path_leaves_the_old_file_when_writing_fails(tmp_path):
     target = tmp_path / "value.txt"
     target.write_text("old")
-    with pytest.raises(KeyError), artifacts.atomic_path(target) as part:
-        part.write_text("half")
-        raise KeyError("interrupted")
+
+    def interrupted():
+        with artifacts.atomic_path(target) as part:
+            part.write_text("half")
+            raise KeyError("interrupted")
+
+    with pytest.raises(KeyError):
+        interrupted()
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["value.txt"]
 

@@ -298,7 +298,7 @@ def finetune(
     from langneurons.models import load
 
     settings = parameters(param)
-    finetuning.get_recipe(**settings)
+    finetuning.get_recipe(None, **settings)
     chosen = _chosen_units(neurons, units)
     made = finetuning.finetune(
         load(model, dtype=dtype),

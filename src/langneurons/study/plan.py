@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langneurons.artifacts import digest
-from langneurons.study.schema import AdapterSpec, StudyConfig, adapter_units
+from langneurons.study.schema import StudyConfig, adapter_runs, adapter_units
 
 # Raise a kind's number when its code changes what it writes: its results, and all that depend on
 # them, are then made again.
@@ -124,7 +124,7 @@ def _statistics(config: StudyConfig, identity: Identity) -> list[Stage]:
                 "seed": config.seed,
             },
             parents=(),
-            output=f"statistics/{lang}",
+            output=f"statistics/{lang}.*",
             cost=spec.tokens / 1000,
         )
         for lang in config.languages
@@ -188,10 +188,10 @@ def _tasks(config: StudyConfig, identity: Identity) -> list[Stage]:
         source = {"task": identity.tasks[task], "model": identity.model, "dtype": config.dtype}
         test = {**source, "limit": spec.limit, "split": spec.split, "seed": config.seed}
         languages = spec.languages or config.languages
-        for name, adapter in config.adapters.items():
-            stages.append(_finetune(config, task, name, adapter, source))
+        for run in adapter_runs(config):
+            stages.append(_finetune(config, task, run, source))
             stages += [
-                _score(task, name, lang, {"value": "none", "units": "-"}, test, ())
+                _score(task, run, lang, {"value": "none", "units": "-"}, test, ())
                 for lang in languages
             ]
         stages += _interventions(config, task, languages, test)
@@ -201,20 +201,20 @@ def _tasks(config: StudyConfig, identity: Identity) -> list[Stage]:
     return stages
 
 
-def _finetune(
-    config: StudyConfig, task: str, name: str, adapter: AdapterSpec, source: dict[str, Any]
-) -> Stage:
+def _finetune(config: StudyConfig, task: str, run: str, source: dict[str, Any]) -> Stage:
     spec = config.tasks[task]
+    name, seed = adapter_runs(config)[run]
+    adapter = config.adapters[name]
     choices = [choice.removeprefix("random:") for choice in adapter_units(adapter)]
     sets = {choice.partition(":")[0] for choice in choices if choice not in ("none", "all")}
     settings = {**config.finetune, **spec.finetune}
     return Stage(
-        name=f"finetune/{task}/{name}",
+        name=f"finetune/{task}/{run}",
         kind="finetune",
-        arguments={"task": task, "adapter": name},
+        arguments={"task": task, "adapter": name, "seed": seed},
         settings={
             **source,
-            **adapter.model_dump(),
+            "adapter": adapter.model_dump(exclude={"seeds"}),
             "language": config.train_language,
             "split": spec.train_split,
             "examples": spec.examples,
@@ -222,7 +222,7 @@ def _finetune(
             "seed": config.seed,
         },
         parents=tuple(f"neurons/{neurons}" for neurons in sorted(sets)),
-        output=f"adapters/{task}/{name}",
+        output=f"adapters/{task}/{run}",
         # A training step costs about three forward passes.
         cost=3 * 0.1 * (spec.examples or 5000) * float(settings.get("epochs", 1)),
     )
@@ -255,6 +255,7 @@ def _interventions(
     if spec is None:
         return []
     chosen = [lang for lang in spec.languages or languages if lang in languages]
+    under = next(run for run, (name, _) in adapter_runs(config).items() if name == spec.adapter)
     draws = [("own", None)]
     draws += [("random", seed) for seed in range(spec.random)]
     draws += [("matched", seed) for seed in range(spec.matched)]
@@ -267,5 +268,5 @@ def _interventions(
                     cell = {"value": value, "units": units, "neurons": neurons}
                     if seed is not None:
                         cell["seed"] = str(seed)
-                    stages.append(_score(task, spec.adapter, lang, cell, test, parents))
+                    stages.append(_score(task, under, lang, cell, test, parents))
     return stages

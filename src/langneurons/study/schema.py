@@ -76,7 +76,7 @@ class AdapterSpec(_Model):
         description="none, all, SET:LANGUAGE (or a list of them), or random:SET:LANGUAGE.",
     )
     attention: bool = Field(True, description="Plain LoRA on the attention projections.")
-    seed: int = Field(0, description="Seed of the training and of random units.")
+    seeds: int = Field(1, ge=1, description="Trainings with different seeds and random units.")
 
 
 class InterventionsSpec(_Model):
@@ -192,6 +192,16 @@ class StudyConfig(_Model):
 def adapter_units(adapter: AdapterSpec) -> list[str]:
     """The unit choices of an adapter as a list."""
     return [adapter.neurons] if isinstance(adapter.neurons, str) else list(adapter.neurons)
+
+
+def adapter_runs(config: StudyConfig) -> dict[str, tuple[str, int]]:
+    """Every training of a task: its folder's name, and the adapter and seed it stands for."""
+    return {
+        # Not every file system takes a colon.
+        name.replace(":", "-") + ("" if spec.seeds == 1 else f".{seed}"): (name, seed)
+        for name, spec in config.adapters.items()
+        for seed in range(spec.seeds)
+    }
 
 
 def _plain(kind: str, name: str) -> str:

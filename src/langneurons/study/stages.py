@@ -93,7 +93,7 @@ def _perplexity(workshop: Workshop, output: Path, neurons: str, language: str) -
 
 
 @_stage
-def _finetune(workshop: Workshop, output: Path, task: str, adapter: str) -> None:
+def _finetune(workshop: Workshop, output: Path, task: str, adapter: str, seed: int) -> None:
     from langneurons.finetuning import finetune
 
     config = workshop.config
@@ -104,11 +104,11 @@ def _finetune(workshop: Workshop, output: Path, task: str, adapter: str) -> None
         workshop.lm,
         workshop.task(task),
         lang=config.train_language,
-        neurons=workshop.adapter_units(adapter_units(spec), seed=spec.seed),
+        neurons=workshop.adapter_units(adapter_units(spec), seed=seed),
         attention=spec.attention,
         split=task_spec.train_split,
         limit=task_spec.examples,
-        seed=config.seed + spec.seed,
+        seed=config.seed + seed,
         output=output,
         **{**config.finetune, **task_spec.finetune},
     )

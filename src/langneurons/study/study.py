@@ -110,7 +110,7 @@ class Study:
             for lang in task_spec.languages or self.config.languages:
                 if task.languages and lang not in task.languages:
                     raise unknown(f"language of task {name}", lang, task.languages)
-            get_recipe(**{**self.config.finetune, **task_spec.finetune})
+            get_recipe(None, **{**self.config.finetune, **task_spec.finetune})
 
     def run(
         self,
@@ -216,6 +216,6 @@ def _model_of(out: Path) -> dict[str, Any]:
     from langneurons.statistics import Statistics
 
     try:
-        return {**Statistics.load(out / "statistics").model, "files": None}
+        return dict(Statistics.load(out / "statistics").model or {})
     except LangNeuronsError:
         return {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from langneurons.artifacts import read_json, read_table, write_table
-from langneurons.study.schema import adapter_units
+from langneurons.study.schema import adapter_runs, adapter_units
 from langneurons.study.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -24,11 +24,13 @@ def write(workshop: Workshop, output: Path) -> None:
         workshop: The run.
         output: Folder of the tables.
     """
+    found = load_scores(workshop)
     made = {
         "neurons": neurons(workshop),
         "overlap": _read(workshop.out / "overlap.parquet"),
         "perplexity": _gather(workshop.out / "perplexity"),
-        "scores": scores(workshop),
+        "scores": scores(workshop, found),
+        "adapters": adapters(workshop, found),
         "finetuning": finetuning(workshop),
         "rules": _gather(workshop.out / "rules"),
     }
@@ -51,16 +53,18 @@ def neurons(workshop: Workshop) -> pd.DataFrame:
     found = []
     for name in workshop.config.neurons:
         if (workshop.out / "neurons" / f"{name}.json").is_file():
-            found.append(workshop.neurons(name).per_layer().assign(neurons=name))
+            loaded = workshop.neurons(name)
+            found.append(loaded.per_layer().assign(neurons=name, total=loaded.shape[1]))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
 def finetuning(workshop: Workshop) -> pd.DataFrame:
-    """One row an adapter: what learnt, for how long, and to which loss."""
+    """One row a training: what learnt, for how long, and to which loss."""
     rows = []
+    runs = adapter_runs(workshop.config)
     for path in sorted((workshop.out / "adapters").glob("*/*/langneurons.json")):
         record = read_json(path)
-        name = path.parent.name
+        name, seed = runs[path.parent.name]
         spec = workshop.config.adapters[name]
         rows.append(
             {
@@ -69,7 +73,7 @@ def finetuning(workshop: Workshop) -> pd.DataFrame:
                 "train_language": record["lang"],
                 "units": " + ".join(adapter_units(spec)),
                 "attention": spec.attention,
-                "seed": spec.seed,
+                "seed": seed,
                 "trainable": record["trainable"],
                 "seconds": record["seconds"],
                 "loss": record["losses"][-1]["loss"] if record["losses"] else None,
@@ -78,105 +82,141 @@ def finetuning(workshop: Workshop) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def scores(workshop: Workshop) -> pd.DataFrame:
-    """One row a cell and metric: the score, and its paired difference to what it stands against.
-
-    An intervention stands against no intervention under the same adapter; an adapter without
-    intervention stands against the adapter that trains no MLP units. Holm's correction runs over
-    the cells of one task, metric and kind of comparison.
-    """
-    from langneurons.evaluation import holm
-
-    found = _load_scores(workshop)
-    rows: list[dict[str, Any]] = []
-    for (task, adapter, language, label), scored in found.items():
-        cell = _cell(label)
-        against = _against(workshop, found, task, adapter, language, cell)
-        for metric in scored.metrics:
-            rows.append(
-                {
-                    "task": task,
-                    "adapter": adapter,
-                    "language": language,
-                    "metric": metric,
-                    **cell,
-                    **_numbers(scored, metric, against[1]),
-                    "against": against[0],
-                }
-            )
-    table = pd.DataFrame(rows)
-    if len(table):
-        table["p_holm"] = table.groupby(["task", "metric", "against"])["p_value"].transform(holm)
-    return table
+Found = dict[tuple[str, str, str, str], "Scores"]
 
 
-def _load_scores(workshop: Workshop) -> dict[tuple[str, str, str, str], Scores]:
+def load_scores(workshop: Workshop) -> Found:
+    """All per-example scores of a run, by task, training, language and cell."""
     from langneurons.evaluation import Scores
 
     root = workshop.out / "scores"
+    runs = adapter_runs(workshop.config)
     found = {}
     for path in sorted(root.glob("*/*/*/*.parquet")):
-        task, adapter, language, _ = path.relative_to(root).parts
-        found[task, adapter, language, path.stem] = Scores.load(path)
+        task, run, language, _ = path.relative_to(root).parts
+        # A folder may hold results of an earlier form of the study; they are not of this one.
+        if run in runs and task in workshop.config.tasks:
+            found[task, run, language, path.stem] = Scores.load(path)
     return found
 
 
-def _cell(label: str) -> dict[str, Any]:
+def scores(workshop: Workshop, found: Found) -> pd.DataFrame:
+    """One row a cell and metric: the score, and its paired difference to no intervention.
+
+    Holm's correction runs over the cells of one task and metric.
+    """
+    runs = adapter_runs(workshop.config)
+    rows: list[dict[str, Any]] = []
+    for (task, run, language, label), scored in found.items():
+        cell = cell_of(label)
+        name, adapter_seed = runs[run]
+        plain = None if label == "none" else found.get((task, run, language, "none"))
+        for metric in scored.metrics:
+            row = {"task": task, "adapter": name, "language": language, "metric": metric, **cell}
+            row["seed"] = cell["seed"] if label != "none" else adapter_seed
+            rows.append({**row, **_level(scored, metric), **_change(scored, plain, metric)})
+    return _corrected(pd.DataFrame(rows), ["task", "metric"])
+
+
+def adapters(workshop: Workshop, found: Found) -> pd.DataFrame:
+    """One row a training, metric and reference: paired difference to what it stands against.
+
+    The references are the adapters that train no MLP units and those that train random ones, of
+    the same seed where there are several. Holm's correction runs over one task, metric and
+    reference.
+    """
+    runs = adapter_runs(workshop.config)
+    kinds = {
+        name: "none" if units == ["none"] else "random" if _random(units) else ""
+        for name, units in (
+            (name, adapter_units(spec)) for name, spec in workshop.config.adapters.items()
+        )
+    }
+    rows: list[dict[str, Any]] = []
+    for (task, run, language, label), scored in found.items():
+        name, seed = runs[run]
+        if label != "none":
+            continue
+        for other, (reference, other_seed) in runs.items():
+            base = found.get((task, other, language, "none"))
+            fits = kinds[reference] and reference != name and _same_seed(runs, other, name, seed)
+            if base is None or not fits:
+                continue
+            for metric in scored.metrics:
+                change = _change(scored, base, metric)
+                rows.append(
+                    {
+                        "task": task,
+                        "language": language,
+                        "metric": metric,
+                        "adapter": name,
+                        "reference": reference,
+                        "seed": seed,
+                        "reference_seed": other_seed,
+                        "n": len(scored.rows),
+                        "difference": change["difference"],
+                        "low": change["difference_low"],
+                        "high": change["difference_high"],
+                        "p_value": change["p_value"],
+                        "mde": change["mde"],
+                    }
+                )
+    return _corrected(pd.DataFrame(rows), ["task", "metric", "reference"])
+
+
+def _random(units: list[str]) -> bool:
+    return all(choice.startswith("random:") for choice in units)
+
+
+def _same_seed(runs: dict[str, tuple[str, int]], other: str, name: str, seed: int) -> bool:
+    """Whether a reference's training pairs with this one: equal seeds, or one has no other."""
+    reference, other_seed = runs[other]
+    seeds = [sum(item[0] == adapter for item in runs.values()) for adapter in (reference, name)]
+    return min(seeds) == 1 or other_seed == seed
+
+
+def _corrected(table: pd.DataFrame, family: list[str]) -> pd.DataFrame:
+    from langneurons.evaluation import holm
+
+    if len(table):
+        table["p_holm"] = table.groupby(family)["p_value"].transform(holm)
+    return table
+
+
+def cell_of(label: str) -> dict[str, Any]:
+    """What a cell's file name says: VALUE-KIND-SET[-SEED], or ``none``."""
     if label == "none":
         return {"intervention": "none", "units": "-", "neurons": "-", "seed": 0}
-    # The label is VALUE-KIND-SET[-SEED] and a value may be negative, a set may hold a dash.
-    value, kind, rest = _split_label(label)
-    seed = 0
-    if kind != "own":
-        rest, _, number = rest.rpartition("-")
-        seed = int(number)
-    return {"intervention": value, "units": kind, "neurons": rest, "seed": seed}
-
-
-def _split_label(label: str) -> tuple[str, str, str]:
+    # A value may be negative and a set's name may hold a dash: the kind is what parts them.
     for kind in ("own", "random", "matched"):
         value, found, rest = label.partition(f"-{kind}-")
         if found:
-            return value, kind, rest
+            number = "0"
+            if kind != "own":
+                rest, _, number = rest.rpartition("-")
+            return {"intervention": value, "units": kind, "neurons": rest, "seed": int(number)}
     raise ValueError(f"no cell is called {label!r}")
 
 
-def _against(
-    workshop: Workshop,
-    found: dict[tuple[str, str, str, str], Scores],
-    task: str,
-    adapter: str,
-    language: str,
-    cell: dict[str, Any],
-) -> tuple[str, Scores | None]:
-    if cell["intervention"] != "none":
-        return "no intervention", found.get((task, adapter, language, "none"))
-    plain = [
-        name
-        for name, spec in workshop.config.adapters.items()
-        if adapter_units(spec) == ["none"] and name != adapter
-    ]
-    if not plain:
-        return "-", None
-    return f"adapter {plain[0]}", found.get((task, plain[0], language, "none"))
-
-
-def _numbers(scored: Scores, metric: str, other: Scores | None) -> dict[str, Any]:
-    from langneurons.evaluation import compare
-
+def _level(scored: Scores, metric: str) -> dict[str, Any]:
     low, high = scored.interval(metric, level=LEVEL)
-    row: dict[str, Any] = {
+    return {
         "n": len(scored.rows),
         "value": scored.value(metric),
         "low": low,
         "high": high,
         "chance": scored.chance(metric),
     }
+
+
+def _change(scored: Scores, other: Scores | None, metric: str) -> dict[str, float]:
+    from langneurons.evaluation import compare
+
     if other is None:
-        return row
+        names = ("difference", "difference_low", "difference_high", "p_value", "mde")
+        return dict.fromkeys(names, float("nan"))
     change = compare(scored, other, metric=metric, level=LEVEL)
     return {
-        **row,
         "difference": change.difference,
         "difference_low": change.low,
         "difference_high": change.high,
