@@ -45,7 +45,7 @@ def read_texts(
         language: Named in error messages.
 
     Returns:
-        Documents, stripped of surrounding white space, without empty ones.
+        Documents exactly as written (lines without their line break), without blank ones.
 
     Raises:
         InputError: If the file is missing, empty, binary or not UTF-8, the format or the field is
@@ -96,7 +96,7 @@ def _documents(spec: str | Path, field: str | None) -> Iterator[str]:
         path = Path(spec).expanduser()
         _check_file(path)
         raw = READERS.get(path.suffix.lower().lstrip(".") or "txt")(path, field)
-    return (stripped for text in raw if (stripped := text.strip()))
+    return (text for text in raw if text.strip())
 
 
 def _check_file(path: Path) -> None:
@@ -132,7 +132,7 @@ def _lines(path: Path) -> Iterator[str]:
 def _read_plain(path: Path, field: str | None) -> Iterator[str]:
     if field is not None:
         raise InputError(f"{str(path)!r} is plain text and has no field {field!r}: leave it out.")
-    return _lines(path)
+    return (line.rstrip("\n") for line in _lines(path))
 
 
 @READERS.register("jsonl")
