@@ -112,7 +112,7 @@ def test_number_of_trained_weights(neurons, options, tmp_path):
     expected = 3 * hidden
     if options.get("attention", True):
         # q and o are square, k and v half as wide (two key heads of four).
-        expected += 2 * rank * (4 * hidden + 2 * (hidden // 2))
+        expected += 2 * rank * (4 * hidden + 2 * (hidden + hidden // 2))
     if neurons == "all":
         expected += 2 * rank * (hidden + units)
     elif neurons is UNITS and options.get("method") == "rows":

@@ -13,6 +13,15 @@ PROJECTIONS = ("gate", "up", "down")
 METHODS = ("lora", "rows", "full")
 HEADS = ("last-token", "last-position")
 DTYPES = ("auto", "fp32", "bf16")
+SCHEDULES = (
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Recipe:
         learning_rate: Largest learning rate.
         weight_decay: Of AdamW.
         betas: Of AdamW.
-        schedule: Name of a schedule of Transformers ("linear", "cosine", "constant", ...).
+        schedule: Name of a schedule of Transformers, one of :data:`SCHEDULES`.
         warmup: Share of the steps in which the learning rate rises from 0.
         clip: Largest norm of the gradient.
         dtype: ``"bf16"`` computes in bfloat16 where that is safe, weights stay as they are;
@@ -95,6 +104,7 @@ class Recipe:
             ("training method", self.method, METHODS),
             ("head", self.head, HEADS),
             ("dtype", self.dtype, DTYPES),
+            ("schedule", self.schedule, SCHEDULES),
         ):
             if value not in known:
                 raise unknown(name, value, known)

@@ -100,6 +100,16 @@ class DirectColumns(_Sparse):
         return result + delta
 
 
+class _Unused(nn.Module):
+    """Stands for the factor that direct training has no need of; PEFT asks for its dtype."""
+
+    weight: Tensor
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.empty(0, dtype=dtype), persistent=False)
+
+
 def _owns_output(base: nn.Module) -> bool:
     # An exact nn.Linear or Conv1D returns a fresh tensor that nothing else needs for its backward
     # pass, so it may be written in place; quantised modules give no such promise.
@@ -123,13 +133,13 @@ def sparsify(model: PeftModel, targets: Mapping[str, Target], seed: int = 0) -> 
         inputs, outputs = factor_a.in_features, factor_b.out_features
         device, dtype = factor_a.weight.device, factor_a.weight.dtype
         if target.direct:
-            zero = nn.Identity()
+            unused = _Unused(dtype)
             if target.side == "rows":
                 layer.lora_A[ADAPTER] = _linear(torch.zeros(n, inputs, device=device, dtype=dtype))
-                layer.lora_B[ADAPTER] = zero
+                layer.lora_B[ADAPTER] = unused
                 variant: _Sparse = DirectRows(target.index)
             else:
-                layer.lora_A[ADAPTER] = zero
+                layer.lora_A[ADAPTER] = unused
                 layer.lora_B[ADAPTER] = _linear(torch.zeros(outputs, n, device=device, dtype=dtype))
                 variant = DirectColumns(target.index)
         elif target.side == "rows":
@@ -160,10 +170,12 @@ def densify(model: PeftModel) -> None:
         elif isinstance(variant, ColumnSparse):
             layer.lora_A[ADAPTER] = _linear(_spread(factor_a.weight, index, layer.in_features, 1))
         elif isinstance(variant, DirectRows):
-            pick = torch.eye(len(index), device=factor_a.weight.device)
+            weight = factor_a.weight
+            pick = torch.eye(len(index), device=weight.device, dtype=weight.dtype)
             layer.lora_B[ADAPTER] = _linear(_spread(pick, index, layer.out_features, 0))
         else:
-            pick = torch.eye(len(index), device=factor_b.weight.device)
+            weight = factor_b.weight
+            pick = torch.eye(len(index), device=weight.device, dtype=weight.dtype)
             layer.lora_A[ADAPTER] = _linear(_spread(pick, index, layer.in_features, 1))
 
 

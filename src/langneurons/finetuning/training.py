@@ -331,7 +331,7 @@ class _Run:
             index, _, rest = name.partition(".")
             moments.setdefault(int(index), {})[rest] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
-        self.scheduler.load_state_dict(state["scheduler"])
+        self.scheduler.load_state_dict({**self.scheduler.state_dict(), **state["scheduler"]})
         rates = self.scheduler.get_last_lr()
         for settings, rate in zip(self.optimizer.param_groups, rates, strict=True):
             settings["lr"] = rate
