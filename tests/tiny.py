@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import string
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -116,3 +118,63 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def lm(family: str = "llama", seed: int = 0, **changes: Any) -> LanguageModel:
     """A tiny random :class:`LanguageModel` of ``family``."""
     return wrap(model(family, seed, **changes), tokenizer(), name=f"tiny-{family}")
+
+
+def write_gguf(path: Path, net: Any) -> Path:
+    """Write a tiny Llama with the tiny tokenizer as a GGUF file of 32-bit floats, as others do.
+
+    GGUF stores query and key rows of each head as two interleaved halves (its rotary embedding
+    turns neighbours, Transformers' the halves), so they are permuted here.
+    """
+    import gguf
+
+    words = json.loads(tokenizer().backend_tokenizer.to_str())["model"]
+    tokens = [token for token, _ in sorted(words["vocab"].items(), key=lambda item: item[1])]
+    tokens += [f"<unused{n}>" for n in range(VOCABULARY - len(tokens))]
+    config = net.config
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(10_000.0)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(tokens)
+    control = {"<pad>", "<s>", "</s>"}
+    writer.add_token_types([3 if token in control else 1 for token in tokens])
+    writer.add_token_merges([" ".join(pair) for pair in words["merges"]])
+    writer.add_pad_token_id(0)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    state = net.state_dict()
+
+    def add(name: str, source: str, heads: int | None = None) -> None:
+        weight = state[source]
+        if heads is not None:
+            rows, columns = weight.shape
+            weight = weight.view(heads, 2, rows // heads // 2, columns).transpose(1, 2)
+            weight = weight.reshape(rows, columns)
+        writer.add_tensor(name, weight.float().contiguous().numpy())
+
+    add("token_embd.weight", "model.embed_tokens.weight")
+    add("output_norm.weight", "model.norm.weight")
+    add("output.weight", "lm_head.weight")
+    for layer in range(config.num_hidden_layers):
+        to, of = f"blk.{layer}", f"model.layers.{layer}"
+        add(f"{to}.attn_norm.weight", f"{of}.input_layernorm.weight")
+        add(f"{to}.ffn_norm.weight", f"{of}.post_attention_layernorm.weight")
+        add(f"{to}.attn_q.weight", f"{of}.self_attn.q_proj.weight", config.num_attention_heads)
+        add(f"{to}.attn_k.weight", f"{of}.self_attn.k_proj.weight", config.num_key_value_heads)
+        add(f"{to}.attn_v.weight", f"{of}.self_attn.v_proj.weight")
+        add(f"{to}.attn_output.weight", f"{of}.self_attn.o_proj.weight")
+        for name in ("gate", "up", "down"):
+            add(f"{to}.ffn_{name}.weight", f"{of}.mlp.{name}_proj.weight")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

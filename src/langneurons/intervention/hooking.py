@@ -72,7 +72,6 @@ def intervene(
     if not interventions:
         yield lm
         return
-    _refuse_compiled(lm)
     plans = [(item, _plan(lm, item)) for item in interventions]
     for item in interventions:
         warn_out_of_range(lm, item)
@@ -212,14 +211,6 @@ def _plan(lm: LanguageModel, item: Intervention) -> dict[int, _Writer]:
                 None if high is None else high[layer, index].clone(),
             )
     return writers
-
-
-def _refuse_compiled(lm: LanguageModel) -> None:
-    if hasattr(lm.model, "_orig_mod"):
-        raise InputError(
-            "interventions do not reach into a model compiled by torch.compile: use the model it "
-            "was made from, or bake() the intervention first."
-        )
 
 
 _inside: weakref.WeakKeyDictionary[Any, tuple[int, int]] = weakref.WeakKeyDictionary()

@@ -48,7 +48,9 @@ def load(
     if not Path(place).is_dir() and _hub_unresolved():
         options["local_files_only"] = True
     model, tokenizer = _from_pretrained(label, place, _dtype(dtype), device, options)
-    lm = wrap(model, tokenizer, name=label)
+    # A local model goes by its own name: where it lies on this machine is nobody's business.
+    local = label != MINI and Path(label).expanduser().exists()
+    lm = wrap(model, tokenizer, name=Path(label).resolve().name if local else label)
     lm.revision = getattr(model.config, "_commit_hash", None) or fixed
     return lm
 

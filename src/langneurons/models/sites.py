@@ -119,8 +119,10 @@ def _size(module: nn.Module) -> int:
 def _experts(layers: Sequence[nn.Module]) -> str | None:
     for number, layer in enumerate(layers):
         for name, module in layer.named_modules():
-            kind = type(module).__name__.lower()
-            if name.rpartition(".")[2] == "experts" or "moe" in kind or kind.endswith("experts"):
+            kind = type(module).__name__
+            if name.rpartition(".")[2] == "experts" or kind.endswith(
+                ("MoE", "MoeBlock", "Experts")
+            ):
                 return f"layer {number}: {name} ({type(module).__name__})"
     return None
 
