@@ -8,8 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import pandas as pd
+
 from langneurons.artifacts import digest, file_digest
 from langneurons.data.tasks import get_task
+from langneurons.data.tasks.quality import flags
 from langneurons.errors import InputError, unknown
 from langneurons.evaluation.classification import classification_rows, has_head
 from langneurons.evaluation.likelihood import likelihood_rows
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from langneurons.models import LanguageModel
 
 Protocol = Literal["strict", "paper"]
+HARNESS = "harness:"
+HARNESS_BATCH = 16
 
 
 def evaluate(
@@ -51,7 +56,8 @@ def evaluate(
 
     Args:
         lm: The model, also one that an adapter has been loaded into.
-        task: A task or its name, see :func:`~langneurons.data.tasks.get_task`.
+        task: A task or its name, see :func:`~langneurons.data.tasks.get_task`;
+            ``"harness:NAME"`` or ``"harness:FOLDER:NAME"`` runs a task of lm-evaluation-harness.
         lang: Language of the examples.
         adapter: Folder of an adapter (or the adapter itself) to load first.
         intervention: What to write over which units while the model runs.
@@ -70,6 +76,29 @@ def evaluate(
         InputError: If task, language, split, adapter or intervention do not fit.
         RunError: If the model gives no numbers.
     """
+    if isinstance(task, str) and task.startswith(HARNESS):
+        if protocol != "strict" or split != "test" or max_new_tokens is not None:
+            raise InputError(
+                "a task of lm-evaluation-harness brings its own split, prompt and metrics: leave "
+                "out split, protocol and max_new_tokens."
+            )
+        from langneurons.evaluation.harness import evaluate_harness
+
+        if adapter is not None:
+            from langneurons.finetuning import load_adapter
+
+            lm = load_adapter(lm, Path(getattr(adapter, "path", adapter)))
+        found = evaluate_harness(
+            lm,
+            task.removeprefix(HARNESS),
+            lang,
+            intervention=intervention,
+            limit=limit,
+            batch_size=batch_size or HARNESS_BATCH,
+        )
+        if output is not None:
+            found.save(output)
+        return found
     task = get_task(task)
     if protocol not in ("strict", "paper"):
         raise unknown("protocol", protocol, ("strict", "paper"))
@@ -116,7 +145,10 @@ def evaluate(
             skipped=bar.advance,
         )
     metrics, guess = _metrics(task, method, protocol)
+    marks = pd.DataFrame([flags(example, lang) for example in examples])
+    table = pd.concat([table, marks], axis=1)
     details["cut"] = int((table["cut"] > 0).sum())
+    details.update({str(name): int(marks[name].sum()) for name in marks})
     scores = Scores(task.name, lang, metrics, table, details, guess)
     if target is not None:
         scores.save(target)

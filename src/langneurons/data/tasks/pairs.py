@@ -20,17 +20,24 @@ _SPELLINGS = {"contradictory": "contradiction"}
 
 
 def read_pairs(
-    folder: Path, task: str, lang: str, split: str, labels: Sequence[str]
+    folder: Path,
+    task: str,
+    lang: str,
+    split: str,
+    labels: Sequence[str],
+    more_stems: Sequence[str] = (),
 ) -> list[NLIExample]:
     """Pairs of ``folder/<split>.<lang>.{tsv,csv,jsonl,parquet}``.
 
     Also found: ``<lang>/<split>.*`` and ``<task>.<split>.tsv`` with a column ``language``, as
-    XNLI is distributed.
+    XNLI is distributed, and ``more_stems``, file names without suffix.
     """
     names = [split, "validation"] if split == "dev" else [split]
     stems = [f"{name}.{lang}" for name in names] + [f"{lang}/{name}" for name in names]
     whole = [f"{task}.{name}" for name in names]
-    path = find_file(folder, stems + whole, TABLE_SUFFIXES, f"{task} {split} of {lang!r}")
+    path = find_file(
+        folder, [*stems, *more_stems, *whole], TABLE_SUFFIXES, f"{task} {split} of {lang!r}"
+    )
     rows = read_rows(path)
     if path.stem in whole:
         rows = [row for row in rows if row.get("language") == lang]

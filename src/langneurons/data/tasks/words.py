@@ -36,6 +36,8 @@ NLI_WORDS: dict[str, LabelWords] = {
     "es": LabelWords("¿verdad?", ("Sí", "También", "No")),
     "fr": LabelWords("n'est-ce pas ?", ("Oui", "De plus", "Non")),
     "hi": LabelWords("है ना?", ("हाँ", "साथ ही", "नहीं")),
+    "ja": LabelWords("ですよね?", ("はい", "また", "いいえ"), comma="、", space=""),
+    "ko": LabelWords("맞죠?", ("네", "또한", "아니요")),
     "ru": LabelWords("верно?", ("Да", "Также", "Нет")),
     "sw": LabelWords("sivyo?", ("Ndiyo", "Pia", "Hapana")),
     "th": LabelWords("ใช่ไหม", ("ใช่", "นอกจากนี้", "ไม่"), comma=" "),
