@@ -9,10 +9,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from langneurons.errors import ArtifactError, InputError
 from langneurons.reporting import read_run, report
-from langneurons.reporting.figures import canvas, layers
+from langneurons.reporting.aggregate import References, references
+from langneurons.reporting.figures import canvas, layers, sets
 from langneurons.reporting.numbers import listing, number, p_value, with_interval
 from langneurons.reporting.page import Limits, fit, render
 from langneurons.reporting.sections import compose, flat
@@ -258,3 +260,47 @@ def test_intervals_p_values_and_lists():
     assert re.fullmatch(r"script-alert-x-script-_-[0-9a-f]{6}", slug(EVIL))
     assert slug("اردو") != slug("हिन्दी")
     assert flat({"a": {"b": [1, 2]}, "c": None}) == [("a.b", "1, 2"), ("c", "–")]
+
+
+def test_members_of_real_neuron_sets_are_drawn(tmp_path):
+    from langneurons.identification import NeuronSet, Units
+
+    rng = np.random.default_rng(3)
+    masks = {name: torch.from_numpy(rng.random((2, 40)) < 0.4) for name in SMALL}
+    found = NeuronSet({name: Units.from_mask(mask) for name, mask in masks.items()}, (2, 40))
+    rows = found.per_layer().assign(neurons="lape", total=40)
+    write_run(tmp_path, {"neurons": rows})
+    found.save(tmp_path / "neurons" / "lape.json")
+    run = read_run(tmp_path)
+    names = {picture.name for picture in compose(run).pictures()}
+    assert {"upset_lape", "venn_lape"} <= names
+
+    counted = sets.memberships(run.units)
+    stacked = np.stack([masks[name].numpy() for name in SMALL])
+    for names, size in counted.items():
+        pattern = np.array([name in names for name in SMALL])
+        assert size == (stacked == pattern[:, None, None]).all(axis=0).sum()
+    assert sum(counted.values()) == stacked.any(axis=0).sum()
+    assert sets.closest(run.units) == SMALL
+
+
+def test_names_of_reference_adapters_come_from_what_they_train():
+    table = finetuning_table(SMALL)
+    table["adapter"] = table["adapter"].replace({"none": "attention-only", "random": "control"})
+    table["units"] = table["units"].replace({"random": "random:lape:hi"})
+    assert references(table) == References("attention-only", "control")
+    both = table.assign(units="lape:hi + random:lape:hi")
+    assert references(both) == References(None, None)
+
+
+def test_overlap_as_neuron_sets_write_it(tmp_path):
+    table = small_tables()["overlap"].rename(
+        columns={
+            "language_a": "language",
+            "language_b": "other",
+            "size_a": "size",
+            "size_b": "other_size",
+        }
+    )
+    run = read_run(write_run(tmp_path, {"overlap": table}))
+    assert {"language_a", "size_b"} <= set(run.tables["overlap"].columns)

@@ -7,6 +7,7 @@ and a p-value is the largest of the seeds': a finding has to hold in every seed.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -127,9 +128,43 @@ def target_of(adapter: str, language: str) -> str:
     return adapter[: -len(language) - 1] if adapter.endswith(f":{language}") else adapter
 
 
+@dataclass(frozen=True)
+class References:
+    """Names of the adapters the others are compared with.
+
+    Attributes:
+        none: The adapter that trains no MLP units; None where the run has none.
+        random: The adapter that trains random units; None where the run has none.
+    """
+
+    none: str | None = "none"
+    random: str | None = "random"
+
+    def names(self) -> set[str]:
+        """Both names, where they are."""
+        return {name for name in (self.none, self.random) if name is not None}
+
+
+def references(finetuning: pd.DataFrame) -> References:
+    """Which adapters of a run are references, by the units they train.
+
+    Args:
+        finetuning: The ``finetuning`` table; ``units`` is ``none``, or starts with ``random`` for
+            random units (several choices are joined by `` + ``).
+    """
+    kinds: dict[str, str] = {}
+    for adapter, units in zip(finetuning["adapter"], finetuning["units"], strict=True):
+        parts = str(units).split(" + ")
+        if parts == ["none"]:
+            kinds.setdefault("none", str(adapter))
+        elif all(part.partition(":")[0] == "random" for part in parts):
+            kinds.setdefault("random", str(adapter))
+    return References(kinds.get("none"), kinds.get("random"))
+
+
 def adapters(
     scores: pd.DataFrame,
-    reference: str,
+    reference: str | None,
     paired: pd.DataFrame | None = None,
     trained_on: Collection[str] = (),
 ) -> pd.DataFrame:
@@ -137,7 +172,7 @@ def adapters(
 
     Args:
         scores: The ``scores`` table.
-        reference: Name of the adapter to compare with ("none" or "random").
+        reference: Name of the adapter to compare with; None gives an empty table.
         paired: The ``adapters`` table where the run has one: paired differences of the same
             examples with Holm-corrected p-values. Without it the difference's interval is put
             together from the two scores' own intervals (Newcombe's method; Zou and Donner,
@@ -175,11 +210,13 @@ def adapters(
     out["mde"] = (_Z + _POWER) * error
     out["paired"] = False
     if paired is not None:
-        measured = (
-            paired[paired["reference"] == reference]
-            .rename(columns={"p_holm": "p_adjusted"})
-            .drop_duplicates([*cell, "adapter"])
-            .set_index([*cell, "adapter"])
+        same = paired[paired["reference"] == reference]
+        measured = same.groupby([*cell, "adapter"], sort=False).agg(
+            difference=("difference", "mean"),
+            low=("low", "min"),
+            high=("high", "max"),
+            p_adjusted=("p_holm", "max"),
+            mde=("mde", "max"),
         )
         index = pd.MultiIndex.from_frame(out[[*cell, "adapter"]])
         found = index.isin(measured.index)

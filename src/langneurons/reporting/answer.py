@@ -14,6 +14,7 @@ from typing import Literal
 import pandas as pd
 
 from langneurons.reporting.aggregate import (
+    References,
     adapters,
     baselines,
     extreme,
@@ -348,6 +349,7 @@ def finetuned(
     scores: pd.DataFrame,
     paired: pd.DataFrame | None = None,
     trained_on: Collection[str] = (),
+    compared_with: References | None = None,
 ) -> list[Sentence]:
     """What fine-tuning only the neurons does, against no units and against random units.
 
@@ -355,12 +357,14 @@ def finetuned(
         scores: The ``scores`` table.
         paired: The ``adapters`` table, where there is one.
         trained_on: Languages of the training data, left out.
+        compared_with: Names of the reference adapters.
     """
     said: list[Sentence] = []
     unpaired = False
-    for reference, what in (("none", "leaving the MLP alone"), ("random", "random units")):
+    base = compared_with or References()
+    for reference, what in ((base.none, "leaving the MLP alone"), (base.random, "random units")):
         table = adapters(scores, reference, paired, trained_on)
-        table = table[~table["adapter"].isin(["random", "none"])]
+        table = table[~table["adapter"].isin(base.names())]
         if table.empty:
             continue
         readable = table[~table["at_chance"]]
@@ -413,6 +417,7 @@ def verdict(
     scores: pd.DataFrame | None,
     paired: pd.DataFrame | None = None,
     trained_on: Collection[str] = (),
+    compared_with: References | None = None,
 ) -> Sentence:
     """The run's answer to the question in one sentence.
 
@@ -420,15 +425,17 @@ def verdict(
         scores: The ``scores`` table, or None where no task was run.
         paired: The ``adapters`` table, where there is one.
         trained_on: Languages of the training data, left out.
+        compared_with: Names of the reference adapters.
     """
     if scores is None:
         return Sentence("This run measured no task, so it cannot answer the question.", "caution")
     test = interventions(scores, trained_on)
-    tuned = adapters(scores, "random", paired, trained_on)
+    base = compared_with or References()
+    tuned = adapters(scores, base.random, paired, trained_on)
     control = "random units"
     if tuned.empty:
-        tuned, control = adapters(scores, "none", paired, trained_on), "no units"
-    tuned = tuned[~tuned["adapter"].isin(["random", "none"])]
+        tuned, control = adapters(scores, base.none, paired, trained_on), "no units"
+    tuned = tuned[~tuned["adapter"].isin(base.names())]
     if test.empty and tuned.empty:
         return Sentence(
             "This run neither overwrote nor fine-tuned neurons on a language it was not trained "

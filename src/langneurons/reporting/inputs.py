@@ -47,6 +47,27 @@ COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Tables the report knows, with the columns it needs; each table may be absent."""
 
 
+TEXT = frozenset(
+    {
+        *("neurons", "language", "a", "b", "language_a", "language_b", "row", "column", "kind"),
+        *("value", "task", "adapter", "metric", "intervention", "units", "rule", "subset"),
+        *("train_language", "reference", "off", "on", "language_detected", "seed"),
+    }
+)
+"""Columns of known tables that are kept as they are; all others are numbers."""
+
+_NUMBERS = {"neurons": {"units"}, "perplexity": {"units"}, "scores": {"value"}, "rules": {"value"}}
+_RENAMED = {
+    "overlap": {
+        "language": "language_a",
+        "other": "language_b",
+        "size": "size_a",
+        "other_size": "size_b",
+    }
+}
+"""Names :meth:`NeuronSet.overlap` gives, and what they are called where two sets are compared."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished (or half-finished) run as the report sees it.
@@ -56,12 +77,15 @@ class Run:
         info: ``run.json``: name, model, languages, command, stages and resolved parameters.
         environment: ``environment.json``: versions and device; empty where there is none.
         tables: Table name to table; absent and empty tables are not in it.
+        units: One row a unit of every neuron set: neurons, language, layer, index; None where the
+            run directory holds no neuron sets.
     """
 
     folder: Path
     info: Mapping[str, Any]
     environment: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    units: pd.DataFrame | None = None
 
     def table(self, name: str) -> pd.DataFrame | None:
         """The table called ``name``, or None where the run has none."""
@@ -90,7 +114,7 @@ def read_run(folder: str | Path) -> Run:
     environment = root / "environment.json"
     tables = {}
     for path in sorted((root / "tables").glob("*.parquet")):
-        table = read_table(path)
+        table = read_table(path).rename(columns=_RENAMED.get(path.stem, {}))
         missing = [name for name in COLUMNS.get(path.stem, ()) if name not in table.columns]
         if missing:
             raise ArtifactError(
@@ -98,10 +122,39 @@ def read_run(folder: str | Path) -> Run:
                 "it was written by another version; run the study again."
             )
         if len(table):
-            tables[path.stem] = table
+            tables[path.stem] = _numeric(path.stem, table)
     return Run(
         folder=root,
         info=read_json(root / "run.json"),
         environment=read_json(environment) if environment.is_file() else {},
         tables=tables,
+        units=_units(root / "neurons", tables.get("neurons")),
     )
+
+
+def _numeric(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """A known table with its numbers as numbers: a column of only missing values has no type."""
+    import pandas as pd
+
+    kept = TEXT - _NUMBERS.get(name, set())
+    numbers = [column for column in COLUMNS.get(name, ()) if column not in kept]
+    return table.assign(**{key: pd.to_numeric(table[key], errors="coerce") for key in numbers})
+
+
+def _units(folder: Path, neurons: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Members of the neuron sets the ``neurons`` table names, where their files are there."""
+    import pandas as pd
+
+    names = [] if neurons is None else [str(name) for name in neurons["neurons"].unique()]
+    files = {name: folder / f"{name}.json" for name in names}
+    files = {name: path for name, path in files.items() if path.parent == folder and path.is_file()}
+    if not files:
+        return None
+    from langneurons.identification import NeuronSet
+
+    parts = []
+    for name, path in files.items():
+        for language, found in NeuronSet.load(path).items():
+            part = pd.DataFrame({"layer": found.layers.numpy(), "index": found.indices.numpy()})
+            parts.append(part.assign(neurons=name, language=language))
+    return pd.concat(parts, ignore_index=True)

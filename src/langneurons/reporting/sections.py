@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from langneurons.reporting import answer, style
+from langneurons.reporting.aggregate import References, references
 from langneurons.reporting.answer import Sentence
 from langneurons.reporting.figures import finetuning as finetuning_figures
 from langneurons.reporting.figures import layers as layer_figures
 from langneurons.reporting.figures import overlap as overlap_figures
 from langneurons.reporting.figures import perplexity as perplexity_figures
 from langneurons.reporting.figures import scores as score_figures
+from langneurons.reporting.figures import sets as set_figures
 from langneurons.reporting.figures import sweep as sweep_figures
 from langneurons.reporting.inputs import COLUMNS, Run
 from langneurons.reporting.numbers import listing, number
@@ -130,7 +133,9 @@ def compose(run: Run) -> Report:
         title=str(run.info.get("name", run.folder.name)),
         facts=_facts(run),
         question=answer.QUESTION,
-        verdict=answer.verdict(run.table("scores"), run.table("adapters"), trained_on),
+        verdict=answer.verdict(
+            run.table("scores"), run.table("adapters"), trained_on, _compared_with(run)
+        ),
         findings=findings,
         sections=sections,
     )
@@ -138,14 +143,20 @@ def compose(run: Run) -> Report:
 
 def _trained_on(run: Run) -> list[str]:
     table = run.table("finetuning")
-    if table is None:
-        return []
-    return sorted({str(lang) for lang in table["train_language"].dropna()})
+    found = set() if table is None else {str(lang) for lang in table["train_language"].dropna()}
+    named = run.info.get("train_language")
+    return sorted(found | ({str(named)} if named and run.table("scores") is not None else set()))
+
+
+def _compared_with(run: Run) -> References:
+    table = run.table("finetuning")
+    return References() if table is None else references(table)
 
 
 def _model_name(run: Run) -> str:
     model = run.info.get("model", {})
-    return str(model.get("name", "")) if isinstance(model, Mapping) else str(model)
+    name = str(model.get("name", "")) if isinstance(model, Mapping) else str(model)
+    return Path(name).name if Path(name).is_absolute() else name  # a folder's place says nothing
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
@@ -154,7 +165,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     facts = [("model", _model_name(run))]
     if isinstance(model, Mapping) and model.get("layers") and model.get("units"):
         shape = f"{number(model['layers'], 0)} layers × {number(model['units'], 0)} units"
-        facts.append(("site", shape))
+        facts.append(("size", shape))
     facts.append(("languages", ", ".join(map(str, info.get("languages", [])))))
     seconds = info.get("seconds")
     facts += [
@@ -178,13 +189,36 @@ def _neurons(run: Run) -> Section | None:
             "language (n: neurons of the language in all layers)."
         )
         picture = Picture(f"neurons_{slug(str(name))}", caption, layer_figures.layers(group))
-        panels.append((str(name), [picture]))
+        panels.append((str(name), [picture, *_members(run, str(name))]))
     return Section(
         "neurons",
         "Neurons by language and layer",
         answer.neurons(table),
         [Tabs("neurons", panels), neurons.neurons(table), neurons.layers(table)],
     )
+
+
+def _members(run: Run, name: str) -> list[Picture]:
+    """Which languages share units, where the members of the set are known."""
+    if run.units is None:
+        return []
+    units = run.units[run.units["neurons"] == name]
+    languages = units["language"].nunique()
+    shown = []
+    if languages >= 2:
+        caption = (
+            f"Units of {name} by the exact combination of languages they belong to (largest "
+            "combinations first; left: units of each language)."
+        )
+        shown.append(Picture(f"upset_{slug(name)}", caption, set_figures.upset(units)))
+    if languages >= 3:
+        three = set_figures.closest(units)
+        caption = (
+            f"Units of {name} shared by {listing(list(three))}, the three languages that share "
+            "most. Areas are not to scale."
+        )
+        shown.append(Picture(f"venn_{slug(name)}", caption, set_figures.venn(units, three)))
+    return shown
 
 
 def _overlap(run: Run) -> Section | None:
@@ -293,7 +327,7 @@ def _finetuning(run: Run, trained_on: Sequence[str]) -> Section | None:
     sentences: list[Sentence] = []
     blocks: list[Block] = []
     if table is not None:
-        sentences = answer.finetuned(table, run.table("adapters"), trained_on)
+        sentences = answer.finetuned(table, run.table("adapters"), trained_on, _compared_with(run))
         plain_rows = table[table["intervention"] == "none"]
         panels = []
         for (task, metric), group in plain_rows.groupby(["task", "metric"], sort=False):
@@ -312,7 +346,9 @@ def _finetuning(run: Run, trained_on: Sequence[str]) -> Section | None:
             )
             panels.append((f"{task}, {str(metric).replace('_', ' ')}", [picture]))
         blocks += [Tabs("finetuning", panels)] if panels else []
-        compared = finetuning.compared(table, run.table("adapters"), trained_on)
+        compared = finetuning.compared(
+            table, run.table("adapters"), trained_on, _compared_with(run)
+        )
         blocks += [compared] if compared is not None else []
     return Section(
         "finetuning",

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from langneurons.reporting.aggregate import LEVEL, adapters, target_of
+from langneurons.reporting.aggregate import LEVEL, References, adapters, target_of
 from langneurons.reporting.tables.base import Column, Table
 
 
@@ -39,6 +39,7 @@ def compared(
     scores: pd.DataFrame,
     paired: pd.DataFrame | None = None,
     trained_on: Collection[str] = (),
+    compared_with: References | None = None,
 ) -> Table | None:
     """Adapters against no units and random units; None where nothing can be compared.
 
@@ -46,8 +47,10 @@ def compared(
         scores: The ``scores`` table.
         paired: The ``adapters`` table, where there is one.
         trained_on: Languages left out.
+        compared_with: Names of the reference adapters.
     """
-    parts = [adapters(scores, name, paired, trained_on) for name in ("none", "random")]
+    base = compared_with or References()
+    parts = [adapters(scores, name, paired, trained_on) for name in (base.none, base.random)]
     parts = [part for part in parts if len(part)]
     if not parts:
         return None

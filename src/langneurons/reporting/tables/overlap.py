@@ -46,7 +46,10 @@ def all_pairs(table: pd.DataFrame) -> Table:
     Args:
         table: The ``overlap`` table.
     """
-    data = table.assign(expected_jaccard=expected_jaccard(table))
+    place = {name: at for at, name in enumerate(dict.fromkeys(table["language_a"]))}
+    first, second = (table[key].map(place) for key in ("language_a", "language_b"))
+    data = table[(table["a"] != table["b"]) | (first < second)]  # within a set: each pair once
+    data = data.assign(expected_jaccard=expected_jaccard(data))
     return Table(
         "overlap",
         "All pairs",
