@@ -12,6 +12,13 @@ from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedMo
 from transformers.modeling_layers import GenericForSequenceClassification
 
 _HEAD_STD = 0.02
+_QUANTISED = (
+    "is_loaded_in_4bit",
+    "is_loaded_in_8bit",
+    "is_quantized",
+    "quantization_method",
+    "hf_quantizer",
+)
 
 
 def shared_copy(model: nn.Module) -> nn.Module:
@@ -67,6 +74,9 @@ def classification_model(
     config.get_text_config().pad_token_id = pad
     with torch.device("meta"):
         model = _class_for(causal)(config)
+    for name in _QUANTISED:  # PEFT goes by these marks of the model
+        if hasattr(causal, name):
+            setattr(model, name, getattr(causal, name))
     backbone = getattr(causal, causal.base_model_prefix)
     setattr(model, model.base_model_prefix, backbone)
     device = next(backbone.parameters()).device
