@@ -97,11 +97,10 @@ def test_debug_shows_where_an_error_came_from(run):
         ("latin-1: caf\xe9".encode("latin-1"), "UTF-8"),
     ],
 )
-def test_unusable_text_names_language_and_file(run, tmp_path, monkeypatch, content, message):
+def test_unusable_text_names_language_and_file(run, tmp_path, text, monkeypatch, content, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hi.txt").write_bytes(content)
-    (tmp_path / "en.txt").write_text("A line.\n" * 9)
-    code, _, err = run("--quiet", "run", "-t", "en=en.txt", "-t", "hi=hi.txt", "-o", "out")
+    code, _, err = run("--quiet", "run", "-t", f"en={text}", "-t", "hi=hi.txt", "-o", "out")
     assert code == 2
     assert "hi" in err
     assert "hi.txt" in err

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -49,7 +50,7 @@ def world(tmp_path_factory):
             "lape": {"method": "lape", "parameters": {"top": 0.2}},
             "two": {"method": "lape", "languages": ["en", "hi"], "parameters": {"top": 0.2}},
         },
-        "perplexity": {"neurons": ["lape"], "tokens": 200, "random": 1, "matched": 1},
+        "perplexity": {"neurons": ["lape"], "tokens": 600, "random": 1, "matched": 1},
     }
     (root / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
     return root
@@ -144,8 +145,8 @@ def test_held_out_documents_are_never_among_the_others():
         inputs.split(["a", "b"], 0.2, "en")
 
 
-IDENTITY = Identity("model", dict.fromkeys(Study.from_yaml("mini").config.languages, "t"),
-                    {"mini-nli": "n", "mini-qa": "q"})  # fmt: skip
+TEXTS = dict.fromkeys(Study.from_yaml("mini").config.languages, "t")
+IDENTITY = Identity("model", TEXTS, TEXTS, {"mini-nli": "n", "mini-qa": "q"})
 
 
 def changed(*overrides: str, identity: Identity = IDENTITY) -> set[str]:
@@ -164,9 +165,11 @@ def test_a_changed_key_remakes_only_what_depends_on_it():
     assert changed("interventions.values=[zero]") == {"tables"}
     assert changed("adapters.english.attention=false") == {"finetune", "scores", "tables"}
     assert changed("tasks.mini-nli.limit=7") == {"scores", "rules", "tables"}
-    assert "statistics" in changed(identity=Identity("other", IDENTITY.texts, IDENTITY.tasks))
-    texts = {**IDENTITY.texts, "ur": "new"}
-    fresh = plan(Study.from_yaml("mini").config, Identity("model", texts, IDENTITY.tasks))
+    assert "statistics" in changed(identity=replace(IDENTITY, model="other"))
+    held = changed(identity=replace(IDENTITY, held_out={**TEXTS, "ur": "new"}))
+    assert held == {"perplexity", "tables"}
+    texts = {**TEXTS, "ur": "new"}
+    fresh = plan(Study.from_yaml("mini").config, replace(IDENTITY, texts=texts))
     old = plan(Study.from_yaml("mini").config, IDENTITY)
     assert fresh.keys["statistics/en"] == old.keys["statistics/en"]
     assert fresh.keys["statistics/ur"] != old.keys["statistics/ur"]

@@ -8,6 +8,8 @@ from langneurons.evaluation.comparison import (
     minimum_detectable_effect,
     permutation,
 )
+from langneurons.evaluation.effects import unit_effects
+from langneurons.evaluation.forcing import detect, force
 from langneurons.evaluation.intervals import ratio_interval
 from langneurons.evaluation.matrix import PerplexityChange, perplexity_change
 from langneurons.evaluation.perplexity import PerplexityResult, perplexity
@@ -24,7 +26,9 @@ __all__ = [
     "Spread",
     "across_seeds",
     "compare",
+    "detect",
     "evaluate",
+    "force",
     "generate",
     "holm",
     "mcnemar",
@@ -34,4 +38,5 @@ __all__ = [
     "perplexity_change",
     "ratio_interval",
     "squad_scores",
+    "unit_effects",
 ]

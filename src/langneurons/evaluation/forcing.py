@@ -77,7 +77,7 @@ def force(
     ids = [lm.tokenizer(prompt)["input_ids"] for prompt in prompts]
     with intervened(lm, intervention), track("continuing", len(prompts), "prompts") as bar:
         written = generate(
-            lm, ids, stop="\n", max_new_tokens=max_new_tokens, batch_size=batch_size, bar=bar
+            lm, ids, stop="\n\n", max_new_tokens=max_new_tokens, batch_size=batch_size, bar=bar
         )
     texts = [item.text for item in written]
     return pd.DataFrame(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from langneurons.artifacts import digest, file_digest
-from langneurons.data import read_texts
+from langneurons.data import iter_texts
 from langneurons.errors import InputError, LangNeuronsError
 from langneurons.study.plan import Identity
 from langneurons.study.schema import StudyConfig
@@ -15,6 +15,9 @@ from langneurons.study.schema import StudyConfig
 # The built-in world makes text without end; this many times the tokens asked for are made, so
 # that the held-out share is large enough.
 _MINI_TOKENS = 1.6
+
+# No tokenizer in use makes tokens longer than this on average.
+_CHARACTERS_PER_TOKEN = 8
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,23 @@ def read(config: StudyConfig, language: str) -> Texts:
         )
         return Texts(kept, held)
     try:
-        documents = [text for source in sources for text in read_texts(source)]
+        documents = [text for source in sources for text in _enough(config, source)]
     except LangNeuronsError as error:
         raise InputError(f"text of {language}: {error}") from error
     return split(documents, config.held_out, language)
+
+
+def _enough(config: StudyConfig, source: str) -> Iterator[str]:
+    """Documents of one source, as many as the study can use: a Hub dataset is never read whole."""
+    wanted = config.statistics.tokens / (1 - config.held_out)
+    if config.perplexity:
+        wanted = max(wanted, config.perplexity.tokens / config.held_out)
+    left = wanted * _CHARACTERS_PER_TOKEN
+    for text in iter_texts(source):
+        yield text
+        left -= len(text)
+        if left <= 0:
+            return
 
 
 def split(documents: Sequence[str], share: float, language: str) -> Texts:
@@ -86,7 +102,7 @@ def split(documents: Sequence[str], share: float, language: str) -> Texts:
         (held if start % every == every - 1 else kept).append(text)
     if not held:
         raise InputError(
-            f"text of {language} has {len(documents)} document(s), too few to hold one in "
+            f"text of {language} has {len(first)} different document(s), too few to hold one in "
             f"{every} out for perplexity: give at least {every} (a paragraph a line)."
         )
     return Texts(kept, held)
@@ -96,7 +112,8 @@ def identify(config: StudyConfig, texts: Mapping[str, Texts]) -> Identity:
     """Content identities of model, texts and tasks, without loading the model."""
     return Identity(
         model=model_identity(config.model, config.revision),
-        texts={lang: digest([text.statistics, text.held_out]) for lang, text in texts.items()},
+        texts={lang: digest(text.statistics) for lang, text in texts.items()},
+        held_out={lang: digest(text.held_out) for lang, text in texts.items()},
         tasks={name: task_identity(spec.source or name) for name, spec in config.tasks.items()},
     )
 

@@ -16,7 +16,11 @@ VERSIONS = {
     "statistics": 1,
     "neurons": 1,
     "overlap": 1,
+    "derived": 1,
     "perplexity": 1,
+    "effects": 1,
+    "sweep": 1,
+    "forcing": 1,
     "finetune": 1,
     "scores": 1,
     "rules": 1,
@@ -65,12 +69,14 @@ class Identity:
 
     Attributes:
         model: Content identity of the model.
-        texts: Language to content identity of its documents.
+        texts: Language to content identity of its documents for statistics.
+        held_out: Language to content identity of its held-out documents.
         tasks: Task name to content identity of its examples' source.
     """
 
     model: str
     texts: Mapping[str, str]
+    held_out: Mapping[str, str]
     tasks: Mapping[str, str]
 
 
@@ -85,7 +91,11 @@ def plan(config: StudyConfig, identity: Identity) -> Plan:
         The plan; equal inputs give equal keys on every machine.
     """
     stages = _statistics(config, identity) + _neurons(config)
+    stages += _effects(config, identity) + _derived(config)
+    names = tuple(f"neurons/{name}" for name in config.neurons)
+    stages.append(Stage("overlap", "overlap", {}, {}, names, "overlap.parquet"))
     stages += _perplexity(config, identity)
+    stages += _sweep(config, identity) + _forcing(config, identity)
     stages += _tasks(config, identity)
     everything = tuple(stage.name for stage in stages)
     stages.append(Stage("tables", "tables", {}, {"name": config.name}, everything, "tables"))
@@ -120,7 +130,6 @@ def _statistics(config: StudyConfig, identity: Identity) -> list[Stage]:
                 "model": identity.model,
                 "dtype": config.dtype,
                 "text": identity.texts[lang],
-                "held_out": config.held_out,
                 "seed": config.seed,
             },
             parents=(),
@@ -132,20 +141,131 @@ def _statistics(config: StudyConfig, identity: Identity) -> list[Stage]:
 
 
 def _neurons(config: StudyConfig) -> list[Stage]:
-    stages = [
+    return [
         Stage(
             name=f"neurons/{name}",
             kind="neurons",
             arguments={"neurons": name},
-            settings=spec.model_dump(),
-            parents=tuple(f"statistics/{lang}" for lang in config.languages),
+            settings=spec.model_dump(include={"method", "languages", "parameters"}),
+            parents=_all_statistics(config),
             output=f"neurons/{name}.json",
         )
         for name, spec in config.neurons.items()
+        if spec.derive is None
     ]
-    names = [stage.name for stage in stages]
-    stages.append(Stage("overlap", "overlap", {}, {}, tuple(names), "overlap.parquet"))
+
+
+def _derived(config: StudyConfig) -> list[Stage]:
+    stages = []
+    for name, spec in config.neurons.items():
+        if spec.derive is None:
+            continue
+        parents = [f"neurons/{spec.derive}"]
+        if spec.without_top:
+            parents += [f"effects/{spec.derive}/{lang}" for lang in _rows(config, spec.derive)]
+        stages.append(
+            Stage(
+                name=f"neurons/{name}",
+                kind="derived",
+                arguments={"neurons": name},
+                settings=spec.model_dump(include={"derive", "exclusive", "without_top"}),
+                parents=tuple(parents),
+                output=f"neurons/{name}.json",
+            )
+        )
     return stages
+
+
+def _all_statistics(config: StudyConfig) -> tuple[str, ...]:
+    return tuple(f"statistics/{lang}" for lang in config.languages)
+
+
+def _rows(config: StudyConfig, neurons: str) -> list[str]:
+    """Languages of a neuron set."""
+    spec = config.neurons[neurons]
+    if spec.derive is not None:
+        return _rows(config, spec.derive)
+    return spec.languages if isinstance(spec.languages, list) else config.languages
+
+
+def _held_out(config: StudyConfig, identity: Identity, languages: list[str]) -> dict[str, Any]:
+    """What decides the held-out blocks of some languages."""
+    assert config.perplexity is not None
+    return {
+        "tokens": config.perplexity.tokens,
+        "block": config.statistics.block,
+        "text": {lang: identity.held_out[lang] for lang in languages},
+        "seed": config.seed,
+    }
+
+
+def _effects(config: StudyConfig, identity: Identity) -> list[Stage]:
+    spec = config.effects
+    if spec is None or config.perplexity is None:
+        return []
+    return [
+        Stage(
+            name=f"effects/{neurons}/{lang}",
+            kind="effects",
+            arguments={"neurons": neurons, "language": lang},
+            settings={
+                **spec.model_dump(exclude={"neurons"}),
+                "value": config.perplexity.value,
+                **_held_out(config, identity, [lang]),
+            },
+            parents=(f"neurons/{neurons}", *_all_statistics(config)),
+            output=f"effects/{neurons}/{lang}.parquet",
+            # About a hundred units, each on a few blocks.
+            cost=1.5 * (100 * spec.screen * config.statistics.block / 1000
+                        + spec.keep * config.perplexity.tokens / 1000),
+        )
+        for neurons in spec.neurons
+        for lang in _rows(config, neurons)
+    ]  # fmt: skip
+
+
+def _sweep(config: StudyConfig, identity: Identity) -> list[Stage]:
+    spec = config.sweep
+    if spec is None or config.perplexity is None:
+        return []
+    draws = 1 + spec.random + spec.matched
+    return [
+        Stage(
+            name=f"sweep/{spec.neurons}/{lang}",
+            kind="sweep",
+            arguments={"language": lang},
+            settings={
+                **spec.model_dump(exclude={"languages"}),
+                **_held_out(config, identity, [lang]),
+            },
+            parents=(f"neurons/{spec.neurons}", *_all_statistics(config)),
+            output=f"sweep/{spec.neurons}/{lang}.parquet",
+            cost=1.5 * draws * len(spec.values) * config.perplexity.tokens / 1000,
+        )
+        for lang in spec.languages
+    ]
+
+
+def _forcing(config: StudyConfig, identity: Identity) -> list[Stage]:
+    spec = config.forcing
+    if spec is None or config.perplexity is None:
+        return []
+    return [
+        Stage(
+            name=f"forcing/{off}-{on}",
+            kind="forcing",
+            arguments={"off": off, "on": on},
+            settings={
+                **spec.model_dump(exclude={"pairs"}),
+                "languages": config.languages,
+                **_held_out(config, identity, [off]),
+            },
+            parents=(f"neurons/{spec.neurons}", *_all_statistics(config)),
+            output=f"forcing/{off}-{on}.parquet",
+            cost=3 * spec.prompts * spec.new_tokens / 1000,
+        )
+        for off, on in spec.pairs
+    ]
 
 
 def _perplexity(config: StudyConfig, identity: Identity) -> list[Stage]:
@@ -155,9 +275,7 @@ def _perplexity(config: StudyConfig, identity: Identity) -> list[Stage]:
     columns = spec.languages or config.languages
     stages = []
     for neurons in spec.neurons:
-        languages = config.neurons[neurons].languages
-        rows = languages if isinstance(languages, list) else config.languages
-        for row in rows:
+        for row in _rows(config, neurons):
             variants = 1 + spec.random + spec.matched
             stages.append(
                 Stage(
@@ -166,15 +284,9 @@ def _perplexity(config: StudyConfig, identity: Identity) -> list[Stage]:
                     arguments={"neurons": neurons, "language": row},
                     settings={
                         **spec.model_dump(exclude={"neurons"}),
-                        "columns": columns,
-                        "block": config.statistics.block,
-                        "seed": config.seed,
-                        "text": {lang: identity.texts[lang] for lang in columns},
+                        **_held_out(config, identity, columns),
                     },
-                    parents=(
-                        f"neurons/{neurons}",
-                        *(f"statistics/{lang}" for lang in config.languages),
-                    ),
+                    parents=(f"neurons/{neurons}", *_all_statistics(config)),
                     output=f"perplexity/{neurons}/{row}.parquet",
                     cost=1.5 * variants * len(columns) * spec.tokens / 1000,
                 )
@@ -261,7 +373,7 @@ def _interventions(
     draws += [("matched", seed) for seed in range(spec.matched)]
     stages = []
     for neurons in spec.neurons:
-        parents = (f"neurons/{neurons}", *(f"statistics/{lang}" for lang in config.languages))
+        parents = (f"neurons/{neurons}", *_all_statistics(config))
         for lang in chosen:
             for value in spec.values:
                 for units, seed in draws:

@@ -27,9 +27,16 @@ class StatisticsSpec(_Model):
 
 
 class NeuronsSpec(_Model):
-    """One named set of language neurons."""
+    """One named set of language neurons: found by a method, or made from another set."""
 
     method: str = Field("lape", description="Identification method.")
+    derive: str | None = Field(
+        None, description="Name of a set to start from, instead of a method; see the next two."
+    )
+    exclusive: bool = Field(False, description="Only units that belong to one language alone.")
+    without_top: int = Field(
+        0, ge=0, description="Leave out the units with the largest single effects (`effects`)."
+    )
     languages: list[str] | str | None = Field(
         None, description="Languages it compares: a list, or the name of a published set."
     )
@@ -49,6 +56,49 @@ class PerplexitySpec(_Model):
     languages: list[str] | None = Field(None, description="Columns; default: all languages.")
 
     @field_validator("value")
+    @classmethod
+    def _known_value(cls, value: str) -> str:
+        return _check_value(value)
+
+
+class EffectsSpec(_Model):
+    """The units of a set that matter most, one at a time, on their own language's text."""
+
+    neurons: list[str] = Field(["lape"], description="Neuron sets looked into.")
+    keep: int = Field(5, ge=1, description="Units measured on all held-out text.")
+    screen: int = Field(4, ge=1, description="Blocks of the first look at every unit.")
+
+
+class SweepSpec(_Model):
+    """Perplexity over replacement values, for a language's own units and random ones."""
+
+    neurons: str = Field("lape", description="Neuron set.")
+    languages: list[str] = Field(min_length=1, description="Languages swept.")
+    values: list[str] = Field(
+        ["-1", "zero", "1", "P10", "P50", "P90", "mean"], description="Values written."
+    )
+    random: int = Field(2, ge=0, description="Same-size random draws.")
+    matched: int = Field(2, ge=0, description="Random draws of units of the same activity.")
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _known_values(cls, values: list[Any]) -> list[str]:
+        return [_check_value(str(value)) for value in values]
+
+
+class ForcingSpec(_Model):
+    """Which language the model writes with one language's units off and another's on."""
+
+    neurons: str = Field("lape", description="Neuron set.")
+    pairs: list[tuple[str, str]] = Field(
+        min_length=1, description="[off, on]: off is set to zero, on to its value."
+    )
+    on: str = Field("P90", description="Value written over the second language's units.")
+    prompts: int = Field(20, ge=1, description="Held-out documents whose beginning is continued.")
+    prompt_words: int = Field(12, ge=1, description="Words (or characters) of a prompt.")
+    new_tokens: int = Field(24, ge=1, description="Tokens written for each.")
+
+    @field_validator("on")
     @classmethod
     def _known_value(cls, value: str) -> str:
         return _check_value(value)
@@ -114,6 +164,9 @@ class StudyConfig(_Model):
     statistics: StatisticsSpec = Field(default_factory=lambda: StatisticsSpec())
     neurons: dict[str, NeuronsSpec] = Field(default_factory=lambda: {"lape": NeuronsSpec()})
     perplexity: PerplexitySpec | None = Field(None)
+    effects: EffectsSpec | None = Field(None)
+    sweep: SweepSpec | None = Field(None)
+    forcing: ForcingSpec | None = Field(None)
     tasks: dict[str, TaskSpec] = Field(default_factory=dict)
     train_language: str = Field("en", description="Language of the training examples.")
     finetune: dict[str, Any] = Field(
@@ -164,15 +217,23 @@ class StudyConfig(_Model):
         places += [(f"tasks.{name}.languages", task.languages) for name, task in self.tasks.items()]
         if self.interventions:
             places.append(("interventions.languages", self.interventions.languages))
+        places.append(("sweep.languages", self.sweep and self.sweep.languages))
+        if self.forcing:
+            places += [("forcing.pairs", list(pair)) for pair in self.forcing.pairs]
+        if (self.effects or self.sweep or self.forcing) and not self.perplexity:
+            raise ValueError("effects, sweep and forcing need `perplexity` (its held-out text)")
         for place, languages in places:
             for lang in languages or ():
                 if lang not in known and not place.startswith("tasks"):
                     raise unknown("language", lang, known, f"in {place!r}")
         sets = [*(self.perplexity.neurons if self.perplexity else ())]
         sets += self.interventions.neurons if self.interventions else []
+        sets += self.effects.neurons if self.effects else []
+        sets += [spec.neurons for spec in (self.sweep, self.forcing) if spec]
         for name in sets:
             if name not in self.neurons:
                 raise unknown("neuron set", name, self.neurons)
+        self._check_derived()
         for name, adapter in self.adapters.items():
             for choice in adapter_units(adapter):
                 if choice in ("none", "all"):
@@ -187,6 +248,22 @@ class StudyConfig(_Model):
                 "adapter", self.interventions.adapter, self.adapters, "in 'interventions.adapter'"
             )
         return self
+
+    def _check_derived(self) -> None:
+        for name, spec in self.neurons.items():
+            if spec.derive is None:
+                if spec.exclusive or spec.without_top:
+                    raise ValueError(
+                        f"neurons.{name}: exclusive and without_top need `derive: SET`"
+                    )
+                continue
+            if spec.derive not in self.neurons:
+                raise unknown("neuron set", spec.derive, self.neurons, f"in 'neurons.{name}'")
+            if self.neurons[spec.derive].derive is not None:
+                raise ValueError(f"neurons.{name}: derive from a set that a method found")
+            looked = self.effects.neurons if self.effects else []
+            if spec.without_top and spec.derive not in looked:
+                raise ValueError(f"neurons.{name}: without_top needs {spec.derive} in `effects`")
 
 
 def adapter_units(adapter: AdapterSpec) -> list[str]:
@@ -250,6 +327,9 @@ def _fields(location: tuple[int | str, ...]) -> list[str]:
         "statistics": StatisticsSpec,
         "neurons": NeuronsSpec,
         "perplexity": PerplexitySpec,
+        "effects": EffectsSpec,
+        "sweep": SweepSpec,
+        "forcing": ForcingSpec,
         "tasks": TaskSpec,
         "adapters": AdapterSpec,
         "interventions": InterventionsSpec,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from langneurons.artifacts import write_table
+from langneurons.artifacts import read_table, write_table
 from langneurons.study.plan import Stage
 from langneurons.study.schema import adapter_units
 from langneurons.study.workshop import Workshop
+
+if TYPE_CHECKING:
+    from langneurons.identification import NeuronSet
 
 Run = Callable[..., None]
 KINDS: dict[str, Run] = {}
@@ -58,6 +62,123 @@ def _neurons(workshop: Workshop, output: Path, neurons: str) -> None:
         **spec.parameters,
     )
     found.save(output)
+
+
+@_stage
+def _derived(workshop: Workshop, output: Path, neurons: str) -> None:
+    spec = workshop.config.neurons[neurons]
+    assert spec.derive is not None
+    found = workshop.neurons(spec.derive)
+    if spec.without_top:
+        found = _without_top(workshop, found, spec.derive, spec.without_top)
+    if spec.exclusive:
+        found = found.exclusive()
+    found.save(output)
+
+
+def _without_top(workshop: Workshop, found: NeuronSet, name: str, count: int) -> NeuronSet:
+    """The set without the units that do most of the damage in their own language."""
+    from langneurons.identification import NeuronSet, Units
+
+    kept = {}
+    for lang, units in found.items():
+        path = workshop.out / "effects" / name / f"{lang}.parquet"
+        top = read_table(path).head(count)
+        kept[lang] = units - Units(top["layer"].tolist(), top["index"].tolist())
+    return NeuronSet(
+        kept,
+        found.shape,
+        site=found.site,
+        method=found.method,
+        parameters={**found.parameters, "without_top": count},
+        model=found.model,
+        statistics=found.statistics,
+    )
+
+
+@_stage
+def _effects(workshop: Workshop, output: Path, neurons: str, language: str) -> None:
+    from langneurons.evaluation import perplexity, unit_effects
+
+    spec, held = workshop.config.effects, workshop.config.perplexity
+    assert spec is not None
+    assert held is not None
+    blocks = workshop.held_out_blocks(language)
+    if language not in workshop.baseline:
+        workshop.baseline[language] = perplexity(workshop.lm, blocks)
+    table = unit_effects(
+        workshop.lm,
+        workshop.neurons(neurons)[language],
+        blocks,
+        workshop.value(held.value, language),
+        site=workshop.config.statistics.site,
+        keep=spec.keep,
+        screen=spec.screen,
+        baseline=workshop.baseline[language],
+    )
+    write_table(output, table.assign(language=language, neurons=neurons, value=held.value))
+
+
+@_stage
+def _sweep(workshop: Workshop, output: Path, language: str) -> None:
+    from langneurons.evaluation import perplexity_change
+
+    spec = workshop.config.sweep
+    assert spec is not None
+    found = workshop.neurons(spec.neurons)
+    share = 100 * len(found[language]) / (found.shape[0] * found.shape[1])
+    tables = []
+    for value in spec.values:
+        change = perplexity_change(
+            workshop.lm,
+            found.select([language]),
+            {language: workshop.held_out_blocks(language)},
+            value=workshop.value(value, language),
+            controls={"random": spec.random, "matched": spec.matched},
+            stats=workshop.statistics(),
+            baseline=workshop.baseline,
+            others=found,
+            seed=workshop.config.seed,
+        )
+        tables.append(change.table.assign(value=value))
+    table = pd.concat(tables, ignore_index=True).rename(columns={"units": "count"})
+    write_table(
+        output, table.assign(language=language, neurons=spec.neurons, units=f"{share:.2g} %")
+    )
+
+
+@_stage
+def _forcing(workshop: Workshop, output: Path, off: str, on: str) -> None:
+    from langneurons.evaluation import force
+    from langneurons.intervention import Intervention
+
+    spec = workshop.config.forcing
+    assert spec is not None
+    site = workshop.config.statistics.site
+    switched = Intervention(
+        units=workshop.units(spec.neurons, off, "own", 0), value=workshop.value("zero", off),
+        site=site,
+    )  # fmt: skip
+    raised = Intervention(
+        units=workshop.units(spec.neurons, on, "own", 0), value=workshop.value(spec.on, on),
+        site=site,
+    )  # fmt: skip
+    prompts = [
+        _beginning(text, spec.prompt_words) for text in workshop.texts[off].held_out[: spec.prompts]
+    ]
+    tables = []
+    for name, done in (("none", None), ("off", [switched]), ("off and on", [switched, raised])):
+        table = force(
+            workshop.lm, prompts, workshop.config.languages, done, max_new_tokens=spec.new_tokens
+        )
+        tables.append(table.assign(off=off, on=on, intervention=name, value=spec.on))
+    write_table(output, pd.concat(tables, ignore_index=True))
+
+
+def _beginning(text: str, words: int) -> str:
+    """The first words of a text; of a text without spaces, twice as many characters."""
+    parts = text.split()
+    return " ".join(parts[:words]) if len(parts) > words else text[: 2 * words]
 
 
 @_stage

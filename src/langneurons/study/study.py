@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from langneurons.artifacts import write_json, write_text
 from langneurons.errors import InputError, LangNeuronsError, unknown
 from langneurons.progress import track
@@ -176,7 +178,7 @@ class Study:
             out / "run.json",
             {
                 "name": self.config.name,
-                "model": {"name": public(self.config.model), **_model_of(out)},
+                "model": {**_model_of(out), "source": public(self.config.model)},
                 "languages": self.config.languages,
                 "tasks": list(self.config.tasks),
                 "train_language": self.config.train_language,
@@ -195,7 +197,7 @@ class Study:
                     }
                     for outcome in outcomes
                 ],
-                "parameters": self.config.model_dump(mode="json", exclude_none=True),
+                "parameters": yaml.safe_load(public(loading.dump(self.config))),
             },
         )
 

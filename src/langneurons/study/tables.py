@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from scipy.stats import binomtest
 
 from langneurons.artifacts import read_json, read_table, write_table
 from langneurons.study.schema import adapter_runs, adapter_units
@@ -29,6 +30,9 @@ def write(workshop: Workshop, output: Path) -> None:
         "neurons": neurons(workshop),
         "overlap": _read(workshop.out / "overlap.parquet"),
         "perplexity": _gather(workshop.out / "perplexity"),
+        "unit_effects": _gather(workshop.out / "effects"),
+        "sweep": _gather(workshop.out / "sweep"),
+        "forcing": forcing(workshop),
         "scores": scores(workshop, found),
         "adapters": adapters(workshop, found),
         "finetuning": finetuning(workshop),
@@ -56,6 +60,22 @@ def neurons(workshop: Workshop) -> pd.DataFrame:
             loaded = workshop.neurons(name)
             found.append(loaded.per_layer().assign(neurons=name, total=loaded.shape[1]))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+def forcing(workshop: Workshop) -> pd.DataFrame:
+    """Share of continuations by detected language, for each pair and intervention."""
+    rows = _gather(workshop.out / "forcing")
+    if not len(rows):
+        return rows
+    cell = ["off", "on", "intervention"]
+    counted = rows.groupby([*cell, "language_detected"], sort=False).size().reset_index(name="hits")
+    counted["n"] = counted.groupby(cell)["hits"].transform("sum")
+    counted["share"] = counted["hits"] / counted["n"]
+    ends = [
+        binomtest(int(hits), int(n)).proportion_ci(LEVEL, method="wilson")
+        for hits, n in zip(counted["hits"], counted["n"], strict=True)
+    ]
+    return counted.assign(low=[end.low for end in ends], high=[end.high for end in ends])
 
 
 def finetuning(workshop: Workshop) -> pd.DataFrame:
