@@ -9,6 +9,7 @@ matter for prediction too.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,7 @@ def plant(*, documents: int = 40, words: int = 60, seed: int = 0) -> Plant:
 
 def _layer_kinds() -> np.ndarray[tuple[int], np.dtype[np.str_]]:
     kinds = [language for language in LANGUAGES for _ in range(PURE)]
-    for first, second in zip(LANGUAGES, LANGUAGES[1:], strict=False):
+    for first, second in itertools.pairwise(LANGUAGES):
         kinds += [f"{first}+{second}"] * PAIR
     kinds += ["task"] * TASK + ["always"] * ALWAYS + ["dead"] * DEAD
     return np.array(kinds + ["content"] * (WIDTH - len(kinds)))

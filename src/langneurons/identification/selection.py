@@ -101,7 +101,7 @@ def highest(score: Tensor, count: int) -> Tensor:
 
 
 def amount(name: str, value: float, of: int) -> int:
-    """A number of units from a share (float, 0 to 1) or a count (int).
+    """A number of units from a share (float, 0 to 1, rounded, at least 1) or a count (int).
 
     Args:
         name: Parameter's name, for the message.
@@ -109,14 +109,14 @@ def amount(name: str, value: float, of: int) -> int:
         of: Units that a share refers to.
 
     Raises:
-        InputError: If the value is no share and no count, or stands for no unit at all.
+        InputError: If the value is no share and no count from 1 to ``of``.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{name} must be a share of the units or their number, got {value!r}.")
     if isinstance(value, int):
         count = value
     elif 0 < value <= 1:
-        count = round(value * of)
+        count = max(1, round(value * of))
     else:
         raise InputError(f"{name} as a share must lie between 0 and 1, got {value!r}.")
     if not 0 < count <= of:

@@ -112,7 +112,15 @@ _Rows = dict[str, "np.ndarray[tuple[int, int], np.dtype[np.float32]]"]
 def _rates(
     rows: _Rows, threshold: Threshold, q: float | Literal["mean"], score: Score, batches: int
 ) -> dict[str, Tensor]:
-    """Score of each unit of one layer, per language; rows are (n, U) in document order."""
+    """Score of each unit of one layer, per language; rows are (n, U) in document order.
+
+    NaN where a language has no row (a half of a single document).
+    """
+    if any(len(item) == 0 for item in rows.values()):
+        return {
+            language: torch.full((item.shape[1],), torch.nan, dtype=torch.float64)
+            for language, item in rows.items()
+        }
     if score == "absolute_mean":
         return {
             language: torch.from_numpy(np.abs(item).mean(0, dtype=np.float64))
@@ -141,8 +149,6 @@ def _rates(
 def _central(
     rows: np.ndarray[tuple[int, int], np.dtype[np.float32]], q: float | Literal["mean"]
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    if len(rows) == 0:
-        return np.full(rows.shape[1], np.nan)
     if q == "mean":
         return np.asarray(rows.mean(0, dtype=np.float64))
     # One unit's values side by side in memory: partitioning columns in place is ten times slower.

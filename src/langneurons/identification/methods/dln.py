@@ -33,9 +33,9 @@ def dln(
     and s the mean and deviation over all languages, plus one below and one above. A split of the
     languages into two groups costs the largest S across the groups; the cheapest split is what
     single linkage gives for two clusters. A unit is taken when its cost is at most the ``tau``
-    quantile of all pair overlaps of all units. It belongs to each language of the smaller group
-    (of two equal groups, the one with the higher mean activation); with one language in it the
-    unit is a single-language neuron, else a multi-language one.
+    quantile of all pair overlaps of all units, and below 1. It belongs to each language of the
+    smaller group (of two equal groups, the one with the higher mean activation); with one language
+    in it the unit is a single-language neuron, else a multi-language one.
 
     A distribution also differs where a unit is *silent* in one language only: such a unit is taken
     for that language too.
@@ -89,8 +89,9 @@ def dln(
         language: torch.where(group[k], -cost.double(), torch.full((), -torch.inf).double())
         for k, language in enumerate(languages)
     }
-    selected = {language: group[k] & (cost <= limit) for k, language in enumerate(languages)}
-    taken = cost <= limit
+    # Where most distributions are the same, the quantile is 1: identical ones are never taken.
+    taken = (cost <= limit) & (cost < 1)
+    selected = {language: group[k] & taken for k, language in enumerate(languages)}
     return Found(
         scores=scores,
         selected=selected,
