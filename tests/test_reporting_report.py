@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -172,6 +173,34 @@ def test_unknown_and_empty_tables(tmp_path):
     assert "sweep" not in titles
     (novel,) = (table for table in shown.tables() if table.name == "other_novel_part")
     assert novel.shown().iloc[0].tolist() == ["1", "1.500 [1.200, 1.800]"]
+
+
+def test_optional_parts_are_drawn(tmp_path):
+    tables = {
+        "forcing": pd.DataFrame(
+            {
+                "off": ["en", "en", "en"],
+                "on": ["hi", "hi", "ur"],
+                "language_detected": ["hi", "en", "ur"],
+                "share": [0.6, 0.4, 0.25],
+                "n": [50, 50, 40],
+            }
+        ),
+        "unit_effects": pd.DataFrame(
+            {"language": ["hi", "hi"], "layer": [0, 1], "index": [3, 7], "ratio": [1.01, 1.2]}
+        ),
+    }
+    shown = compose(read_run(write_run(tmp_path, tables)))
+    drawn = {p.name: canvas.svg(p.figure, p.name) for p in shown.pictures()}
+    # Wilson's interval for 30 of 50, by its formula
+    z, p, n = 1.959964, 0.6, 50
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    low, high = round(100 * (middle - half)), round(100 * (middle + half))
+    assert f"en off, hi on: 60 [{low}, {high}] % hi" in drawn["forcing"]
+    assert "hi: layer 1, unit 7: ×1.200" in drawn["unit_effects"]
+    (effects,) = (table for table in shown.tables() if table.name == "unit_effects")
+    assert effects.shown()["index"].tolist() == ["7", "3"]
 
 
 def test_bad_input_is_one_line(tmp_path):

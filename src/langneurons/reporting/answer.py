@@ -337,10 +337,12 @@ def _detectable(table: pd.DataFrame) -> list[Sentence]:
     known = table["mde"].dropna()
     if known.empty:
         return []
+    low, middle, high = (number(x, 1) for x in (known.min(), known.median(), known.max()))
+    which = "the" if low == high else "the median"
+    span = "" if low == high else f"; {low} to {high}"
     text = (
-        f"Where no difference is shown, one smaller than about {number(known.median(), 1)} points "
-        f"(the median minimum detectable effect; {number(known.min(), 1)} to "
-        f"{number(known.max(), 1)}) would have gone unseen."
+        f"Where no difference is shown, one smaller than about {middle} points ({which} minimum "
+        f"detectable effect{span}) could have gone unseen."
     )
     return [Sentence(text, "caution")]
 
@@ -450,6 +452,7 @@ def verdict(
             "caution",
         )
     gains = seen[seen["significant"] & (seen["difference"] > 0)]
+    losses = seen[seen["significant"] & (seen["difference"] < 0)]
     credited = gains[gains["beyond_controls"]]
     up = trained[trained["significant"] & (trained["difference"] > 0)]
     parts = []
@@ -457,6 +460,7 @@ def verdict(
         parts.append(
             f"overwriting them improved {len(gains)} of {count(len(seen), 'comparison')}"
             + (f", {len(credited)} of these beyond random neurons" if len(gains) else "")
+            + (f", and worsened {len(losses)}" if len(losses) else "")
         )
     if len(trained):
         parts.append(

@@ -5,7 +5,7 @@ A section whose tables the run does not have is left out; nothing is shown in it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from langneurons.reporting.answer import Sentence
 from langneurons.reporting.figures import finetuning as finetuning_figures
 from langneurons.reporting.figures import layers as layer_figures
 from langneurons.reporting.figures import overlap as overlap_figures
+from langneurons.reporting.figures import parts as part_figures
 from langneurons.reporting.figures import perplexity as perplexity_figures
 from langneurons.reporting.figures import scores as score_figures
 from langneurons.reporting.figures import sets as set_figures
@@ -395,6 +396,10 @@ _OPTIONAL = {
         "another's switched on: share of outputs, and their number.",
     ),
 }
+_DRAWN: Mapping[str, Callable[[pd.DataFrame], Figure]] = {
+    "forcing": part_figures.forcing,
+    "unit_effects": part_figures.unit_effects,
+}
 _SHOWN = {"neurons", "overlap", "perplexity", "scores", "rules", "finetuning", "adapters", "sweep"}
 
 
@@ -409,8 +414,11 @@ def _others(run: Run) -> list[Section]:
         )
         data = table.sort_values("ratio", ascending=False) if name == "unit_effects" else table
         file = name if name in COLUMNS or name in _OPTIONAL else f"other_{slug(name)}"
+        blocks: list[Block] = []
+        if name in _DRAWN:
+            blocks.append(Picture(file, caption, _DRAWN[name](table)))
         sections.append(
-            Section(f"part-{slug(name)}", title, (), [plain(data, file, title, caption)])
+            Section(f"part-{slug(name)}", title, (), [*blocks, plain(data, file, title, caption)])
         )
     return sections
 

@@ -81,6 +81,12 @@ def heat(
         spine.set_linewidth(0.4)
 
 
+def short(name: object, most: int = 24) -> str:
+    """A name cut to at most ``most`` signs, so that no label pushes the figure away."""
+    text = " ".join(str(name).split())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def thin(labels: Sequence[str], most: int) -> list[str]:
     """Labels with all but about ``most`` of them blanked, evenly."""
     step = max(1, -(-len(labels) // most))
@@ -173,6 +179,7 @@ def inline(drawn: str, label: str) -> str:
         root.attrib.pop(key, None)
     root.set("role", "img")
     root.set("aria-label", label)
-    root.set("style", f"max-width:{float(width) * 1.5:.0f}px")
+    points = float(width)
+    root.set("style", f"max-width:{points * 1.5:.0f}px;min-width:{min(528.0, points * 1.2):.0f}px")
     text = ElementTree.tostring(root, encoding="unicode")
     return re.sub(re.escape(style.INK), "currentColor", text, flags=re.IGNORECASE)

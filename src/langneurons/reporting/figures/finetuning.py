@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from langneurons.reporting import style
 from langneurons.reporting.aggregate import baselines, over_seeds, records, target_of
-from langneurons.reporting.figures.canvas import blank, tip
+from langneurons.reporting.figures.canvas import blank, short, tip
 from langneurons.reporting.numbers import number, with_interval
 
 
@@ -43,13 +43,14 @@ def adapters(scores: pd.DataFrame) -> Figure:
                 f"{row['language']}, {choice}: {score} % "
                 f"(n = {number(row['n'], 0)}, {row['seeds']} seed(s))",
             )
-        axes.plot([], [], marker, color=colour, label=choice)
+        axes.plot([], [], marker, color=colour, label=short(choice))
     guess = table["chance"].dropna()
     if len(guess):
         axes.axvline(guess.iloc[0], color=style.INK, lw=0.8, ls="--", label="guessing")
     sizes = table.groupby("language")["n"].max()
     axes.set_yticks(
-        range(len(languages)), [f"{name}  (n = {number(sizes[name], 0)})" for name in languages]
+        range(len(languages)),
+        [f"{short(name)}  (n = {number(sizes[name], 0)})" for name in languages],
     )
     axes.set_ylim(len(languages) - 0.5, -0.5)
     metric = str(table["metric"].iloc[0]).replace("_", " ")

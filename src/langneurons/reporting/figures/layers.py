@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from langneurons.reporting.figures.canvas import blank, heat, thin
+from langneurons.reporting.figures.canvas import blank, heat, short, thin
 from langneurons.reporting.numbers import number
 
 
@@ -23,7 +23,7 @@ def layers(neurons: pd.DataFrame) -> Figure:
     counts, sizes = units.to_numpy(dtype=float), total.to_numpy(dtype=float)
     cells = share.to_numpy(dtype=float)
     top = float(share.max().max()) or 1.0
-    names = [f"{lang}  (n = {number(units.loc[lang].sum(), 0)})" for lang in units.index]
+    names = [f"{short(lang)}  (n = {number(units.loc[lang].sum(), 0)})" for lang in units.index]
     figure = blank(0.9 + 0.27 * len(units))
     axes = figure.subplots()
     few = units.shape[1] <= 14

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from langneurons.reporting import style
 from langneurons.reporting.aggregate import expected_jaccard, records, same_language
-from langneurons.reporting.figures.canvas import blank, heat, tip
+from langneurons.reporting.figures.canvas import blank, heat, short, tip
 from langneurons.reporting.numbers import number, p_value
 
 
@@ -54,15 +54,15 @@ def languages(overlap: pd.DataFrame) -> Figure:
     heat(
         axes,
         values,
-        order,
-        order,
+        [short(name) for name in order],
+        [short(name) for name in order],
         opacity=lambda value: value / top,
         text=lambda value: number(value, 2) if value else "0",
         tips=say,
         size=7.5 if len(order) <= 10 else 6,
     )
-    axes.set_ylabel(str(table["a"].iloc[0]))
-    axes.set_xlabel(str(table["b"].iloc[0]))
+    axes.set_ylabel(short(table["a"].iloc[0], 40))
+    axes.set_xlabel(short(table["b"].iloc[0], 40))
     axes.set_title("Jaccard index")
     return figure
 
@@ -94,7 +94,7 @@ def chance(overlap: pd.DataFrame) -> Figure:
             f"p = {p_value(row['p_adjusted'])} (Bonferroni)",
         )
     names = [
-        f"{row['language_a']}  ({number(row['size_a'], 0)} | {number(row['size_b'], 0)})"
+        f"{short(row['language_a'])}  ({number(row['size_a'], 0)} | {number(row['size_b'], 0)})"
         for row in records(table)
     ]
     axes.set_yticks(range(len(table)), names)

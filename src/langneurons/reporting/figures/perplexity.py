@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from langneurons.reporting import style
-from langneurons.reporting.figures.canvas import blank, heat, tip
+from langneurons.reporting.figures.canvas import blank, heat, short, tip
 from langneurons.reporting.numbers import number, with_interval
 
 
@@ -41,8 +41,8 @@ def matrix(perplexity: pd.DataFrame) -> Figure:
     heat(
         axes,
         cells,
-        [f"{name}  (n = {number(units[name], 0)})" for name in ratio.index],
-        [str(name) for name in ratio.columns],
+        [f"{short(name)}  (n = {number(units[name], 0)})" for name in ratio.index],
+        [short(name) for name in ratio.columns],
         opacity=lambda value: abs(math.log(value)) / top,
         colour=lambda value: style.VERMILLION if value >= 1 else style.BLUE,
         text=lambda value: number(value, digits if value < 10 else 1),
@@ -103,7 +103,7 @@ def controls(perplexity: pd.DataFrame) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, place: ""))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
-    axes.set_yticks(range(len(order)), [str(name) for name in order])
+    axes.set_yticks(range(len(order)), [short(name) for name in order])
     axes.set_ylim(len(order) - 0.5, -0.5)
     scale = ", logarithmic" if top > 3 else ""
     axes.set_xlabel(f"perplexity ratio on the language itself{scale}")

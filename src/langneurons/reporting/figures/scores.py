@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from langneurons.reporting import style
 from langneurons.reporting.aggregate import over_seeds, records
-from langneurons.reporting.figures.canvas import blank, tip
+from langneurons.reporting.figures.canvas import blank, short, tip
 from langneurons.reporting.numbers import number, with_interval
 
 
@@ -60,10 +60,12 @@ def differences(scores: pd.DataFrame) -> Figure:
                     f"(n = {number(row['n'], 0)})",
                 )
         size = here["n"].max()
-        axes.set_title(f"{languages[place]}  (n = {number(size, 0)})")
-        axes.set_yticks(range(len(values)), [str(value) for value in values])
+        axes.set_title(f"{short(languages[place])}  (n = {number(size, 0)})")
+        axes.set_yticks(range(len(values)), [short(value) for value in values])
         axes.set_ylim(len(values) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
+    for axes in panels.flat[max(0, len(languages) - columns) : len(languages)]:
+        axes.tick_params(labelbottom=True)  # the lowest panel of its column
     figure.supxlabel("difference against no intervention, points", fontsize=9)
     handles = [
         panels[0, 0].plot(
@@ -72,7 +74,7 @@ def differences(scores: pd.DataFrame) -> Figure:
             style.MARKERS[order % 6] if kind == "own" else {"random": "|"}.get(kind, "x"),
             color=colours.get(name or "", style.UNITS[kind]),
             mew=1.3,
-            label=f"{name}, own neurons" if name else style.LABELS[kind],
+            label=f"{short(name)}, own neurons" if name else style.LABELS[kind],
         )[0]
         for order, (kind, name) in enumerate(series)
     ]

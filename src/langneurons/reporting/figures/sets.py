@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from langneurons.reporting import style
-from langneurons.reporting.figures.canvas import blank, tip
+from langneurons.reporting.figures.canvas import blank, short, tip
 from langneurons.reporting.numbers import count, listing, number
 
 
@@ -72,7 +72,7 @@ def upset(units: pd.DataFrame, most: int = 24) -> Figure:
     left.set_ylim(len(languages) - 0.5, -0.5)
     left.spines["left"].set_visible(False)
     left.tick_params(axis="y", length=0, labelleft=False)
-    dots.set_yticks(range(len(languages)), [str(name) for name in languages])
+    dots.set_yticks(range(len(languages)), [short(name) for name in languages])
     dots.tick_params(length=0, labelbottom=False)
     for spine in dots.spines.values():
         spine.set_visible(False)
@@ -121,7 +121,7 @@ def venn(units: pd.DataFrame, languages: Sequence[str]) -> Figure:
         axes.add_patch(Circle(tuple(centre), _RADIUS, fill=False, edgecolor=colour, linewidth=1.2))
         size = int((units["language"] == name).sum())
         x, y = _NAMES[place]
-        axes.text(x, y, f"{name} (n = {number(size, 0)})", ha="center", va="center")
+        axes.text(x, y, f"{short(name, 16)} (n = {number(size, 0)})", ha="center", va="center")
     for many in (1, 2, 3):
         for chosen in combinations(range(3), many):
             names = {languages[at] for at in chosen}

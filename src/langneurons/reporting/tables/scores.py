@@ -8,6 +8,7 @@ import pandas as pd
 
 from langneurons.artifacts import digest
 from langneurons.reporting.aggregate import LEVEL, baselines, interventions, over_seeds
+from langneurons.reporting.numbers import interval
 from langneurons.reporting.tables.base import Column, Table
 
 _METRICS = {"accuracy": "accuracy, %", "exact_match": "exact match, %", "f1": "F1, %"}
@@ -79,6 +80,10 @@ def overwritten(scores: pd.DataFrame, task: str, trained_on: Collection[str] = (
     if data.empty:
         return None
     metric = _METRICS.get(str(data["metric"].iloc[0]), str(data["metric"].iloc[0]))
+    data["control"] = [
+        interval(low, high, 1, signed=True) or None
+        for low, high in zip(data["control_worst"], data["control_best"], strict=True)
+    ]
     return Table(
         f"interventions_{slug(task)}",
         f"{task}: every comparison",
@@ -107,8 +112,7 @@ def overwritten(scores: pd.DataFrame, task: str, trained_on: Collection[str] = (
                 "significant",
             ),
             Column("p_holm", "p, Holm", "p"),
-            Column("control_worst", "control, least", "number", 1, signed=True),
-            Column("control_best", "control, most", "number", 1, signed=True),
+            Column("control", "control"),
             Column("mde", "detectable, points", "number", 1),
             Column("at_chance", "at chance", "flag"),
         ],

@@ -1,0 +1,93 @@
+"""Figures of the parts beyond the paper's own study."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy.stats import binomtest
+
+from langneurons.reporting import style
+from langneurons.reporting.figures.canvas import blank, heat, short, tip
+from langneurons.reporting.numbers import number, with_interval
+
+
+def forcing(table: pd.DataFrame) -> Figure:
+    """Heat map: languages switched off and on against the language detected in the output.
+
+    Args:
+        table: The ``forcing`` table; ``share`` is a fraction of the ``n`` outputs. Intervals
+            under the pointer are Wilson's.
+    """
+    pairs = list(dict.fromkeys(zip(table["off"], table["on"], strict=True)))
+    detected = list(dict.fromkeys(table["language_detected"]))
+    share = np.full((len(pairs), len(detected)), np.nan)
+    outputs = np.zeros(len(pairs))
+    for off, on, name, value, n in zip(
+        *(table[key] for key in ("off", "on", "language_detected", "share", "n")), strict=True
+    ):
+        row = pairs.index((off, on))
+        share[row, detected.index(name)] = float(value)
+        outputs[row] = max(outputs[row], float(n))
+
+    def say(i: int, j: int) -> str:
+        value, n = share[i, j], int(outputs[i])
+        ends = (np.nan, np.nan)
+        if n > 0 and 0 <= value <= 1:
+            ends = binomtest(round(value * n), n).proportion_ci(method="wilson")
+        shown = with_interval(100 * value, 100 * ends[0], 100 * ends[1], 0)
+        return f"{pairs[i][0]} off, {pairs[i][1]} on: {shown} % {detected[j]}"
+
+    figure = blank(0.9 + 0.27 * len(pairs))
+    axes = figure.subplots()
+    heat(
+        axes,
+        share,
+        [
+            f"{short(off)} → {short(on)}  (n = {number(n, 0)})"
+            for (off, on), n in zip(pairs, outputs, strict=True)
+        ],
+        [short(name) for name in detected],
+        opacity=lambda value: value,
+        text=lambda value: number(100 * value, 0),
+        tips=say,
+        size=7.5,
+    )
+    axes.set_xlabel("language detected in the output")
+    axes.set_ylabel("neurons off → on")
+    axes.set_title("share of the outputs, %")
+    return figure
+
+
+def unit_effects(table: pd.DataFrame) -> Figure:
+    """Perplexity ratio of single units, sorted, one curve a language.
+
+    Args:
+        table: The ``unit_effects`` table.
+    """
+    figure = blank(2.6)
+    axes = figure.subplots()
+    axes.axhline(1, color=style.INK, lw=0.7)
+    for order, (language, group) in enumerate(table.groupby("language", sort=False)):
+        rows = group.sort_values("ratio", ascending=False)
+        ratio = rows["ratio"].to_numpy(dtype=float)
+        axes.plot(
+            np.arange(1, len(ratio) + 1),
+            ratio,
+            color=style.PALETTE[order % len(style.PALETTE)],
+            marker=style.MARKERS[order % len(style.MARKERS)],
+            ms=3,
+            lw=1,
+            label=f"{short(language)} (n = {number(len(ratio), 0)})",
+        )
+        first = rows.iloc[0]
+        (top,) = axes.plot(1, ratio[0], "o", ms=7, alpha=0)
+        tip(
+            top,
+            f"{language}: layer {first['layer']}, unit {first['index']}: "
+            f"×{number(float(first['ratio']), 3)}",
+        )
+    axes.set_xlabel("rank of the unit")
+    axes.set_ylabel("perplexity ratio")
+    figure.legend(loc="outside upper left", ncols=4)
+    return figure
