@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -162,11 +164,11 @@ class Collector:
         rows = None if self._rows is None else self._rows.to(flat.device, non_blocking=True)
         known = self.layers[layer]
         shift = known.mean.to(flat.device) if known.tokens else None
-        self._summaries[layer] = summarize(flat, rows, shift)
+        chosen = self._chosen.to(flat.device, non_blocking=True)
+        self._summaries[layer], kept = _reduce(flat, rows, shift, chosen)
         if self.quantile_sum is not None:
             self._quantiles[layer] = _batch_quantiles(flat, rows)
-        if len(self._slots):
-            kept = flat.index_select(0, self._chosen.to(flat.device, non_blocking=True))
+        if len(chosen):
             self._waiting.append((layer, kept))
             self._waiting_bytes += kept.nbytes
             if flat.device.type == "cpu" or self._waiting_bytes > _PENDING_BYTES:
@@ -240,6 +242,24 @@ def saved_state(path: Path, key: str) -> SavedState | None:
     except ArtifactError:
         return None
     return (tensors, state) if state.get("key") == key else None
+
+
+def _reduce(
+    flat: Tensor, rows: Tensor | None, shift: Tensor | None, chosen: Tensor
+) -> tuple[Summary, Tensor]:
+    """Moments of a batch and its kept rows: one fused kernel where there is a GPU for it."""
+    if flat.device.type == "cuda" and flat.dtype != torch.float64 and has_triton():
+        from langneurons.statistics import fused
+
+        if fused.works_on(flat.device):
+            return fused.summarize_and_keep(flat.contiguous(), rows, shift, chosen)
+    return summarize(flat, rows, shift), flat.index_select(0, chosen)
+
+
+@cache
+def has_triton() -> bool:
+    """Whether Triton is installed, as it is beside PyTorch for NVIDIA and AMD GPUs."""
+    return importlib.util.find_spec("triton") is not None
 
 
 def _batch_quantiles(flat: Tensor, rows: Tensor | None) -> Tensor:

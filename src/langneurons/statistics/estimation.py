@@ -117,7 +117,7 @@ def refuse_if_too_large(estimate: Estimate, output: Path | None) -> None:
     Raises:
         InputError: With what is needed, what is there, and what to change.
     """
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     available = int(psutil.virtual_memory().available)
     if estimate.memory > available:

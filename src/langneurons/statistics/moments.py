@@ -51,15 +51,15 @@ def summarize(activations: Tensor, rows: Tensor | None, shift: Tensor | None) ->
     units = activations.shape[1]
     tokens = activations.shape[0] if rows is None else len(rows)
     step = max(1, _CHUNK // max(1, units)) if activations.device.type == "cpu" else tokens
+    if shift is None:
+        shift = first_shift(activations, rows)
+    shift = shift.to(dtype)
     parts: list[Summary] = []
     for start in range(0, tokens, step):
         if rows is None:
             part = activations[start : start + step].to(dtype)
         else:
             part = activations.index_select(0, rows[start : start + step]).to(dtype)
-        if shift is None:
-            shift = part[:_SHIFT_ROWS].mean(0)
-        shift = shift.to(dtype)
         centred = part - shift
         parts.append(
             Summary(
@@ -75,6 +75,15 @@ def summarize(activations: Tensor, rows: Tensor | None, shift: Tensor | None) ->
         if len(parts) == 2:
             parts = [_join(*parts)]
     return parts[0]
+
+
+def first_shift(activations: Tensor, rows: Tensor | None) -> Tensor:
+    """Mean of the first few tokens used, (units,): near the mean, and cheap."""
+    if rows is None:
+        first = activations[:_SHIFT_ROWS]
+    else:
+        first = activations.index_select(0, rows[:_SHIFT_ROWS])
+    return first.to(torch.float64 if first.dtype == torch.float64 else torch.float32).mean(0)
 
 
 def _join(a: Summary, b: Summary) -> Summary:
