@@ -129,6 +129,11 @@ def test_includes_are_merged_and_may_not_go_round(tmp_path):
         loading.load(tmp_path / "c.yaml")
 
 
+def test_norwegian_is_a_language_and_no_truth_value(tmp_path):
+    (tmp_path / "a.yaml").write_text("languages: [no, en]\ntext: {no: a.txt, en: b.txt}\n")
+    assert loading.load(tmp_path / "a.yaml").languages == ["no", "en"]
+
+
 def test_a_study_file_cannot_read_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "secret-token")
     (tmp_path / "a.yaml").write_text("include: mini\nmodel: ${oc.env:HF_TOKEN}\n")

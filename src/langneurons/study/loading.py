@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,19 @@ from langneurons.errors import InputError, unknown
 from langneurons.study.schema import StudyConfig, parse
 
 _PRESETS = importlib.resources.files("langneurons.study") / "presets"
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe, and with the truth values of YAML 1.2: `no` is Norwegian, not false."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:bool"]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 
 def presets() -> dict[str, str]:
@@ -73,7 +87,7 @@ def _read(study: str | Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if source in seen:
         raise InputError(f"study file {str(study)!r} includes itself.")
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError as error:
         line = str(error).replace("\n", " ")
         raise InputError(f"study file {str(study)!r} is no valid YAML: {line}.") from error

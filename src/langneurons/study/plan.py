@@ -368,7 +368,7 @@ def _interventions(
         return []
     chosen = [lang for lang in spec.languages or languages if lang in languages]
     under = next(run for run, (name, _) in adapter_runs(config).items() if name == spec.adapter)
-    draws = [("own", None)]
+    draws: list[tuple[str, int | None]] = [("own", None)]
     draws += [("random", seed) for seed in range(spec.random)]
     draws += [("matched", seed) for seed in range(spec.matched)]
     stages = []

@@ -91,14 +91,14 @@ class ForcingSpec(_Model):
 
     neurons: str = Field("lape", description="Neuron set.")
     pairs: list[tuple[str, str]] = Field(
-        min_length=1, description="[off, on]: off is set to zero, on to its value."
+        min_length=1, description="[off, on]: off is set to zero, on to `value`."
     )
-    on: str = Field("P90", description="Value written over the second language's units.")
+    value: str = Field("P90", description="Value written over the second language's units.")
     prompts: int = Field(20, ge=1, description="Held-out documents whose beginning is continued.")
     prompt_words: int = Field(12, ge=1, description="Words (or characters) of a prompt.")
     new_tokens: int = Field(24, ge=1, description="Tokens written for each.")
 
-    @field_validator("on")
+    @field_validator("value")
     @classmethod
     def _known_value(cls, value: str) -> str:
         return _check_value(value)
@@ -213,11 +213,14 @@ class StudyConfig(_Model):
                     f"no text for {', '.join(missing)}: add --text {missing[0]}=PATH "
                     "or take the language out of `languages`"
                 )
-        places = [("perplexity.languages", self.perplexity and self.perplexity.languages)]
+        places: list[tuple[str, list[str] | None]] = []
+        if self.perplexity:
+            places.append(("perplexity.languages", self.perplexity.languages))
         places += [(f"tasks.{name}.languages", task.languages) for name, task in self.tasks.items()]
         if self.interventions:
             places.append(("interventions.languages", self.interventions.languages))
-        places.append(("sweep.languages", self.sweep and self.sweep.languages))
+        if self.sweep:
+            places.append(("sweep.languages", self.sweep.languages))
         if self.forcing:
             places += [("forcing.pairs", list(pair)) for pair in self.forcing.pairs]
         if (self.effects or self.sweep or self.forcing) and not self.perplexity:

@@ -160,7 +160,7 @@ def _forcing(workshop: Workshop, output: Path, off: str, on: str) -> None:
         site=site,
     )  # fmt: skip
     raised = Intervention(
-        units=workshop.units(spec.neurons, on, "own", 0), value=workshop.value(spec.on, on),
+        units=workshop.units(spec.neurons, on, "own", 0), value=workshop.value(spec.value, on),
         site=site,
     )  # fmt: skip
     prompts = [
@@ -171,7 +171,7 @@ def _forcing(workshop: Workshop, output: Path, off: str, on: str) -> None:
         table = force(
             workshop.lm, prompts, workshop.config.languages, done, max_new_tokens=spec.new_tokens
         )
-        tables.append(table.assign(off=off, on=on, intervention=name, value=spec.on))
+        tables.append(table.assign(off=off, on=on, intervention=name, value=spec.value))
     write_table(output, pd.concat(tables, ignore_index=True))
 
 
