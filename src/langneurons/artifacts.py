@@ -77,7 +77,9 @@ def _to_bytes(part: object) -> bytes:
         import torch
 
         tensor = cast("torch.Tensor", part)
+        # A single element counts as contiguous whatever its stride; reshaping twice resets it.
         flat = tensor.detach().cpu().contiguous().reshape(-1)
+        flat = flat.reshape(()).reshape(-1) if flat.numel() == 1 else flat
         head = f"{tensor.dtype}{tuple(tensor.shape)}".encode()
         return head + flat.view(torch.uint8).numpy().tobytes() if flat.numel() else head
     return json.dumps(part, sort_keys=True, ensure_ascii=False).encode()

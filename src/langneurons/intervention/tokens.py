@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from langneurons.intervention.interventions import Intervention
     from langneurons.models import LanguageModel
 
-_PRIME, _MASK = 0x9E3779B97F4A7C15, (1 << 63) - 1
+_GOLDEN, _FACTOR = 0x9E3779B97F4A7C15, 0x632BE59BD9B4E019
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def _drawn(tokens: Tokens, probability: float, seed: int) -> Tensor:
     if tokens.ids is None:
         raise InputError("an intervention with a probability needs token ids, not embeddings.")
     # SplitMix64's finaliser on wrapping int64: uniform bits from seed, position and token.
-    mixed = tokens.ids.long() * 0x632BE59BD9B4E019 + tokens.positions + (seed + 1) * _signed(_PRIME)
+    start = _signed((seed + 1) * _GOLDEN)
+    mixed = tokens.ids.long() * _signed(_FACTOR) + tokens.positions + start
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ _shift(mixed, shift)) * _signed(factor)
     mixed = mixed ^ _shift(mixed, 31)
@@ -105,18 +106,18 @@ def _signed(value: int) -> int:
 
 
 class Watch:
-    """Holds the tokens of the running forward pass; filled by a hook on the backbone."""
+    """Holds the tokens of the running forward pass; filled by a hook on the decoder."""
 
     def __init__(self, lm: LanguageModel) -> None:
         self._lm = lm
-        self._signature = inspect.signature(lm.backbone.forward)
+        self._signature = inspect.signature(lm.decoder.forward)
         self._tokens: Tokens | None = None
         self._chosen: dict[int, Tensor | bool] = {}
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Follow the forward passes of the block."""
-        handle = self._lm.backbone.register_forward_pre_hook(self._see, with_kwargs=True)
+        handle = self._lm.decoder.register_forward_pre_hook(self._see, with_kwargs=True)
         try:
             yield
         finally:
@@ -139,12 +140,13 @@ class Watch:
 
 
 def read_tokens(given: dict[str, Any]) -> Tokens:
-    """The tokens of a forward pass from the arguments of the backbone."""
+    """The tokens of a forward pass from the decoder's arguments."""
     ids, embeddings = given.get("input_ids"), given.get("inputs_embeds")
     shape = (ids if ids is not None else embeddings).shape[:2]  # type: ignore[union-attr]
     device = (ids if ids is not None else embeddings).device  # type: ignore[union-attr]
-    cache = given.get("past_key_values")
-    past = int(cache.get_seq_length()) if cache is not None else 0
+    # Known by what it can do: its name has changed between versions and families.
+    cache = next((value for value in given.values() if hasattr(value, "get_seq_length")), None)
+    past = 0 if cache is None else int(cache.get_seq_length())
     length = int(shape[1])
     mask = given.get("attention_mask")
     real: Tensor | None = None

@@ -11,7 +11,7 @@ from torch import nn
 
 from langneurons.errors import InputError
 from langneurons.models.fingerprint import weights_digest
-from langneurons.models.sites import Sites, decoder_layers
+from langneurons.models.sites import Sites, decoder_layers, holder
 
 
 class LanguageModel:
@@ -28,6 +28,11 @@ class LanguageModel:
         tokenizer: The tokenizer.
         name: The name.
         revision: The revision or None.
+        backbone: The model without its head.
+        decoder: The module that holds the list of layers; every forward pass calls it (OPT's head
+            calls it past the backbone).
+        layer_modules: The decoder layers.
+        sites: The places where units live, by name.
 
     Raises:
         InputError: If the model is no decoder of Transformers.
@@ -48,6 +53,7 @@ class LanguageModel:
         self.layer_modules: Sequence[nn.Module] = decoder_layers(
             self.backbone, int(self.config.num_hidden_layers)
         )
+        self.decoder: nn.Module = holder(self.backbone, self.layer_modules)
         self.sites = Sites(self.backbone, self.layer_modules, self.config)
         self._parent: LanguageModel | None = None
 

@@ -112,6 +112,15 @@ def decoder_layers(backbone: nn.Module, count: int) -> Sequence[nn.Module]:
     return list(fitting[sizes.index(max(sizes))])
 
 
+def holder(backbone: nn.Module, layers: Sequence[nn.Module]) -> nn.Module:
+    """The module within ``backbone`` whose child is the list of decoder layers."""
+    for module in backbone.modules():
+        for child in module.children():
+            if isinstance(child, nn.ModuleList) and len(child) and child[0] is layers[0]:
+                return module
+    return backbone
+
+
 def _size(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 

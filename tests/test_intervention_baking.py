@@ -1,0 +1,105 @@
+"""Interventions written into weights, against the same interventions by hooks."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import tiny
+from langneurons.errors import InputError
+from langneurons.identification import Units
+from langneurons.intervention import Intervention, Value, bake, intervene
+from langneurons.models import load, wrap
+
+IDS = torch.arange(3, 23).reshape(2, 10)
+SITES = ("mlp.act", "mlp.out", "attn.out", "attn.head", "attn.q", "attn.k", "attn.v")
+
+
+def run(lm):
+    with torch.no_grad():
+        return lm.model(input_ids=IDS).logits
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_baked_weights_do_what_the_hooks_do(family):
+    lm = tiny.lm(family)
+    before = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
+    for site in SITES:
+        width = lm.sites[site].width
+        units = Units([0, 0, 1], [0, width // 2, width - 1])
+        factors = Value.of(torch.rand(lm.layers, width) * 2)
+        for what in (
+            Intervention(units, site=site),
+            Intervention(units, factors, mode="multiply", site=site),
+            [Intervention(units, 3.0, "multiply", site), Intervention(Units([0], [0]), site=site)],
+        ):
+            with intervene(lm, what):
+                hooked = run(lm)
+            torch.testing.assert_close(run(bake(lm, what)), hooked, rtol=1e-5, atol=1e-5)
+    assert all(torch.equal(before[name], t) for name, t in lm.model.state_dict().items())
+
+
+def test_only_the_changed_weights_take_memory():
+    lm = tiny.lm("llama")
+    baked = bake(lm, Units([1], [5]))
+    shared = {tensor.data_ptr() for tensor in lm.model.parameters()}
+    own = [name for name, t in baked.model.named_parameters() if t.data_ptr() not in shared]
+    assert own == ["model.layers.1.mlp.down_proj.weight"]
+
+
+def test_a_baked_gguf_model_in_a_fresh_process_of_plain_transformers(tmp_path, monkeypatch):
+    monkeypatch.setenv("LANGNEURONS_CACHE", str(tmp_path / "cache"))
+    lm = load(tiny.write_gguf(tmp_path / "tiny.gguf", tiny.model("llama")), device="cpu")
+    units = Units([0, 0, 1], [2, 40, 7])
+    with intervene(lm, units):
+        expected = run(lm)
+    assert (expected - run(lm)).abs().max() > 1e-3
+    bake(lm, units).model.save_pretrained(tmp_path / "baked")
+    code = (
+        "import sys, torch\n"
+        "from transformers import AutoModelForCausalLM\n"
+        "from safetensors.torch import save_file\n"
+        "model = AutoModelForCausalLM.from_pretrained(sys.argv[1])\n"
+        "ids = torch.arange(3, 23).reshape(2, 10)\n"
+        "with torch.no_grad(): save_file({'logits': model(input_ids=ids).logits}, sys.argv[2])\n"
+        "assert not any(name.startswith('langneurons') for name in sys.modules)\n"
+    )
+    result = tmp_path / "logits.safetensors"
+    subprocess.run([sys.executable, "-c", code, tmp_path / "baked", result], check=True)
+    from safetensors.torch import load_file
+
+    torch.testing.assert_close(load_file(result)["logits"], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        (Intervention(Units([0], [0]), 0.5), "only setting to 0 and multiplying"),
+        (Intervention(Units([0], [0]), 0.5, mode="add"), "only setting to 0 and multiplying"),
+        (Intervention(Units([0], [0]), site="mlp.pre"), "the activation function lies behind"),
+        (Intervention(Units([0], [0]), scope="prompt"), "some tokens only"),
+        (Intervention(Units([0], [0]), start=3), "some tokens only"),
+        (Intervention(Units([0], [0]), Value.clip(0, 1)), "not a factor"),
+        (Intervention(Units([0], [0]), Value.unit(0, 1)), "not a factor"),
+        (Intervention(Units([9], [0])), "another model"),
+    ],
+)
+def test_what_is_not_linear_is_refused(what, message):
+    with pytest.raises(InputError, match=message):
+        bake(tiny.lm("llama"), what)
+
+
+def test_adapters_must_be_merged_first():
+    from peft import LoraConfig, get_peft_model
+
+    lm = tiny.lm("llama")
+    adapted = get_peft_model(lm.model, LoraConfig(target_modules=["gate_proj"]))
+    with pytest.raises(InputError, match="merge the adapter first"):
+        bake(lm.with_model(adapted), Units([0], [0]))
+
+
+def test_tied_weights_stay_tied():
+    lm = wrap(tiny.model("llama", tie_word_embeddings=True), tiny.tokenizer())
+    baked = bake(lm, Units([0], [0])).model
+    assert baked.lm_head.weight.data_ptr() == baked.model.embed_tokens.weight.data_ptr()
