@@ -347,8 +347,8 @@ def evaluate(
         raise InputError("--value and --neurons go together.")
     found = _neuron_set(neurons) if neurons else None
     stats = _statistics(statistics) if statistics else None
-    made = get_task(task)
-    wanted = language_list(languages) or list(made.languages)
+    made = task if task.startswith("harness:") else get_task(task)
+    wanted = language_list(languages) or (["en"] if isinstance(made, str) else list(made.languages))
     lm = load(model, dtype=dtype)
     rows = []
     for lang in wanted:
@@ -360,10 +360,15 @@ def evaluate(
                 units=found[lang], value=_value(value, stats, lang), site=found.site
             )
         scores = score(
-            lm, made, lang, adapter=adapter, intervention=intervention, split=split, limit=limit
+            lm,
+            made,
+            lang,
+            adapter=adapter,
+            intervention=intervention,
+            split=split,
+            limit=limit,
+            output=output / f"{lang}.parquet" if output else None,
         )
-        if output:
-            scores.save(output / f"{lang}.parquet")
         for metric in scores.metrics:
             low, high = scores.interval(metric)
             rows.append(
