@@ -161,8 +161,10 @@ def test_right_to_left_text(visit):
 
 
 def test_print_shows_everything(visit):
-    page = visit()
+    page = visit(scheme="dark")
     page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
     panels = page.locator("#tabs-perplexity [role=tabpanel]")
     assert all(panels.nth(i).is_visible() for i in range(panels.count()))
     assert not page.locator("header").is_visible()

@@ -12,7 +12,7 @@ import pandas as pd
 
 from langneurons.reporting.numbers import MISSING, number, p_value, with_interval
 
-Kind = Literal["text", "count", "number", "p", "flag"]
+Kind = Literal["text", "short", "count", "number", "p", "flag"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Column:
     Attributes:
         key: Column of the data.
         label: Heading, with the unit where there is one.
-        kind: How its values are written.
+        kind: How its values are written; "short" is text that is never broken.
         digits: Digits after the point of a "number".
         interval: Columns with the lower and upper end, written behind the number.
         signed: Write a plus sign.
@@ -42,7 +42,7 @@ class Column:
         value = row[self.key]
         if self.kind == "flag":
             return MISSING if pd.isna(value) else ("yes" if value else "no")
-        if self.kind == "text":
+        if self.kind in ("text", "short"):
             return MISSING if value is None or pd.isna(value) else str(value)
         if pd.isna(value):
             return MISSING
@@ -62,7 +62,7 @@ class Column:
     def sort_value(self, row: Mapping[Hashable, Any]) -> str:
         """What the column is sorted by: the number itself, or the text."""
         value = row[self.key]
-        if self.kind in ("text", "flag"):
+        if self.kind in ("text", "short", "flag"):
             return self.show(row)
         return "" if pd.isna(value) else repr(float(value))
 

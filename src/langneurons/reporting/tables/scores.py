@@ -112,7 +112,7 @@ def overwritten(scores: pd.DataFrame, task: str, trained_on: Collection[str] = (
                 "significant",
             ),
             Column("p_holm", "p, Holm", "p"),
-            Column("control", "control"),
+            Column("control", "control, points", "short"),
             Column("mde", "detectable, points", "number", 1),
             Column("at_chance", "at chance", "flag"),
         ],

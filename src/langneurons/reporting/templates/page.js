@@ -218,7 +218,6 @@
   };
   addEventListener("hashchange", open);
   open();
-  addEventListener("beforeprint", () => all("details.table").forEach((details) => { details.open = true; }));
 
   // Where the reader is.
   const links = new Map(all("nav a").map((link) => [link.hash.slice(1), link]));
