@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 import tiny
+from langneurons.data.tasks import Example, Task
 from langneurons.errors import InputError
 from langneurons.evaluation import compare, evaluate
 from langneurons.identification import Units
@@ -35,24 +37,28 @@ metric_list:
 """
 
 
+def write_task(root: Path, name: str, task: Task, examples: Sequence[Example], lang: str) -> str:
+    """The same examples, with the same words, as a task of the harness; how to call it."""
+    lines = []
+    for example in examples:
+        choices = task.verbalised(example, lang)
+        row = {
+            "prefix": choices[0][0],
+            "choices": [text for _, text in choices],
+            "label": example.label,  # type: ignore[attr-defined]
+        }
+        lines.append(json.dumps(row, ensure_ascii=False))
+    (root / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (root / f"{name}.yaml").write_text(TASK.format(name=name, data=root / f"{name}.jsonl"))
+    return f"harness:{root}:{name}"
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The examples of ``Pairs`` as a task of the harness, with the same words."""
     root = tmp_path_factory.mktemp("harness")
     task = Pairs()
-    lines = []
-    for example in task.examples("en"):
-        if example.label >= 0:
-            choices = task.verbalised(example, "en")
-            row = {
-                "prefix": choices[0][0],
-                "choices": [text for _, text in choices],
-                "label": example.label,
-            }
-            lines.append(json.dumps(row, ensure_ascii=False))
-    (root / "pairs.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    text = TASK.format(name="local_pairs", data=root / "pairs.jsonl")
-    (root / "local_pairs.yaml").write_text(text)
+    known = [example for example in task.examples("en") if example.label >= 0]
+    write_task(root, "local_pairs", task, known, "en")
     return root
 
 

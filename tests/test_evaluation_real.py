@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from langneurons.data import make_blocks, read_texts
+from langneurons.data.tasks import get_task
 from langneurons.evaluation import evaluate, perplexity_change
 from langneurons.identification import NeuronSet, Units
 from langneurons.models import LanguageModel, load
@@ -69,3 +70,17 @@ def test_zero_shot_inference_and_questions(gemma: LanguageModel) -> None:
     answers = evaluate(gemma, f"xquad:{DATA / 'xquad'}", "en", limit=20, batch_size=10)
     assert answers.value("f1") > 15  # copying at random reaches about 3
     assert answers.value("exact_match") <= answers.value("f1")
+
+
+@pytest.mark.parametrize("lang", ["en", "hi"])
+def test_the_harness_agrees_item_by_item(gemma: LanguageModel, lang: str, tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval", reason="the extra [harness] is not installed")
+    from test_evaluation_harness import write_task
+
+    task = get_task(f"xnli:{DATA / 'xnli'}")
+    spec = write_task(tmp_path, "xnli_here", task, task.examples(lang, limit=30), lang)
+    own = evaluate(gemma, task, lang, limit=30)
+    theirs = evaluate(gemma, spec, lang)
+    assert theirs.value() == own.value()
+    for a, b in zip(theirs.rows["log_likelihoods"], own.rows["log_likelihoods"], strict=True):
+        assert list(a) == pytest.approx(list(b), abs=2e-2)
