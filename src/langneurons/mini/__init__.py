@@ -1,0 +1,18 @@
+"""The built-in world: texts and tasks in seven languages, and a tiny model trained on them.
+
+The world is small on purpose; what it is and what it misses is told in ``docs/mini.md``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from langneurons.mini.baselines import rules
+from langneurons.mini.tasks import LANGUAGES, nli, nli_input, qa, qa_prompt, text
+
+__all__ = ["LANGUAGES", "model_path", "nli", "nli_input", "qa", "qa_prompt", "rules", "text"]
+
+
+def model_path() -> Path:
+    """Folder of the packaged model; `AutoModelForCausalLM` and `AutoTokenizer` load it as it is."""
+    return Path(__file__).parent / "assets" / "model"

@@ -1,0 +1,157 @@
+"""How the built-in model is made: its shape, the mixture of documents, the schedule.
+
+Everything here is a plain value; `langneurons.mini.build` carries it out.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+from langneurons.mini.documents import Document, Style, document
+from langneurons.mini.lexicon import LEXICON
+from langneurons.mini.world import stream
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of training with its own documents.
+
+    Attributes:
+        share: share of all steps.
+        style: proportions of the documents.
+        rows: sequences in a batch.
+        length: tokens in a sequence.
+        text_weight: weight of a token that is no answer, in the loss; an answer's weight is 1.
+        languages: languages in use.
+    """
+
+    share: float
+    style: Style
+    rows: int
+    length: int
+    text_weight: float
+    languages: tuple[str, ...] = tuple(LEXICON)
+
+
+# Looking up *whose* fact is asked for appears within a million tokens when it is all there is to
+# learn (one language, one paraphrase, one relation, few names), and not in ten times as many
+# otherwise. Names, paraphrases, relations and languages then widen step by step.
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        share=0.07,
+        style=Style(
+            people=(0.0, 1.0),
+            shared=(1, 1),
+            extra=(0, 0),
+            lines={"ask": 0.5, "say": 0.5},
+            line_count=7,
+            join=0.0,
+            names=8,
+            variety=0.01,
+        ),
+        rows=40,
+        length=56,
+        text_weight=0.05,
+        languages=("en",),
+    ),
+    Stage(
+        share=0.08,
+        style=Style(
+            people=(0.0, 0.7, 0.3),
+            shared=(1, 2),
+            extra=(0, 1),
+            lines={"ask": 0.5, "say": 0.2, "who": 0.15, "yes_no": 0.15},
+            line_count=7,
+            join=0.0,
+        ),
+        rows=32,
+        length=80,
+        text_weight=0.1,
+        languages=("en",),
+    ),
+    Stage(
+        share=0.11,
+        style=Style(
+            people=(0.0, 0.8, 0.2),
+            shared=(1, 1),
+            extra=(0, 1),
+            lines={"ask": 0.5, "say": 0.2, "who": 0.15, "yes_no": 0.15},
+            line_count=7,
+            join=0.0,
+        ),
+        rows=36,
+        length=72,
+        text_weight=0.15,
+    ),
+    Stage(
+        share=0.40,
+        style=Style(
+            people=(0.0, 0.6, 0.4),
+            lines={
+                "ask": 0.38,
+                "yes_no": 0.28,
+                "who": 0.12,
+                "say": 0.12,
+                "deny": 0.05,
+                "general": 0.05,
+            },
+        ),
+        rows=20,
+        length=104,
+        text_weight=0.25,
+    ),
+    Stage(share=0.34, style=Style(line_count=9), rows=24, length=144, text_weight=0.5),
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what the model becomes, besides the seed."""
+
+    vocabulary: int = 2560
+    tokenizer_documents: int = 12_000
+    hidden: int = 192
+    layers: int = 4
+    heads: int = 6
+    mlp: int = 640
+    learning_rate: float = 3e-3
+    betas: tuple[float, float] = (0.9, 0.98)
+    muon_rate: float = 0.02
+    weight_decay: float = 0.01
+    warmup: int = 100
+    decay_share: float = 0.35
+    steps: int = 8900
+    parallel: float = 0.1
+    loss_share: float = 0.5
+    languages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(LEXICON, 1.0))
+    stages: tuple[Stage, ...] = STAGES
+
+    def stage(self, step: int, steps: int) -> Stage:
+        """The stage that a step belongs to."""
+        passed = 0.0
+        for stage in self.stages:
+            passed += stage.share
+            if step < passed * steps:
+                return stage
+        return self.stages[-1]
+
+    def schedule(self, step: int, steps: int) -> float:
+        """Factor of the learning rates: linear warm-up, constant, linear decay to a fiftieth."""
+        decay = self.decay_share * steps
+        falling = min(1.0, (steps - step) / decay) if decay else 1.0
+        return min(1.0, (step + 1) / self.warmup) * max(falling, 0.02)
+
+    def sample(self, rng: random.Random, stage: Stage) -> Document:
+        """Draw one training document: its language, whether it is parallel, and its text."""
+        (lang,) = rng.choices(stage.languages, [self.languages[code] for code in stage.languages])
+        others = [code for code in stage.languages if code != lang]
+        parallel = bool(others) and rng.random() < self.parallel
+        return document(lang, rng, stage.style, rng.choice(others) if parallel else None)
+
+    def tokenizer_texts(self, seed: int) -> list[str]:
+        """The documents that the tokenizer is trained on."""
+        return [
+            self.sample(stream("tokenizer", seed, index), self.stages[-1]).text
+            for index in range(self.tokenizer_documents)
+        ]

@@ -1,0 +1,151 @@
+"""Building the model of the built-in world, and the packaged one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from langneurons import mini
+from langneurons.errors import InputError
+from langneurons.mini.build import Batches, build, new_model
+from langneurons.mini.documents import Style
+from langneurons.mini.lexicon import LEXICON
+from langneurons.mini.recipe import Recipe, Stage
+from langneurons.mini.tokens import train_tokenizer
+
+
+def tiny() -> Recipe:
+    style = Style(line_count=4)
+    return dataclasses.replace(
+        Recipe(),
+        hidden=32,
+        layers=2,
+        heads=2,
+        mlp=48,
+        steps=6,
+        warmup=2,
+        tokenizer_documents=60,
+        stages=(
+            Stage(share=0.5, style=style, rows=4, length=48, text_weight=0.5),
+            Stage(share=0.5, style=style, rows=4, length=64, text_weight=1.0),
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(
+        dataclasses.replace(Recipe(), tokenizer_documents=1500).tokenizer_texts(0), 2560
+    )
+
+
+@pytest.mark.parametrize("lang", mini.LANGUAGES)
+def test_names_and_values_are_single_tokens(tokenizer, lang: str) -> None:
+    language = LEXICON[lang]
+    words = set(language.names)
+    for relation in language.relations.values():
+        words |= {form for value in relation.values for form in value.split("|")}
+    long = [word for word in words if len(tokenizer(language.space + word).input_ids) > 1]
+    assert len(long) <= 0.02 * len(words), long
+
+
+def test_tokenizer_gives_text_back(tokenizer) -> None:
+    for lang in mini.LANGUAGES:
+        for made in mini.text(lang, 2000):
+            assert tokenizer.decode(tokenizer(made).input_ids) == made
+    foreign = "Ολα καλά, naïve 数据 – 🙂\tend"
+    assert tokenizer.decode(tokenizer(foreign).input_ids) == foreign
+
+
+def test_batches_mark_the_answers(tokenizer) -> None:
+    batches = Batches(tiny(), tokenizer, 0, 6)
+    first, again = batches[1], batches[1]
+    assert torch.equal(first.ids, again.ids)
+    assert torch.equal(first.weights, again.weights)
+    assert not torch.equal(first.ids, batches[2].ids)
+    assert first.answers.any()
+    assert (first.weights[:, 1:][first.answers[:, 1:]] == 1).all()
+    assert set(first.weights[~first.answers].unique().tolist()) <= {0.0, 1.0}
+
+
+def test_first_layer_starts_by_looking_back(tokenizer) -> None:
+    """Head h of the first layer attends h + 1 tokens back before any training."""
+    recipe = Recipe()
+    model = new_model(recipe, tokenizer, 0)
+    ids = torch.randint(300, len(tokenizer), (1, 40), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        attention = model(ids, output_attentions=True).attentions[0][0]
+    for head in range(recipe.heads):
+        back = 39 - attention[head, 39].argmax().item()
+        assert back == head + 1
+
+
+def test_build_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    recipe = tiny()
+    whole = build(tmp_path / "whole", recipe=recipe, measure=False)
+    build(tmp_path / "parts", recipe=recipe, measure=False, stop_after=3)
+    parts = build(tmp_path / "parts", recipe=recipe, measure=False)
+    assert whole["steps"] == parts["steps"] == 6
+    a = load_file(tmp_path / "whole" / "model.safetensors")
+    b = load_file(tmp_path / "parts" / "model.safetensors")
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], atol=1e-3, rtol=1e-2)
+    # Nothing is trained again once the build is whole.
+    assert build(tmp_path / "parts", recipe=recipe, measure=False)["steps"] == 6
+    with pytest.raises(InputError, match="another recipe or seed"):
+        build(tmp_path / "parts", recipe=recipe, measure=False, seed=1)
+    with pytest.raises(InputError, match="minutes must be positive"):
+        build(tmp_path / "x", minutes=0)
+
+
+def test_build_within_minutes_lowers_the_steps(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(tiny(), steps=10**6)
+    facts = build(tmp_path, minutes=0.01, recipe=recipe, measure=False, stop_after=2)
+    assert facts["steps"] == 2
+    assert 2 <= facts["planned_steps"] < 10**5
+
+
+def test_packaged_model_loads_and_is_small() -> None:
+    folder = mini.model_path()
+    assert (folder / "model.safetensors").stat().st_size <= 16 * 2**20
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert {tokenizer.pad_token, tokenizer.bos_token, tokenizer.eos_token} == {
+        "<pad>",
+        "<s>",
+        "</s>",
+    }
+    assert tokenizer("Maria").input_ids[0] != tokenizer.bos_token_id
+    assert model.dtype == torch.float32
+    facts = json.loads((folder / "build.json").read_text(encoding="utf-8"))
+    assert facts["seed"] == 0
+    assert facts["recipe"]["layers"] == model.config.num_hidden_layers
+    ids = tokenizer(mini.text("en", 400, split="heldout")[0], return_tensors="pt").input_ids
+    with torch.no_grad():
+        loss = model(ids, labels=ids).loss
+    assert loss < 2.5
+
+
+@pytest.mark.parametrize("lang", mini.LANGUAGES)
+def test_packaged_model_answers_questions(lang: str) -> None:
+    """Without any fine-tuning it finds values of the asked relation in the context."""
+    from langneurons.mini.quality import greedy
+
+    folder = mini.model_path()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    prompts, golds = [], []
+    for part in mini.qa(lang, 60, split="dev")["data"][0]["paragraphs"]:
+        for entry in part["qas"]:
+            prompts.append(mini.qa_prompt(part["context"], entry["question"], lang))
+            golds.append(entry["told_values"])
+    written = greedy(model, tokenizer, prompts)
+    found = [answer in told for answer, told in zip(written, golds, strict=True)]
+    assert sum(found) >= 0.8 * len(found)
