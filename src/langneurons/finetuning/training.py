@@ -18,6 +18,7 @@ from transformers import get_scheduler
 
 from langneurons.artifacts import read_tensors, write_tensors
 from langneurons.errors import ArtifactError, InputError, RunError
+from langneurons.finetuning.attention import Float32Attention
 from langneurons.finetuning.examples import (
     Batch,
     Item,
@@ -183,6 +184,7 @@ class _Run:
             track("training", self.total, "steps") as bar,
             torch.random.fork_rng(devices=devices),
             uncast,
+            self._attention(),
         ):
             bar.advance(skip)
             for number, micro in enumerate(steps):
@@ -248,6 +250,14 @@ class _Run:
         if self.dtype == torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def _attention(self) -> contextlib.AbstractContextManager[Any]:
+        # A checkpointed layer runs its second forward pass from within autograd, where PyTorch
+        # lifts function modes, and must compute as it did in the first.
+        again = self.recipe.gradient_checkpointing
+        if self.dtype == torch.bfloat16 and self.device.type == "cpu" and not again:
+            return Float32Attention()
+        return contextlib.nullcontext()
 
     def _batch(self, items: Sequence[Item], indices: Sequence[int]) -> Batch:
         batch = collate(
