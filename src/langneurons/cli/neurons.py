@@ -52,7 +52,7 @@ def compare(
 
     one, other = NeuronSet.load(first), NeuronSet.load(second)
     table = one.overlap(other)
-    same = table[table["language_a"] == table["language_b"]]
+    same = table[table["language"] == table["other"]].drop(columns="other")
     if as_json:
         print_json(table.to_dict("records"))
     else:
@@ -85,5 +85,5 @@ def export(
     """Write a set as a plain table: language, layer, index."""
     from langneurons.identification import NeuronSet
 
-    NeuronSet.load(file).export(output)
+    NeuronSet.load(file).save(output)
     typer.echo(f"Neurons: {output}")

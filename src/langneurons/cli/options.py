@@ -113,12 +113,14 @@ def print_table(table: pd.DataFrame, title: str | None = None) -> None:
     from pandas.api.types import is_numeric_dtype
     from rich.table import Table
 
-    drawn = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    drawn = Table(header_style="bold", box=None, pad_edge=False)
     for name in table.columns:
         right = is_numeric_dtype(table[name])
         drawn.add_column(str(name), justify="right" if right else "left", no_wrap=right)
     for row in table.itertuples(index=False):
         drawn.add_row(*(_cell(value) for value in row))
+    if title:
+        console().print(title, markup=False, soft_wrap=True)
     console().print(drawn)
 
 

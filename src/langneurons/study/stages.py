@@ -189,7 +189,14 @@ def _overlap(workshop: Workshop, output: Path) -> None:
         for second in names[position:]:
             table = workshop.neurons(first).overlap(workshop.neurons(second))
             tables.append(table.assign(a=first, b=second))
-    write_table(output, pd.concat(tables, ignore_index=True))
+    whole = pd.concat(tables, ignore_index=True)
+    names_of = {
+        "language": "language_a",
+        "other": "language_b",
+        "size": "size_a",
+        "other_size": "size_b",
+    }
+    write_table(output, whole.rename(columns=names_of))
 
 
 @_stage

@@ -1,0 +1,96 @@
+"""The single steps on a tiny model and real files, as a person would chain them."""
+
+import json
+import sys
+
+import pandas as pd
+import pytest
+
+import tiny
+from langneurons.cli import app as application
+from test_study import WORDS, documents
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A folder with a tiny model and a text a language."""
+    root = tmp_path_factory.mktemp("steps")
+    lm = tiny.lm("llama")
+    lm.model.save_pretrained(root / "model")
+    lm.tokenizer.save_pretrained(root / "model")
+    for lang in WORDS:
+        (root / f"{lang}.txt").write_text("\n".join(documents(lang)), encoding="utf-8")
+    return root
+
+
+def call(*words: str) -> int:
+    sys.argv = ["langneurons", "--quiet", *words]
+    with pytest.raises(SystemExit) as left:
+        application.main()
+    return int(left.value.code or 0)
+
+
+def test_collect_identify_perplexity_and_the_neuron_commands(world, monkeypatch, capsys):
+    monkeypatch.chdir(world)
+    texts = ["-l", ",".join(WORDS), "-t", "{lang}.txt"]
+    assert call("collect", "-m", "model", *texts, "--block", "32", "-o", "stats") == 0
+    assert "tokens: en" in capsys.readouterr().out
+    assert (world / "stats/hi.safetensors").is_file()
+    assert call("identify", "stats", "-p", "top=0.3", "-o", "lape.json", "--json") == 0
+    sizes = json.loads(capsys.readouterr().out)["units"]
+    assert set(sizes) == set(WORDS)
+    assert sum(sizes.values()) > 0
+    measure = ["perplexity", "-n", "lape.json", "-m", "model", *texts, "--block", "32"]
+    assert call(*measure, "--tokens", "300", "--random", "1", "-o", "change.parquet") == 0
+    table = pd.read_parquet("change.parquet")
+    assert set(table["column"]) == set(WORDS)
+    assert set(table["kind"]) == {"own", "random"}
+    assert (table["ratio"] > 0).all()
+    assert "Perplexity, ratio to untouched" in capsys.readouterr().out
+    # A value from statistics, and rate-matched controls.
+    extra = ["--value", "P90", "--statistics", "stats", "--matched", "1", "--random", "0"]
+    assert call(*measure, "--tokens", "100", *extra, "--json") == 0
+    kinds = {row["kind"] for row in json.loads(capsys.readouterr().out)}
+    assert kinds == {"own", "matched"}
+    assert call(*measure, "--value", "P90") == 2
+    assert "add --statistics DIR" in capsys.readouterr().err
+
+    assert call("neurons", "show", "lape.json") == 0
+    assert "units by layer" in capsys.readouterr().out
+    assert call("neurons", "compare", "lape.json", "lape.json", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    same = [row for row in rows if row["language"] == row["other"] and row["size"]]
+    assert {row["jaccard"] for row in same} == {1.0}
+    assert call("neurons", "export", "lape.json", "lape.csv") == 0
+    assert len(pd.read_csv("lape.csv")) == sum(sizes.values())
+
+
+def test_finetune_and_evaluate_on_local_files(world, monkeypatch, capsys):
+    monkeypatch.chdir(world)
+    (world / "nli").mkdir(exist_ok=True)
+    labels = ["entailment", "neutral", "contradiction"]
+    for split, count in (("train", 24), ("test", 12)):
+        rows = [
+            {
+                "premise": f"The cat number {n} sat.",
+                "hypothesis": f"The dog {labels[n % 3]} ran.",
+                "label": n % 3,
+            }
+            for n in range(count)
+        ]
+        pd.DataFrame(rows).to_json(
+            world / "nli" / f"{split}.en.jsonl", orient="records", lines=True
+        )
+    train = ["finetune", "xnli:nli", "-m", "model", "-o", "adapter", "--units", "all"]
+    settings = ["-p", "epochs=1", "-p", "batch_size=8", "-p", "rank=2"]
+    assert call(*train, *settings, "--limit", "24") == 0
+    assert "trainable parameters" in capsys.readouterr().out
+    assert (world / "adapter/adapter_model.safetensors").is_file()
+    score = ["evaluate", "xnli:nli", "-m", "model", "-l", "en", "--adapter", "adapter"]
+    assert call(*score, "-o", "scores", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["metric"] == "accuracy"
+    assert row["n"] == 12
+    assert 0 <= row["low"] <= row["value"] <= row["high"] <= 100
+    kept = pd.read_parquet("scores/en.parquet")
+    assert kept["correct"].mean() * 100 == pytest.approx(row["value"])
