@@ -35,7 +35,7 @@ from langneurons.statistics.sample import MemoryRows, RowSample, ScratchRows, se
 from langneurons.statistics.storage import save_language
 
 UNITS, HIDDEN, BLOCK = 14336, 4096, 256
-ROWS, ROUNDS = 8192, 5
+ROWS, ROUNDS = 8192, 3
 CORPUS = 1_000_000  # tokens of the corpus that a batch stands for: its share of the rows is kept
 
 
@@ -207,15 +207,15 @@ def peak_memory(layers: int = 32) -> int:
 
 
 def _work_in_full_width(folder: Path, layers: int) -> None:
-    moments = Moments.empty((layers, UNITS))
-    moments = moments.merge(Moments(1, *Moments.empty((layers, UNITS)).tensors().values()))
+    empty = Moments.empty((layers, UNITS))
+    moments = empty.merge(Moments(1, *empty.tensors().values()))
     rows = ScratchRows(folder / "scratch", 2, ROWS, UNITS, torch.bfloat16)
     part = torch.randn(256, UNITS).bfloat16()
     for layer in range(2):
         for start in range(0, ROWS, 256):
             rows.write(layer, torch.arange(start, start + 256), part)
-    number = torch.arange(ROWS)
-    sample = RowSample(ROWS, 0, number, number, number, number, rows)
+    columns = (torch.arange(ROWS) for _ in range(4))
+    sample = RowSample(ROWS, 0, *columns, rows)
     item = LanguageStatistics(1, moments.count, moments)
     save_language(Statistics("mlp.act", (layers, UNITS), None, {"xx": item}), "xx", folder)
     narrow = LanguageStatistics(1, moments.count[:2], sample=sample)

@@ -17,7 +17,8 @@ from torch import Tensor
 BYTES_PER_UNIT = 48
 """Memory of :class:`Moments` for one unit: one int64 and five float64."""
 
-_CHUNK = 1 << 18  # elements reduced at once on a CPU: one float32 chunk stays in its L2 cache
+_CHUNK = 1 << 18  # elements reduced at once on a CPU, so that all passes but one find them cached
+_ACCELERATOR_CHUNK = 1 << 24
 _SHIFT_ROWS = 16
 
 
@@ -48,33 +49,32 @@ def summarize(activations: Tensor, rows: Tensor | None, shift: Tensor | None) ->
         The sums; exact in ``positive`` for fewer than 2^24 tokens.
     """
     dtype = torch.float64 if activations.dtype == torch.float64 else torch.float32
-    units = activations.shape[1]
+    device, units = activations.device, activations.shape[1]
     tokens = activations.shape[0] if rows is None else len(rows)
-    step = max(1, _CHUNK // max(1, units)) if activations.device.type == "cpu" else tokens
-    if shift is None:
-        shift = first_shift(activations, rows)
-    shift = shift.to(dtype)
-    parts: list[Summary] = []
+    centre = (first_shift(activations, rows) if shift is None else shift).to(dtype)
+    chunk = _CHUNK if device.type == "cpu" else _ACCELERATOR_CHUNK
+    step = min(tokens, max(1, chunk // max(1, units)))
+    values = torch.empty((step, units), dtype=dtype, device=device)
+    spare = torch.empty_like(values)
+    positive, total, square, absolute = torch.zeros((4, units), dtype=dtype, device=device)
+    minimum = torch.full((units,), float("inf"), dtype=dtype, device=device)
+    maximum = torch.full((units,), float("-inf"), dtype=dtype, device=device)
     for start in range(0, tokens, step):
-        if rows is None:
-            part = activations[start : start + step].to(dtype)
-        else:
-            part = activations.index_select(0, rows[start : start + step]).to(dtype)
-        centred = part - shift
-        parts.append(
-            Summary(
-                (part > 0).to(dtype).sum(0),
-                shift,
-                centred.sum(0),
-                centred.square_().sum(0),
-                part.abs().sum(0),
-                part.amin(0),
-                part.amax(0),
-            )
-        )
-        if len(parts) == 2:
-            parts = [_join(*parts)]
-    return parts[0]
+        size = min(step, tokens - start)
+        part = activations[start : start + size]
+        if rows is not None:
+            part = activations.index_select(0, rows[start : start + size])
+        x, y = values[:size], spare[:size]
+        x.copy_(part)
+        torch.minimum(minimum, x.amin(0), out=minimum)
+        torch.maximum(maximum, x.amax(0), out=maximum)
+        torch.sub(x, centre, out=y)
+        total += y.sum(0)
+        square += y.square_().sum(0)
+        torch.abs(x, out=y)
+        absolute += y.sum(0)
+        positive += x.gt_(0).sum(0)  # in place: ones and zeros of the same dtype add fastest
+    return Summary(positive, centre, total, square, absolute, minimum, maximum)
 
 
 def first_shift(activations: Tensor, rows: Tensor | None) -> Tensor:
@@ -84,18 +84,6 @@ def first_shift(activations: Tensor, rows: Tensor | None) -> Tensor:
     else:
         first = activations.index_select(0, rows[:_SHIFT_ROWS])
     return first.to(torch.float64 if first.dtype == torch.float64 else torch.float32).mean(0)
-
-
-def _join(a: Summary, b: Summary) -> Summary:
-    return Summary(
-        a.positive + b.positive,
-        a.shift,
-        a.total + b.total,
-        a.square + b.square,
-        a.absolute + b.absolute,
-        torch.minimum(a.minimum, b.minimum),
-        torch.maximum(a.maximum, b.maximum),
-    )
 
 
 @dataclass(eq=False)
