@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,7 @@ from langneurons.identification.selection import check_share, percentile
 from langneurons.progress import track
 from langneurons.statistics import Statistics
 
-_BINNED_AT_ONCE = 1 << 20  # values; index and temporaries of a chunk stay in a CPU's L2 cache
+_BINNED_AT_ONCE = 1 << 18  # values; index and temporaries of a chunk stay in a CPU's L2 cache
 
 
 @method("dln", needs="rows")
@@ -63,11 +65,15 @@ def dln(
     variances = torch.stack([statistics.std(language).double() for language in languages]).square()
     middle = means.mean(0)
     spread = (variances.mean(0) + (means - middle).square().mean(0)).sqrt()
+    broken = ~torch.isfinite(spread)
+    middle, spread = middle.masked_fill(broken, 0), spread.masked_fill(broken, 0)
     low = (middle - 3 * spread).clamp_min(floor)
     high = middle + 3 * spread
     with track("distribution overlap", layers * units, "units") as bar:
         for layer in range(layers):
             rows = [sample.layer(language, layer) for language in languages]
+            if bool(broken[layer].any()):
+                rows = [item.nan_to_num(0) for item in rows]
             step = max(1, _BINNED_AT_ONCE // sample.size)
             for start in range(0, units, step):
                 part = slice(start, start + step)
@@ -79,8 +85,17 @@ def dln(
                 )
                 overlaps[:, layer, part] = pair_overlaps(counts, sample.size)
                 bar.advance(counts.shape[1])
+    if bool(broken.any()):
+        warnings.warn(
+            f"method 'dln': {int(broken.sum())} units have NaN in their statistics and are left "
+            "out.",
+            stacklevel=2,
+        )
+        overlaps[:, broken] = 1
     limit = percentile(overlaps, tau, "interpolated")
-    cost, group = best_split(overlaps.reshape(pairs, -1), means.reshape(len(languages), -1))
+    cost, group = best_split(
+        overlaps.reshape(pairs, -1), means.nan_to_num(0).reshape(len(languages), -1)
+    )
     cost, group = cost.reshape(layers, units), group.reshape(len(languages), layers, units)
     alone = group.sum(0) == 1
     if single:
@@ -108,7 +123,7 @@ def histogram(rows: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
     """Counts of each unit's activations in ``bins`` equal bins, one below and one above.
 
     Args:
-        rows: (n, U), any floating dtype.
+        rows: (n, U), any floating dtype, no NaN; U (bins + 2) below 2^20.
         low: (U,) left end of the first bin.
         high: (U,) right end of the last bin, not below ``low``.
         bins: Number of bins between.
@@ -119,18 +134,13 @@ def histogram(rows: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
     """
     units, size = rows.shape[1], bins + 2
     width = (high - low).double()
-    scale = torch.where(width > 0, bins / width.clamp_min(1e-30), torch.full_like(width, 1e30))
-    # In a bin's own units, counted from the bin below: floor() is then the cast to integers.
-    start = low.float()
-    position = (rows.float() - start).mul_(scale.float()).add_(1)
-    position.clamp_(0, bins + 1).nan_to_num_(0)
-    index = position.to(torch.int32)
-    index.add_(torch.arange(units, dtype=torch.int32) * size)
-    return (
-        torch.bincount(index.reshape(-1), minlength=units * size)
-        .to(torch.int32)
-        .reshape(units, size)
-    )
+    scale = torch.where(width > 0, bins / width.clamp_min(1e-30), 1e30).float()
+    # Position in one row of all units' bins; the cast to integers below is then floor().
+    first = torch.arange(units, dtype=torch.float32) * size
+    position = torch.addcmul(first + 1 - low.float() * scale, rows.float(), scale)
+    position.clamp_(first, first + (size - 1))
+    counts = torch.bincount(position.to(torch.int32).reshape(-1), minlength=units * size)
+    return counts.to(torch.int32).reshape(units, size)
 
 
 def pair_overlaps(counts: Tensor, rows: int) -> Tensor:
