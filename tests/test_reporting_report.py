@@ -241,6 +241,10 @@ def test_latex_and_markdown_escape(tmp_path):
     assert r"\textless{}script\textgreater{}" in tex
     assert r"\&\$\_\{\}\textbackslash{}" in tex
     assert "<script>" not in markdown
+    short = neurons.layers(data)
+    assert len(short.data) == 36
+    assert r"\begin{tabular}" in export.latex(short)
+    assert r"\begin{longtable}" in export.latex(neurons.layers(pd.concat([data, data])))
     header = markdown.splitlines()[0]
     for line in markdown.splitlines()[2 : 2 + len(table.data)]:
         assert len(re.findall(r"(?<!\\)\|", line)) == header.count("|")

@@ -57,7 +57,7 @@ def languages(overlap: pd.DataFrame) -> Figure:
         [short(name) for name in order],
         [short(name) for name in order],
         opacity=lambda value: value / top,
-        text=lambda value: number(value, 2) if value else "0",
+        text=lambda value: "0" if value == 0 else "<.01" if value < 0.005 else number(value, 2),
         tips=say,
         size=7.5 if len(order) <= 10 else 6,
     )

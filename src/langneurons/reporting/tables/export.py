@@ -8,6 +8,7 @@ from langneurons.artifacts import write_text
 from langneurons.reporting.tables.base import Table
 
 FORMATS = ("csv", "md", "tex")
+_PAGE = 40  # rows; longer LaTeX tables break over pages
 _LATEX = {
     "\N{MINUS SIGN}": "$-$",
     "\N{NARROW NO-BREAK SPACE}": r"\,",
@@ -60,10 +61,11 @@ def _markdown(text: str) -> str:
 
 
 def latex(table: Table) -> str:
-    """The table as LaTeX with booktabs rules, caption and label."""
+    """The table as LaTeX with booktabs rules, caption and label; a longtable where it is long."""
     shown = table.shown()
     shown.columns = [_latex(name) for name in shown.columns]
     shown = shown.map(_latex)
+    long = len(shown) > _PAGE
     kinds = "".join("l" if c.kind in ("text", "flag") else "r" for c in table.columns)
     text = shown.to_latex(
         index=False,
@@ -71,11 +73,12 @@ def latex(table: Table) -> str:
         column_format=kinds,
         caption=_latex(table.caption),
         label=f"tab:{table.name}",
-        position="t",
+        longtable=long,
+        position=None if long else "t",
     )
-    return (
-        "% needs \\usepackage{booktabs}; names in other scripts need XeLaTeX or LuaLaTeX\n" + text
-    )
+    packages = "booktabs,longtable" if long else "booktabs"
+    note = "names in other scripts need XeLaTeX or LuaLaTeX"
+    return f"% needs \\usepackage{{{packages}}}; {note}\n{text}"
 
 
 def _latex(text: str) -> str:
