@@ -99,6 +99,14 @@ def test_adapters_must_be_merged_first():
         bake(lm.with_model(adapted), Units([0], [0]))
 
 
+def test_quantised_weights_are_refused():
+    lm = tiny.lm("llama")
+    down = lm.sites.downs[0]
+    down.weight = torch.nn.Parameter(down.weight.to(torch.int8), requires_grad=False)
+    with pytest.raises(InputError, match="weights of Linear are quantised"):
+        bake(lm, Units([0], [0]))
+
+
 def test_tied_weights_stay_tied():
     lm = wrap(tiny.model("llama", tie_word_embeddings=True), tiny.tokenizer())
     baked = bake(lm, Units([0], [0])).model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,9 +21,6 @@ from langneurons.models import hook_site
 if TYPE_CHECKING:
     from langneurons.intervention.values import Value
     from langneurons.models import LanguageModel
-
-Write = Callable[[Tensor, Tensor], Tensor]
-"""(old values (batch, sequence, n), activation) -> new values."""
 
 
 @contextlib.contextmanager
@@ -100,12 +97,17 @@ def _attach(
             writer.taken = taken
         stack.enter_context(hook_site(lm, item.site, taken.take, [layer]))
 
-    def change(layer: int, activation: Tensor) -> Tensor | None:
-        chosen = True if watch is None else watch.selection(item)
-        if chosen is False:
-            return None
-        return writers[layer](activation, chosen)
+    def everywhere(layer: int, activation: Tensor) -> Tensor:
+        return writers[layer].write(activation)
 
+    def somewhere(layer: int, activation: Tensor) -> Tensor | None:
+        assert watch is not None
+        chosen = watch.selection(item)
+        if isinstance(chosen, Tensor):
+            return writers[layer].write_where(activation, chosen)
+        return writers[layer].write(activation) if chosen else None
+
+    change = everywhere if watch is None else somewhere
     stack.enter_context(hook_site(lm, item.site, change, sorted(writers)))
 
 
@@ -122,59 +124,65 @@ class _Taken:
 
 
 class _Writer:
-    """Writes the units of one layer; index and values are moved to the activation's device once."""
+    """Writes the units of one layer.
+
+    Index and values are moved and spread to the activation's device, type and shape when these
+    change, not in every pass: in one-token decoding that would cost more than the writing.
+    """
 
     def __init__(self, index: Tensor, mode: str, low: Tensor | None, high: Tensor | None) -> None:
         self.index, self.mode, self.low, self.high = index, mode, low, high
         self.taken: _Taken | None = None
+        self._source: Tensor | None = None
+        self._fits: tuple[torch.Size, torch.device, torch.dtype] | None = None
 
-    def __call__(self, activation: Tensor, chosen: Tensor | bool) -> Tensor:
-        self._move(activation)
-        if isinstance(chosen, Tensor):
-            old = activation.index_select(-1, self.index)
-            touched = chosen.to(activation.device).unsqueeze(-1)
-            return _copy(activation, self.index, torch.where(touched, self._new(activation), old))
-        if self.mode == "add" and self.low is not None:
-            source = self.low.expand(*activation.shape[:-1], -1)
-            if _keeps_graph(activation):
-                return activation.index_add(-1, self.index, source)
-            return activation.index_add_(-1, self.index, source)
-        return _copy(activation, self.index, self._new(activation))
+    def write(self, activation: Tensor) -> Tensor:
+        """Change the units at every token; in place where autograd allows it."""
+        if self._fits != (activation.shape, activation.device, activation.dtype):
+            self._fit(activation)
+        in_place = not (torch.is_grad_enabled() and activation.requires_grad)
+        if self.mode == "add" and self._source is not None:
+            if in_place:
+                return activation.index_add_(-1, self.index, self._source)
+            return activation.index_add(-1, self.index, self._source)
+        new = self._new(activation)
+        if in_place:
+            return activation.index_copy_(-1, self.index, new)
+        return activation.index_copy(-1, self.index, new)
 
-    def _move(self, activation: Tensor) -> None:
-        if self.index.device != activation.device:
-            self.index = self.index.to(activation.device)
-        for name in ("low", "high"):
-            bound = getattr(self, name)
-            if bound is not None and (bound.device, bound.dtype) != (
-                activation.device,
-                activation.dtype,
-            ):
-                setattr(self, name, bound.to(activation.device, activation.dtype))
+    def write_where(self, activation: Tensor, chosen: Tensor) -> Tensor:
+        """Change the units at the tokens of a mask (batch, sequence) or (1, sequence)."""
+        if self._fits != (activation.shape, activation.device, activation.dtype):
+            self._fit(activation)
+        old = activation.index_select(-1, self.index)
+        touched = chosen.to(activation.device).unsqueeze(-1)
+        new = self._new(activation)
+        new = torch.where(touched, old + new if self.mode == "add" else new, old)
+        if torch.is_grad_enabled() and activation.requires_grad:
+            return activation.index_copy(-1, self.index, new)
+        return activation.index_copy_(-1, self.index, new)
+
+    def _fit(self, activation: Tensor) -> None:
+        self._fits = (activation.shape, activation.device, activation.dtype)
+        self.index = self.index.to(activation.device)
+        if self.low is not None:
+            self.low = self.low.to(activation.device, activation.dtype)
+            self._source = self.low.expand(*activation.shape[:-1], -1)
+        if self.high is not None:
+            self.high = self.high.to(activation.device, activation.dtype)
 
     def _new(self, activation: Tensor) -> Tensor:
-        shape = (*activation.shape[:-1], len(self.index))
+        """The new values (batch, sequence, n); for ``add`` what is to be added."""
         if self.taken is not None:
             assert self.taken.value is not None
+            shape = (*activation.shape[:-1], len(self.index))
             return self.taken.value.to(activation.device).expand(shape)
-        assert self.low is not None
+        assert self._source is not None
         if self.high is not None:
             return activation.index_select(-1, self.index).clamp(self.low, self.high)
-        if self.mode == "set":
-            return self.low.expand(shape)
-        old = activation.index_select(-1, self.index)
-        return old * self.low if self.mode == "multiply" else old + self.low
-
-
-def _keeps_graph(activation: Tensor) -> bool:
-    """Whether autograd may need the activation as it was; then it must not be changed in place."""
-    return torch.is_grad_enabled() and activation.requires_grad
-
-
-def _copy(activation: Tensor, index: Tensor, new: Tensor) -> Tensor:
-    if _keeps_graph(activation):
-        return activation.index_copy(-1, index, new)
-    return activation.index_copy_(-1, index, new)
+        if self.mode == "multiply":
+            return activation.index_select(-1, self.index) * self._source
+        return self._source
 
 
 def _plan(lm: LanguageModel, item: Intervention) -> dict[int, _Writer]:

@@ -125,10 +125,11 @@ def _attach(
 ) -> Any:
     columns = site.columns
     heads = site.heads
+    whole_tensor = columns is None and heads is None and not site.flat
 
     def change(tensor: Tensor) -> Tensor | None:
         fired.add(layer)
-        if columns is None and heads is None and not site.flat:
+        if whole_tensor:
             return fn(layer, tensor)
         whole = tensor.unflatten(0, shapes[0]) if site.flat else tensor
         if columns is not None:
@@ -140,6 +141,14 @@ def _attach(
         else:
             changed = fn(layer, whole)
         return None if changed is None else changed.reshape(tensor.shape)
+
+    if site.side == "output" and whole_tensor:
+        # The shortest way, as it is walked once per layer and decoded token.
+        def straight(_module: Any, _args: Any, output: Tensor) -> Tensor | None:
+            fired.add(layer)
+            return fn(layer, output)
+
+        return site.modules[layer].register_forward_hook(straight)
 
     if site.side == "output":
 

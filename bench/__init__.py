@@ -1,0 +1,1 @@
+"""Speed as ratios, measured interleaved in one process: `python -m bench [NAME ...]`."""

@@ -1,0 +1,37 @@
+"""Run every benchmark of this folder that has a ``run(console)``, or those named."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+
+def names() -> list[str]:
+    found = [m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)])]
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+def main(chosen: list[str]) -> int:
+    console = Console(highlight=False)
+    unknown = sorted(set(chosen) - set(names()))
+    if unknown:
+        console.print(f"no benchmark {unknown[0]!r}: known are {', '.join(names())}")
+        return 2
+    for name in chosen or names():
+        module = importlib.import_module(f"bench.{name}")
+        if not hasattr(module, "run"):
+            continue
+        console.rule(name)
+        start = time.perf_counter()
+        module.run(console)
+        console.print(f"[dim]{time.perf_counter() - start:.0f} s[/dim]")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
