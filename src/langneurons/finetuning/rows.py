@@ -18,6 +18,8 @@ from peft.tuners.lora.layer import LoraLayer, LoraVariant
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from langneurons.artifacts import digest
+
 ADAPTER = "default"
 
 
@@ -134,15 +136,14 @@ def _add(base: nn.Module, result: Tensor, index: Tensor, delta: Tensor) -> Tenso
 
 
 def sparsify(model: PeftModel, targets: Mapping[str, Target], seed: int = 0) -> None:
-    """Shrink the LoRA factors of the named modules to the chosen rows or columns.
+    """Shrink the LoRA factors of the named modules to the chosen rows or columns, and draw every A.
 
     Args:
         model: PEFT model with plain LoRA on (at least) these modules.
         targets: Name of the module below the PEFT model's base model -> what is trained there.
-        seed: Of the shrunken A of column targets.
+        seed: Of the first values of A in all LoRA layers.
     """
     layers = dict(lora_layers(model))
-    generator = torch.Generator().manual_seed(seed)
     for name, target in targets.items():
         layer = layers[name]
         n, rank = len(target.index), layer.r[ADAPTER]
@@ -163,11 +164,26 @@ def sparsify(model: PeftModel, targets: Mapping[str, Target], seed: int = 0) -> 
             layer.lora_B[ADAPTER] = _linear(torch.zeros(n, rank, device=device, dtype=dtype))
             variant = RowSparse(target.index)
         else:
-            bound = 1.0 / math.sqrt(n)  # what PEFT's kaiming_uniform(a=sqrt(5)) gives for n inputs
-            start = torch.empty(rank, n).uniform_(-bound, bound, generator=generator)
-            layer.lora_A[ADAPTER] = _linear(start.to(device=device, dtype=dtype))
+            layer.lora_A[ADAPTER] = _linear(torch.zeros(rank, n, device=device, dtype=dtype))
             variant = ColumnSparse(target.index)
         layer.lora_variant[ADAPTER] = variant
+    for name, layer in layers.items():
+        if name not in targets or not targets[name].direct:
+            _draw(layer.lora_A[ADAPTER], int(digest(name, seed)[:15], 16))
+
+
+@torch.no_grad()
+def _draw(factor: nn.Linear, seed: int) -> None:
+    """Draw an A by the seed and the module's name alone.
+
+    So a module starts the same whatever other modules are adapted, and runs that differ in their
+    units only can be compared in pairs. The distribution is PEFT's: uniform within 1/sqrt(inputs).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    bound = 1.0 / math.sqrt(factor.in_features)
+    factor.weight.copy_(
+        torch.empty(factor.weight.shape).uniform_(-bound, bound, generator=generator)
+    )
 
 
 def densify(model: PeftModel) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 import os
 import random
 from collections.abc import Sequence
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
-from torch import nn
 
 from langneurons.artifacts import digest
 from langneurons.data import Blocks, make_blocks
@@ -23,7 +21,7 @@ from langneurons.finetuning.adapter import CHECKPOINT, INFO, Adapter, build_base
 from langneurons.finetuning.examples import Item, block_items, encode_items
 from langneurons.finetuning.processes import Processes
 from langneurons.finetuning.recipe import Recipe, get_recipe
-from langneurons.finetuning.rows import ADAPTER, densify, lora_layers, sparsify
+from langneurons.finetuning.rows import densify, sparsify
 from langneurons.finetuning.structure import head_names, pad_id
 from langneurons.finetuning.targets import Choice, Plan, choose, make_plan
 from langneurons.finetuning.training import Data, TrainingLog, precision, train
@@ -309,8 +307,8 @@ def build_trainable(
     prefix = base.base_model_prefix
     flags = [(p, p.requires_grad) for p in base.parameters()]
     model = get_peft_model(base, _config(base, plan, recipe, prefix, classify))
-    sparsify(model, {f"{prefix}.{name}": target for name, target in plan.sparse.items()})
-    _initialise(model, recipe.seed)
+    targets = {f"{prefix}.{name}": target for name, target in plan.sparse.items()}
+    sparsify(model, targets, recipe.seed)
     for parameter, flag in flags:
         # The weights are shared with the user's model and must come back as they were; a weight
         # that is not frozen there would be trained here.
@@ -357,20 +355,3 @@ def _full(lm: LanguageModel, info: dict[str, Any], recipe: Recipe) -> PreTrained
     if recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model
-
-
-def _initialise(model: PeftModel, seed: int) -> None:
-    """Draw every full-size A anew, by the seed and the module's name alone.
-
-    So a module starts the same whatever other modules are adapted, and runs that differ in their
-    units only can be compared in pairs. The distribution is PEFT's: uniform within 1/sqrt(inputs).
-    """
-    for name, layer in lora_layers(model):
-        factor = layer.lora_A[ADAPTER]
-        if not isinstance(factor, nn.Linear) or not isinstance(layer.lora_B[ADAPTER], nn.Linear):
-            continue
-        generator = torch.Generator().manual_seed(int(digest(name, seed)[:15], 16))
-        bound = 1.0 / math.sqrt(factor.in_features)
-        with torch.no_grad():
-            start = torch.empty(factor.weight.shape).uniform_(-bound, bound, generator=generator)
-            factor.weight.copy_(start)
