@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from langneurons.data.tasks.splits import parse_split, sample_groups
@@ -118,8 +118,16 @@ class Task(abc.ABC):
         if limit is not None and limit < 1:
             raise InputError(f"limit must be at least 1, got {limit}.")
         rows: list[Example] = []
-        for part in parse_split(self.splits.get(split, split)):
-            rows.extend(part.of(self._read(lang, part.name), key=lambda row: row.group))
+        parts = parse_split(self.splits.get(split, split))
+        for part in parts:
+            found = part.of(self._read(lang, part.name), key=lambda row: row.group)
+            if len({other.name for other in parts}) > 1:
+                # Sources number their splits from 0 each, so a sum of splits needs their names.
+                found = [
+                    replace(row, id=f"{part.name}:{row.id}", group=f"{part.name}:{row.group}")
+                    for row in found
+                ]
+            rows.extend(found)
         if not rows:
             raise InputError(f"{self.name}: split {split!r} of {lang!r} is empty.")
         _check_ids(self.name, lang, rows)
