@@ -134,11 +134,12 @@ def test_progress_prints_rate_and_time_left_off_a_terminal(capsys, monkeypatch):
     now = {"time": 100.0}
     monkeypatch.setattr(progress.time, "monotonic", lambda: now["time"])
     with progress.track("collect en", total=400, unit="tokens") as bar:
+        bar.skip(200)
         bar.note("batch 3")
         now["time"] += 50
         bar.advance(100)
     line = capsys.readouterr().err.strip()
-    assert line == "collect en: 100/400 tokens, 2.0 tokens/s, 150 s left batch 3"
+    assert line == "collect en: 300/400 tokens, 2.0 tokens/s, 50 s left batch 3"
 
 
 def test_quiet_is_silent(capsys):

@@ -18,6 +18,9 @@ class Bar(Protocol):
     def advance(self, amount: float = 1.0) -> None:
         """Add ``amount`` units of work done."""
 
+    def skip(self, amount: float) -> None:
+        """Count ``amount`` units that were done before and say nothing about the rate."""
+
     def note(self, text: str) -> None:
         """Replace the short text behind the description."""
 
@@ -36,6 +39,9 @@ class _Silent:
     def advance(self, amount: float = 1.0) -> None:
         pass
 
+    def skip(self, amount: float) -> None:
+        pass
+
     def note(self, text: str) -> None:
         pass
 
@@ -45,7 +51,7 @@ class _Lines:
 
     def __init__(self, description: str, total: float | None, unit: str) -> None:
         self.description, self.total, self.unit = description, total, unit
-        self.done, self.text = 0.0, ""
+        self.done, self.before, self.text = 0.0, 0.0, ""
         self.start = self.last = time.monotonic()
 
     def advance(self, amount: float = 1.0) -> None:
@@ -55,11 +61,15 @@ class _Lines:
             self.last = now
             self._print(now)
 
+    def skip(self, amount: float) -> None:
+        self.done += amount
+        self.before += amount
+
     def note(self, text: str) -> None:
         self.text = text
 
     def _print(self, now: float) -> None:
-        rate = self.done / max(now - self.start, 1e-9)
+        rate = (self.done - self.before) / max(now - self.start, 1e-9)
         of = f"/{self.total:,.0f}" if self.total else ""
         left = ""
         if self.total and rate > 0:
@@ -75,6 +85,11 @@ class _Lines:
 class _Live:
     def __init__(self, progress: Any, task: Any) -> None:
         self._progress, self._task = progress, task
+
+    def skip(self, amount: float) -> None:
+        # Rich takes its speed from recent samples only; a new start forgets the jump.
+        done = self._progress.tasks[self._progress.task_ids.index(self._task)].completed
+        self._progress.reset(self._task, completed=int(done + amount))
 
     def advance(self, amount: float = 1.0) -> None:
         self._progress.advance(self._task, amount)

@@ -142,7 +142,7 @@ def evaluate(
             folder=None if target is None else parts_folder(target),
             key=digest(details, lang, [[example.id, str(example)] for example in examples]),
             size=shard,
-            skipped=bar.advance,
+            skipped=bar.skip,
         )
     metrics, guess = _metrics(task, method, protocol)
     marks = pd.DataFrame([flags(example, lang) for example in examples])

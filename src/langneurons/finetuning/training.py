@@ -186,7 +186,7 @@ class _Run:
             uncast,
             self._attention(),
         ):
-            bar.advance(skip)
+            bar.skip(skip)
             for number, micro in enumerate(steps):
                 if number < skip:
                     continue

@@ -254,7 +254,7 @@ def _collect_language(
         collector.restore(saved)
     with track(f"Statistics {lang}", total=_share_tokens(collector), unit="tokens") as bar:
         done = collector.order[: collector.progress.done]
-        bar.advance(int(blocks.counted[done].sum()))
+        bar.skip(int(blocks.counted[done].sum()))
         collector.run(bar.advance, _checkpointer(collector, state, pass_key, checkpoint_blocks))
     moments = group.merge(collector.moments())
     _check_finite(lm, lang, moments)

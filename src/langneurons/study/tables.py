@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ def write(workshop: Workshop, output: Path) -> None:
         "forcing": forcing(workshop),
         "scores": scores(workshop, found),
         "adapters": adapters(workshop, found),
+        "two_holders": two_holders(workshop, found),
         "finetuning": finetuning(workshop),
         "rules": _gather(workshop.out / "rules"),
     }
@@ -182,6 +184,25 @@ def adapters(workshop: Workshop, found: Found) -> pd.DataFrame:
                     }
                 )
     return _corrected(pd.DataFrame(rows), ["task", "metric", "reference"])
+
+
+def two_holders(workshop: Workshop, found: Found) -> pd.DataFrame:
+    """Scores on items in whose text two people or more have what is asked, where a task says so.
+
+    There the person decides: a rule that only finds the asked relation does no better than
+    drawing among the holders.
+    """
+    runs = adapter_runs(workshop.config)
+    rows = []
+    for (task, run, language, label), scored in found.items():
+        if label != "none" or "holders" not in scored.rows:
+            continue
+        part = replace(scored, rows=scored.rows[scored.rows["holders"] >= 2])
+        name, seed = runs[run]
+        for metric in part.metrics:
+            row = {"task": task, "adapter": name, "seed": seed, "language": language}
+            rows.append({**row, "metric": metric, **_level(part, metric)})
+    return pd.DataFrame(rows)
 
 
 def _random(units: list[str]) -> bool:
