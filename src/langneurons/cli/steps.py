@@ -378,7 +378,7 @@ def evaluate(
                     "value": scores.value(metric),
                     "low": low,
                     "high": high,
-                    "n": len(scores.rows),
+                    "n": scores.n,
                 }
             )
     if as_json:

@@ -113,7 +113,10 @@ def interventions(scores: pd.DataFrame, trained_on: Collection[str] = ()) -> pd.
     )
     own = own.merge(best.reset_index(), on=keys, how="left")
     own["controls"] = own["controls"].fillna(0).astype(int)
-    own["significant"] = own["p_holm"] < LEVEL
+    # McNemar takes items of one premise for independent, the clustered interval does not: a
+    # difference is marked only where both carry it.
+    beyond = (own["difference_low"] > 0) | (own["difference_high"] < 0)
+    own["significant"] = (own["p_holm"] < LEVEL) & beyond
     gain, known = own["difference"] > 0, own["control_best"].notna()
     own["beyond_controls"] = known & np.where(
         gain,
@@ -224,7 +227,7 @@ def adapters(
             values = measured[name].reindex(index).to_numpy()
             out[name] = np.where(found, values, out[name])
         out["paired"] = found
-    out["significant"] = out["p_adjusted"] < LEVEL
+    out["significant"] = (out["p_adjusted"] < LEVEL) & ((out["low"] > 0) | (out["high"] < 0))
     return out.reset_index(drop=True)
 
 

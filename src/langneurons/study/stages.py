@@ -265,15 +265,15 @@ def _scores(
             site=workshop.config.statistics.site,
         )
     spec = workshop.config.tasks[task]
-    scores = evaluate(
+    evaluate(
         workshop.adapted(task, adapter),
         workshop.task(task),
         language,
         intervention=intervention,
         split=spec.split,
         limit=spec.limit,
+        output=output,
     )
-    scores.save(output)
 
 
 @_stage

@@ -175,7 +175,7 @@ def adapters(workshop: Workshop, found: Found) -> pd.DataFrame:
                         "reference": reference,
                         "seed": seed,
                         "reference_seed": other_seed,
-                        "n": len(scored.rows),
+                        "n": scored.n,
                         "difference": change["difference"],
                         "low": change["difference_low"],
                         "high": change["difference_high"],
@@ -242,7 +242,7 @@ def cell_of(label: str) -> dict[str, Any]:
 def _level(scored: Scores, metric: str) -> dict[str, Any]:
     low, high = scored.interval(metric, level=LEVEL)
     return {
-        "n": len(scored.rows),
+        "n": scored.n,
         "value": scored.value(metric),
         "low": low,
         "high": high,
