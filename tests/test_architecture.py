@@ -20,7 +20,7 @@ ORDER = [
     "cli",
 ]
 # `mini` is a model, a text and two tasks: the places that turn the name "mini" into them.
-MAY_NAME_MINI = {"models/load.py", "data/tasks/mini.py", "study/inputs.py", "cli/steps.py",
+MAY_NAME_MINI = {"models/loading.py", "data/tasks/mini.py", "study/inputs.py", "cli/steps.py",
                  "cli/mini.py"}  # fmt: skip
 
 

@@ -11,8 +11,8 @@ from langneurons.evaluation.comparison import (
 from langneurons.evaluation.effects import unit_effects
 from langneurons.evaluation.forcing import detect, force
 from langneurons.evaluation.intervals import ratio_interval
+from langneurons.evaluation.language_modelling import PerplexityResult, perplexity
 from langneurons.evaluation.matrix import PerplexityChange, perplexity_change
-from langneurons.evaluation.perplexity import PerplexityResult, perplexity
 from langneurons.evaluation.qa import generate
 from langneurons.evaluation.runner import evaluate
 from langneurons.evaluation.scores import Scores, Spread, across_seeds

@@ -10,7 +10,7 @@ import torch
 
 from langneurons.data import Blocks
 from langneurons.evaluation.intervals import ratio_interval
-from langneurons.evaluation.perplexity import PerplexityResult, perplexity
+from langneurons.evaluation.language_modelling import PerplexityResult, perplexity
 from langneurons.evaluation.token_loss import find_head
 from langneurons.identification import Units
 from langneurons.intervention import Intervention

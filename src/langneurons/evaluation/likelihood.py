@@ -115,6 +115,9 @@ class _PerExample:
     def advance(self, amount: float = 1.0) -> None:
         self._bar.advance(amount * self._share)
 
+    def skip(self, amount: float) -> None:
+        self._bar.skip(amount * self._share)
+
     def note(self, text: str) -> None:
         self._bar.note(text)
 

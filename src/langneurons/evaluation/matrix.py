@@ -11,7 +11,7 @@ import pandas as pd
 
 from langneurons.errors import InputError, unknown
 from langneurons.evaluation.intervals import Method, ratio_interval
-from langneurons.evaluation.perplexity import BLOCK, PerplexityResult, perplexity
+from langneurons.evaluation.language_modelling import BLOCK, PerplexityResult, perplexity
 from langneurons.evaluation.token_loss import find_head
 from langneurons.intervention import Intervention, Value
 from langneurons.intervention.interventions import Mode
@@ -129,7 +129,7 @@ def perplexity_change(
         others: The whole set that ``neurons`` is a part of, so that controls avoid all of it.
         control_columns: Measure controls on the row's own language, or on all.
         seed: First seed of the controls.
-        tokens: See :func:`~langneurons.evaluation.perplexity.perplexity`.
+        tokens: See :func:`~langneurons.evaluation.language_modelling.perplexity`.
         block: Likewise.
         batch_size: Likewise.
         level: Level of the intervals.
