@@ -55,6 +55,21 @@ def test_collect_identify_perplexity_and_the_neuron_commands(world, monkeypatch,
     assert call(*measure, "--value", "P90") == 2
     assert "add --statistics DIR" in capsys.readouterr().err
 
+    options = ["--statistics", "stats", "--values=-1,zero,P90", "--tokens", "200"]
+    sweep = ["sweep", "-n", "lape.json", "--lang", "hi", "-m", "model", "-t", "hi.txt"]
+    assert call(*sweep, *options, "--block", "32", "--figure", "s.png", "-o", "s.parquet") == 0
+    swept = pd.read_parquet("s.parquet")
+    assert list(swept[swept["kind"] == "own"]["value"]) == ["-1", "zero", "P90"]
+    assert (world / "s.png").read_bytes().startswith(b"\x89PNG")
+    assert "ratio to untouched" in capsys.readouterr().out
+    assert call("identify", "stats", "--method", "all", "--json") == 0
+    methods = {row["method"] for row in json.loads(capsys.readouterr().out)}
+    assert {"lape", "dln", "entropy_lambda", "average_precision"} <= methods
+    whole = ["collect", "-m", "model", *texts, "--block", "32", "-o", "other", "--what-if"]
+    assert call(*whole, "--json") == 0
+    assert set(json.loads(capsys.readouterr().out)["tokens"]) == set(WORDS)
+    assert not (world / "other").exists()
+
     assert call("neurons", "show", "lape.json") == 0
     assert "units by layer" in capsys.readouterr().out
     assert call("neurons", "compare", "lape.json", "lape.json", "--json") == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,6 +89,9 @@ def collect(
     block: Annotated[int, typer.Option(help="Tokens in a block.")] = 256,
     rows: Annotated[int, typer.Option(help="Token rows kept for quantiles.")] = 8192,
     dtype: Dtype = "auto",
+    what_if: Annotated[
+        bool, typer.Option("--what-if", help="Say what it would take and stop.")
+    ] = False,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -103,6 +107,15 @@ def collect(
     else:
         texts = _texts(text, languages)
     lm = load(model, dtype=dtype)
+    if what_if:
+        expected = statistics.estimate(
+            lm, texts, site=site, tokens=tokens, block=block, rows=rows, output=output
+        )
+        if as_json:
+            print_json(dataclasses.asdict(expected))
+        else:
+            typer.echo(str(expected))
+        return
     say(f"Collecting {site} of {lm.name} in {' '.join(texts)}; results in {output}/")
     stats = statistics.collect(
         lm, texts, site=site, tokens=tokens, block=block, rows=rows, seed=seed, output=output
@@ -114,7 +127,8 @@ def collect(
         typer.echo(f"Statistics: {output} (tokens: {counted})")
 
 
-def _statistics(directory: Path) -> Statistics:
+def read_statistics(directory: Path) -> Statistics:
+    """Statistics in a folder, or in a run directory's folder of them."""
     from langneurons.statistics import Statistics
 
     inside = directory / "statistics"
@@ -123,7 +137,9 @@ def _statistics(directory: Path) -> Statistics:
 
 def identify(
     directory: Directory,
-    method: Annotated[str, typer.Option(help="Method; see the docs for all.")] = "lape",
+    method: Annotated[
+        str, typer.Option(help="Method, or all that read statistics; see the docs.")
+    ] = "lape",
     languages: Languages = None,
     param: Parameter = None,
     output: Annotated[
@@ -134,7 +150,10 @@ def identify(
     """Find the units of each language from collected statistics."""
     from langneurons import identification
 
-    stats = _statistics(directory)
+    stats = read_statistics(directory)
+    if method == "all":
+        _identify_all(stats, directory, language_list(languages), as_json)
+        return
     found = identification.identify(
         stats, method=method, languages=language_list(languages) or None, **parameters(param)
     )
@@ -147,6 +166,31 @@ def identify(
     else:
         _print_sizes(found)
         typer.echo(f"Neurons: {path}")
+
+
+def _identify_all(stats: Statistics, directory: Path, languages: list[str], as_json: bool) -> None:
+    """Every method that reads what was collected, each into a file of its own."""
+    import pandas as pd
+
+    from langneurons.identification import METHODS, identify
+
+    rows = []
+    for name in METHODS.names():
+        if METHODS.get(name).needs == "model":
+            continue
+        try:
+            found = identify(stats, method=name, languages=languages or None)
+        except InputError as error:
+            rows.append({"method": name, "note": str(error)})
+            continue
+        found.save(directory / "neurons" / f"{name}.json")
+        sizes = {lang: len(units) for lang, units in found.items()}
+        rows.append({"method": name, **sizes, "note": ""})
+    if as_json:
+        print_json(rows)
+        return
+    print_table(pd.DataFrame(rows).fillna(0), title="Units by method and language")
+    typer.echo(f"Neurons: {directory / 'neurons'}")
 
 
 def _print_sizes(found: NeuronSet) -> None:
@@ -166,7 +210,12 @@ def _neuron_set(path: Path) -> NeuronSet:
     return NeuronSet.load(path)
 
 
-def _value(name: str, stats: Statistics | None, language: str) -> Value:
+def value_of(name: str, stats: Statistics | None, language: str) -> Value:
+    """A replacement value by its name on the command line.
+
+    Raises:
+        InputError: Unknown name, or a statistic without statistics.
+    """
     from langneurons.intervention import Value
 
     plain = {"zero": 0.0}
@@ -216,7 +265,7 @@ def perplexity(
     from langneurons.models import load
 
     found = _neuron_set(neurons)
-    stats = _statistics(statistics) if statistics else None
+    stats = read_statistics(statistics) if statistics else None
     if model == "mini" and not text:
         from langneurons import mini
 
@@ -235,7 +284,7 @@ def perplexity(
             lm,
             found.select([lang]),
             blocks,
-            value=_value(value, stats, lang),
+            value=value_of(value, stats, lang),
             controls={"random": random, "matched": matched},
             stats=stats,
             baseline=baseline,
@@ -346,7 +395,7 @@ def evaluate(
     if (value is None) != (neurons is None):
         raise InputError("--value and --neurons go together.")
     found = _neuron_set(neurons) if neurons else None
-    stats = _statistics(statistics) if statistics else None
+    stats = read_statistics(statistics) if statistics else None
     made = task if task.startswith("harness:") else get_task(task)
     wanted = language_list(languages) or (["en"] if isinstance(made, str) else list(made.languages))
     lm = load(model, dtype=dtype)
@@ -357,7 +406,7 @@ def evaluate(
             if lang not in found or not len(found[lang]):
                 raise InputError(f"the neuron set has no unit for {lang}.")
             intervention = Intervention(
-                units=found[lang], value=_value(value, stats, lang), site=found.site
+                units=found[lang], value=value_of(value, stats, lang), site=found.site
             )
         scores = score(
             lm,
