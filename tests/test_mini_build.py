@@ -28,12 +28,11 @@ def tiny() -> Recipe:
         layers=2,
         heads=2,
         mlp=48,
-        steps=6,
         warmup=2,
         tokenizer_documents=60,
         stages=(
-            Stage(share=0.5, style=style, rows=4, length=48, text_weight=0.5),
-            Stage(share=0.5, style=style, rows=4, length=64, text_weight=1.0),
+            Stage(steps=3, style=style, rows=4, length=48, text_weight=0.5),
+            Stage(steps=3, style=style, rows=4, length=64, text_weight=1.0),
         ),
     )
 
@@ -106,7 +105,9 @@ def test_build_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 def test_build_within_minutes_lowers_the_steps(tmp_path: Path) -> None:
-    recipe = dataclasses.replace(tiny(), steps=10**6)
+    recipe = dataclasses.replace(
+        tiny(), stages=tuple(dataclasses.replace(s, steps=500_000) for s in tiny().stages)
+    )
     facts = build(tmp_path, minutes=0.01, recipe=recipe, measure=False, stop_after=2)
     assert facts["steps"] == 2
     assert 2 <= facts["planned_steps"] < 10**5

@@ -88,7 +88,7 @@ def hypothesis_only(train: list[dict[str, Any]], test: list[dict[str, Any]]) -> 
         characters=not LEXICON[test[0]["lang"]].space,
     )
     right = [label == row["label"] for label, row in zip(labels, test, strict=True)]
-    return 100 * sum(right) / len(right)
+    return 100.0 * sum(map(bool, right)) / len(right)
 
 
 def _nli_rules(test: list[dict[str, Any]], train: list[dict[str, Any]]) -> Scores:
@@ -118,7 +118,8 @@ def _blind_nli(row: dict[str, Any]) -> float:
         GROUPS[row["relation"]][value] if row["general"] else value for value in row["told_values"]
     ]
     yes = kinds.count(row["value"]) / len(kinds)
-    return {"entailment": yes, "contradiction": 1 - yes, "neutral": 0.0}[row["label"]]
+    expected = {"entailment": yes, "contradiction": 1 - yes, "neutral": 0.0}
+    return expected[row["label"]]
 
 
 def _qa_rules(test: dict[str, Any], train: dict[str, Any], lang: str) -> Scores:

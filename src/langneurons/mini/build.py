@@ -350,8 +350,7 @@ def train(
     body = _compiled(model, device) if last - run.step > 500 else model.model
     saved = time.monotonic()
     window: list[tuple[float, float]] = []
-    with progress.track("training the built-in model", total=run.steps, unit="steps") as bar:
-        bar.advance(run.step)
+    with progress.track("training the built-in model", total=last - run.step, unit="steps") as bar:
         for batch in loader:
             began = time.monotonic()
             factor = recipe.schedule(run.step, run.steps)
@@ -409,7 +408,7 @@ def _steps_within(
     model = new_model(recipe, tokenizer, seed).to(device)
     per_step = 0.0
     for stage in recipe.stages:
-        one = dataclasses.replace(recipe, stages=(dataclasses.replace(stage, share=1.0),))
+        one = dataclasses.replace(recipe, stages=(stage,))
         batches = Batches(one, tokenizer, seed, probe + 1)
         began = 0.0
         for index in range(probe + 1):
@@ -421,7 +420,7 @@ def _steps_within(
             loss.backward()
             model.zero_grad(set_to_none=True)
         # A tenth on top for the optimizer's own work.
-        per_step += stage.share * 1.1 * (time.monotonic() - began) / probe
+        per_step += stage.steps / recipe.steps * 1.1 * (time.monotonic() - began) / probe
     return max(len(recipe.stages), int(minutes * 60 / per_step))
 
 

@@ -223,7 +223,7 @@ def _zeroed(model: LlamaForCausalLM, mask: torch.Tensor) -> Iterator[None]:
     """Set the chosen units (layers, width) of the activation function's output to zero."""
     handles = [
         layer.mlp.act_fn.register_forward_hook(
-            lambda module, inputs, output, keep=~row: output * keep  # type: ignore[misc]
+            lambda module, inputs, output, keep=~row: output * keep
         )
         for layer, row in zip(model.model.layers, mask.to(model.device), strict=True)
     ]
@@ -344,7 +344,7 @@ def perplexity_change(
         "perplexity": {lang: float(np.exp(value)) for lang, value in base.items()},
         "matrix": matrix,
         "random": random,
-        "dominant": [r for r in matrix if max(matrix[r], key=lambda c, r=r: matrix[r][c]) == r],
+        "dominant": [r for r, row in matrix.items() if row[r] == max(row.values())],
         "beyond_random": [r for r in matrix if matrix[r][r] > random[r]],
     }
 

@@ -18,7 +18,7 @@ class Stage:
     """A part of training with its own documents.
 
     Attributes:
-        share: share of all steps.
+        steps: number of steps.
         style: proportions of the documents.
         rows: sequences in a batch.
         length: tokens in a sequence.
@@ -26,7 +26,7 @@ class Stage:
         languages: languages in use.
     """
 
-    share: float
+    steps: int
     style: Style
     rows: int
     length: int
@@ -39,7 +39,7 @@ class Stage:
 # otherwise. Names, paraphrases, relations and languages then widen step by step.
 STAGES: tuple[Stage, ...] = (
     Stage(
-        share=0.07,
+        steps=623,
         style=Style(
             people=(0.0, 1.0),
             shared=(1, 1),
@@ -56,7 +56,7 @@ STAGES: tuple[Stage, ...] = (
         languages=("en",),
     ),
     Stage(
-        share=0.08,
+        steps=712,
         style=Style(
             people=(0.0, 0.7, 0.3),
             shared=(1, 2),
@@ -71,7 +71,7 @@ STAGES: tuple[Stage, ...] = (
         languages=("en",),
     ),
     Stage(
-        share=0.11,
+        steps=979,
         style=Style(
             people=(0.0, 0.8, 0.2),
             shared=(1, 1),
@@ -85,7 +85,7 @@ STAGES: tuple[Stage, ...] = (
         text_weight=0.15,
     ),
     Stage(
-        share=0.40,
+        steps=1134,
         style=Style(
             people=(0.0, 0.6, 0.4),
             lines={
@@ -101,7 +101,75 @@ STAGES: tuple[Stage, ...] = (
         length=104,
         text_weight=0.25,
     ),
-    Stage(share=0.34, style=Style(line_count=9), rows=24, length=144, text_weight=0.5),
+    # Yes/no questions compare a looked-up value with a named one, and who-questions look up the
+    # other way round: they too begin narrow.
+    Stage(
+        steps=800,
+        style=Style(
+            people=(0.0, 1.0),
+            shared=(1, 1),
+            extra=(0, 1),
+            lines={"yes_no": 0.6, "who": 0.2, "ask": 0.1, "say": 0.1},
+            line_count=6,
+            join=0.0,
+            names=8,
+            variety=0.01,
+        ),
+        rows=32,
+        length=64,
+        text_weight=0.05,
+        languages=("en",),
+    ),
+    Stage(
+        steps=500,
+        style=Style(
+            people=(0.0, 0.7, 0.3),
+            shared=(1, 2),
+            extra=(0, 1),
+            lines={"yes_no": 0.5, "who": 0.2, "ask": 0.2, "say": 0.1},
+            line_count=7,
+            join=0.0,
+        ),
+        rows=32,
+        length=80,
+        text_weight=0.1,
+        languages=("en",),
+    ),
+    Stage(
+        steps=3111,
+        style=Style(
+            people=(0.0, 0.6, 0.4),
+            lines={
+                "ask": 0.3,
+                "yes_no": 0.38,
+                "who": 0.12,
+                "say": 0.1,
+                "deny": 0.05,
+                "general": 0.05,
+            },
+        ),
+        rows=20,
+        length=104,
+        text_weight=0.2,
+    ),
+    # Several documents in a row, so that blocks of running text are as in training.
+    Stage(
+        steps=2300,
+        style=Style(
+            line_count=9,
+            lines={
+                "ask": 0.28,
+                "yes_no": 0.36,
+                "who": 0.12,
+                "say": 0.1,
+                "deny": 0.07,
+                "general": 0.07,
+            },
+        ),
+        rows=14,
+        length=256,
+        text_weight=0.4,
+    ),
 )
 
 
@@ -121,19 +189,23 @@ class Recipe:
     weight_decay: float = 0.01
     warmup: int = 100
     decay_share: float = 0.35
-    steps: int = 8900
     parallel: float = 0.1
     loss_share: float = 0.5
     languages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(LEXICON, 1.0))
     stages: tuple[Stage, ...] = STAGES
 
+    @property
+    def steps(self) -> int:
+        """Number of steps of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
     def stage(self, step: int, steps: int) -> Stage:
-        """The stage that a step belongs to."""
-        passed = 0.0
+        """The stage of a step, of a training shortened to `steps` steps."""
+        place = step * self.steps / steps
         for stage in self.stages:
-            passed += stage.share
-            if step < passed * steps:
+            if place < stage.steps:
                 return stage
+            place -= stage.steps
         return self.stages[-1]
 
     def schedule(self, step: int, steps: int) -> float:
