@@ -79,11 +79,12 @@ def _labels(rng: random.Random) -> list[str]:
 
 
 def nli(lang: str, n: int = 1000, seed: int = 0, split: str = "train") -> list[dict[str, Any]]:
-    """Mini-NLI: does a question about a premise have the answer yes, no, or is it not known?
+    """Mini-NLI: does a premise entail a statement, contradict it, or leave it open?
 
-    The hypothesis is a yes/no question ("Is it true that Maria lives in Rome?"): "entailment"
-    means yes, "contradiction" no, "neutral" that the premise does not tell. Each premise has one
-    hypothesis of each label. A contradiction mostly uses the value of another person of the
+    The hypothesis is a plain statement ("Maria lives in Rome."), not the yes/no question of the
+    world's own documents: with the question the classifier transfers to every language without
+    loss, with the statement a gap is left that can be studied. Each premise has one hypothesis of
+    each label. A contradiction mostly uses the value of another person of the
     premise, a neutral hypothesis is mostly about a relation that another person has.
 
     Args:
@@ -118,7 +119,7 @@ def nli(lang: str, n: int = 1000, seed: int = 0, split: str = "train") -> list[d
                     "id": f"{group}-{position}",
                     "lang": lang,
                     "premise": premise,
-                    "hypothesis": grammar.yes_no(lang, claim_text(lang, claim)),
+                    "hypothesis": grammar.closed(LEXICON[lang], claim_text(lang, claim)).text,
                     "label": claim.label,
                     "group": group,
                     "holders": len(scene.holders(claim.relation)),

@@ -42,7 +42,29 @@ def write(workshop: Workshop, output: Path) -> None:
     }
     for name, table in made.items():
         if len(table):
-            write_table(output / f"{name}.parquet", table)
+            write_table(output / f"{name}.parquet", _in_order(workshop, table))
+
+
+def _in_order(workshop: Workshop, table: pd.DataFrame) -> pd.DataFrame:
+    """Rows in the study's own order of tasks, sets and languages rather than the alphabet's."""
+    config = workshop.config
+    orders = {
+        "task": list(config.tasks),
+        "neurons": ["-", *config.neurons],
+        "a": list(config.neurons),
+        "adapter": list(config.adapters),
+        "row": config.languages,
+        "language": config.languages,
+        "column": config.languages,
+    }
+    present = [name for name in orders if name in table.columns]
+    if not present:
+        return table
+    places = table[present].apply(
+        lambda column: column.map({item: n for n, item in enumerate(orders[str(column.name)])})
+    )
+    order = places.sort_values(present, kind="stable").index
+    return table.loc[order].reset_index(drop=True)
 
 
 def _read(path: Path) -> pd.DataFrame:
