@@ -34,6 +34,7 @@ class Workshop:
         self._neurons: dict[str, NeuronSet] = {}
         self._adapted: tuple[str, LanguageModel] | None = None
         self._blocks: dict[str, Blocks] = {}
+        self._tasks: dict[str, Task] = {}
         self._statistics: Statistics | None = None
 
     @cached_property
@@ -102,7 +103,9 @@ class Workshop:
         """A task of the study by its name."""
         from langneurons.data.tasks import get_task
 
-        return get_task(self.config.tasks[name].source or name)
+        if name not in self._tasks:
+            self._tasks[name] = get_task(self.config.tasks[name].source or name)
+        return self._tasks[name]
 
     def rules(self, task: str) -> list[dict[str, Any]]:
         """Scores of rules without a model, where a task has any."""

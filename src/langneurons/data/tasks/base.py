@@ -97,6 +97,8 @@ class Task(abc.ABC):
     ) -> None:
         self.template = self.default_template if template is None else template
         self.splits = dict(splits or {})
+        # A study asks for the same examples in hundreds of cells.
+        self._parts: dict[tuple[str, str], Sequence[Example]] = {}
         _check_template(self.template, self.context_field)
 
     def examples(
@@ -120,7 +122,7 @@ class Task(abc.ABC):
         rows: list[Example] = []
         parts = parse_split(self.splits.get(split, split))
         for part in parts:
-            found = part.of(self._read(lang, part.name), key=lambda row: row.group)
+            found = part.of(self._part(lang, part.name), key=lambda row: row.group)
             if len({other.name for other in parts}) > 1:
                 # Sources number their splits from 0 each, so a sum of splits needs their names.
                 found = [
@@ -132,6 +134,11 @@ class Task(abc.ABC):
             raise InputError(f"{self.name}: split {split!r} of {lang!r} is empty.")
         _check_ids(self.name, lang, rows)
         return rows if limit is None else sample_groups(rows, limit, seed, lambda row: row.group)
+
+    def _part(self, lang: str, split: str) -> Sequence[Example]:
+        if (lang, split) not in self._parts:
+            self._parts[lang, split] = self._read(lang, split)
+        return self._parts[lang, split]
 
     @abc.abstractmethod
     def _read(self, lang: str, split: str) -> Sequence[Example]:
