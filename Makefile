@@ -5,6 +5,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.langneurons-dev
 TORCH := torch==2.13.0
+# Test files run side by side, one thread each: twice as fast on two cores as one process with two.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: demo test test-all test-real real-models lint format bench docs clean
 
@@ -18,10 +21,10 @@ demo: $(STAMP)  ## the whole study on the built-in world; the report lies in run
 	$(BIN)/langneurons run mini -o runs/mini
 
 test: $(STAMP) lint  ## fast tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: $(STAMP)  ## slow tests too
-	$(BIN)/python -m pytest -m 'not real'
+	$(PYTEST) -m 'not real'
 
 test-real: $(STAMP)  ## tests on real pretrained models
 	$(BIN)/python -m pytest -m real
