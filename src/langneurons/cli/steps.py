@@ -174,7 +174,7 @@ def _identify_all(stats: Statistics, directory: Path, languages: list[str], as_j
 
     from langneurons.identification import METHODS, identify
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in METHODS.names():
         if METHODS.get(name).needs == "model":
             continue

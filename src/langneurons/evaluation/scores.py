@@ -66,7 +66,9 @@ class Scores:
             raise InputError(
                 f"{self.task} has no metric {metric!r}; it has {', '.join(self.metrics)}."
             )
-        return self.rows[self._column(metric)].to_numpy(dtype=np.float64, na_value=np.nan)
+        column = self.rows[self._column(metric)]
+        values: NDArray[np.float64] = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        return values
 
     @property
     def n(self) -> int:

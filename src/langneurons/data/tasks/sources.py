@@ -45,7 +45,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         raise InputError(f"{str(path)!r} cannot be read as {path.suffix[1:]}: {reason}") from error
     if table.empty:
         raise InputError(f"{str(path)!r} holds no rows.")
-    return table.to_dict("records")  # type: ignore[return-value]
+    rows: list[dict[str, Any]] = table.to_dict("records")
+    return rows
 
 
 def find_file(folder: Path, stems: Sequence[str], suffixes: Sequence[str], what: str) -> Path:
