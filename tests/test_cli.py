@@ -59,6 +59,8 @@ def test_every_command_shows_an_example(run, command):
         (["run", "none.yaml"], "cannot read study file 'none.yaml'"),
         (["run", "-s", "sead=1"], "unknown key 'sead' in the study. Did you mean 'seed'?"),
         (["run", "--model", "x.gguf"], "needs text"),
+        (["run", "text", "-s", "model=x.gguf"], "no model 'x.gguf'"),
+        (["run", "-s", "statistics.site=mlp.atc"], "Did you mean 'mlp.act'?"),
         (["run", "-t", "en"], "must be LANG=PATH"),
         (["run", "-t", "a/{lang}.txt"], "needs --languages"),
         (["collect", "-t", "en=none.txt", "-o", "x"], "none.txt"),
@@ -95,6 +97,7 @@ def test_debug_shows_where_an_error_came_from(run):
         (b"", "empty"),
         (b"\x00\x01\x02binary\x00", "binary"),
         ("latin-1: caf\xe9".encode("latin-1"), "UTF-8"),
+        (b"Too short.\n", "less than one block"),
     ],
 )
 def test_unusable_text_names_language_and_file(run, tmp_path, text, monkeypatch, content, message):

@@ -124,8 +124,9 @@ def _finish(result: Result) -> None:
     done = sum(outcome.status == "done" for outcome in result.outcomes)
     kept = sum(outcome.status == "kept" for outcome in result.outcomes)
     say(f"{done} stages done, {kept} kept from before, {result.seconds:.0f} s")
+    # Said again at the end, where it is seen, and also under --quiet: a failure is a result.
     for outcome in result.failed:
-        say(f"failed: {outcome.name}: {outcome.reason}")
+        typer.echo(f"failed: {outcome.name}: {outcome.reason}", err=True)
     skipped = [outcome for outcome in result.outcomes if outcome.status == "skipped"]
     if skipped:
         say(f"{len(skipped)} stages skipped because of them, such as {skipped[0].name}")

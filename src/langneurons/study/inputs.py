@@ -71,6 +71,13 @@ def read(config: StudyConfig, language: str) -> Texts:
         documents = [text for source in sources for text in _enough(config, source)]
     except LangNeuronsError as error:
         raise InputError(f"text of {language}: {error}") from error
+    block = config.statistics.block
+    characters = sum(len(text) for text in documents)
+    if characters < block:
+        raise InputError(
+            f"text of {language} ({', '.join(sources)}) has {characters} characters, less than one "
+            f"block of {block} tokens: give more text, or lower statistics.block."
+        )
     return split(documents, config.held_out, language)
 
 
@@ -119,14 +126,21 @@ def identify(config: StudyConfig, texts: Mapping[str, Texts]) -> Identity:
 
 
 def model_identity(name: str, revision: str | None) -> str:
-    """Identity of a model: its files' content where they lie here, else name and revision."""
-    path = Path(name)
+    """Identity of a model: its files' content where they lie here, else name and revision.
+
+    Raises:
+        InputError: If the name is that of a local file or folder that is not there.
+    """
+    path = Path(name).expanduser()
     if name == "mini":
         from langneurons import mini
 
         path = mini.model_path()
     if path.exists():
         return _content(path)
+    local = path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
+    if local or (path.suffix.lower() == ".gguf" and ":" not in name):
+        raise InputError(f"no model {name!r}: give a folder, a .gguf file or a name on the Hub.")
     return digest(name, revision)
 
 

@@ -101,7 +101,10 @@ class Study:
         from langneurons.data.tasks import get_task
         from langneurons.finetuning import get_recipe
         from langneurons.identification import METHODS
+        from langneurons.models import SITES
 
+        if self.config.statistics.site not in SITES:
+            raise unknown("site", self.config.statistics.site, SITES, "in 'statistics.site'")
         for name, spec in self.config.neurons.items():
             try:
                 METHODS.get(spec.method).resolve(spec.parameters)
