@@ -33,3 +33,19 @@ def build(
 
     make(output, minutes=minutes, seed=seed)
     typer.echo(f"Model: {output}")
+
+
+@commands.command(epilog="Example: langneurons mini quality")
+def quality(
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of a built model; default: the shipped one.")
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Print how good a built model is, beside the rules that need no understanding."""
+    from langneurons import mini, models
+    from langneurons.mini import quality as measures
+
+    lm = models.load(str(model or mini.model_path()))
+    for line in measures.lines(measures.quality(lm.model, lm.tokenizer, seed)):
+        typer.echo(line)
