@@ -242,6 +242,21 @@ def test_damaged_results_are_found_named_and_made_again(world, finished, tmp_pat
     assert target.read_bytes() == before
 
 
+def test_languages_taken_out_leave_nothing_behind(world, finished, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    fewer = Study.from_yaml(world / "study.yaml", changes={"languages": ["hi", "en"]})
+    assert fewer.run(out).failed == []
+    fresh = Study.from_yaml(world / "study.yaml", changes={"languages": ["hi", "en"]})
+    fresh.run(tmp_path / "fresh")
+    for name in ("neurons", "overlap", "perplexity"):
+        table = pd.read_parquet(out / "tables" / f"{name}.parquet")
+        pd.testing.assert_frame_equal(
+            table, pd.read_parquet(tmp_path / "fresh" / "tables" / f"{name}.parquet")
+        )
+    assert set(table["row"]) | set(table["column"]) == {"hi", "en"}
+
+
 def test_one_failed_stage_does_not_stop_the_others(world, tmp_path):
     made = Study.from_yaml(world / "study.yaml")
     laid = made.plan()

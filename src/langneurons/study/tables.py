@@ -46,7 +46,10 @@ def write(workshop: Workshop, output: Path) -> None:
 
 
 def _in_order(workshop: Workshop, table: pd.DataFrame) -> pd.DataFrame:
-    """Rows in the study's own order of tasks, sets and languages rather than the alphabet's."""
+    """Rows in the study's own order of tasks, sets and languages rather than the alphabet's.
+
+    Rows of what the study no longer names (left by an earlier form of it) are dropped.
+    """
     config = workshop.config
     orders = {
         "task": list(config.tasks),
@@ -63,7 +66,7 @@ def _in_order(workshop: Workshop, table: pd.DataFrame) -> pd.DataFrame:
     places = table[present].apply(
         lambda column: column.map({item: n for n, item in enumerate(orders[str(column.name)])})
     )
-    order = places.sort_values(present, kind="stable").index
+    order = places.dropna().sort_values(present, kind="stable").index
     return table.loc[order].reset_index(drop=True)
 
 

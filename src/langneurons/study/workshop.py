@@ -45,11 +45,13 @@ class Workshop:
         return load(self.config.model, dtype=self.config.dtype, revision=self.config.revision)
 
     def statistics(self) -> Statistics:
-        """All languages' statistics from the run directory."""
+        """Statistics of the study's languages; the folder may hold others of an earlier form."""
         from langneurons.statistics import Statistics
 
         if self._statistics is None:
-            self._statistics = Statistics.load(self.out / "statistics")
+            self._statistics = Statistics.load(
+                self.out / "statistics", languages=self.config.languages
+            )
         return self._statistics
 
     def neurons(self, name: str) -> NeuronSet:
