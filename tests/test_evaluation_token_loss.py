@@ -29,7 +29,8 @@ def padded_ids() -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("family", sorted(tiny.FAMILIES))
 def test_equal_to_the_models_own_loss(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_loss, "PIECE_BYTES", 5 * 4 * tiny.VOCABULARY)  # five rows at a time
+    monkeypatch.setattr(token_loss, "PIECE_ROWS", 5)
+    monkeypatch.setattr(token_loss, "CPU_PIECE_BYTES", 5 * 4 * 7)  # seven words at a time
     lm = tiny.lm(family, **AFTER_HEAD.get(family, {}))
     head = find_head(lm)
     assert head.finish is not None
@@ -64,17 +65,39 @@ def test_a_model_with_an_unknown_end_runs_whole() -> None:
     assert not torch.allclose(found, plain)
 
 
+class OtherHead(torch.nn.Linear):
+    """Stands for a head with an adapter or a quantised one: no plain linear layer."""
+
+
 def test_no_logits_of_the_whole_batch_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_loss, "PIECE_BYTES", 4 * 4 * tiny.VOCABULARY)
+    monkeypatch.setattr(token_loss, "PIECE_ROWS", 6)
+    monkeypatch.setattr(token_loss, "CPU_PIECE_BYTES", 6 * 4 * 10)
     lm = tiny.lm("llama")
     head = find_head(lm)
-    rows: list[int] = []
-    handle = head.module.register_forward_hook(lambda _, __, out: rows.append(out.shape[0]))
+    sizes: list[tuple[int, ...]] = []
+    linear = torch.nn.functional.linear
+
+    def seen(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        sizes.append((len(x), len(weight)))
+        return linear(x, weight, bias)
+
     ids, mask = padded_ids()
-    token_log_probs(lm, head, ids, mask, mask.bool())
-    handle.remove()
+    monkeypatch.setattr(token_loss.functional, "linear", seen)
+    sliced = token_log_probs(lm, head, ids, mask, mask.bool())
+    monkeypatch.undo()
+    sizes = [size for size in sizes if size[1] in (10, tiny.VOCABULARY % 10)]
+    assert max(rows for rows, _ in sizes) == 6
+    assert sum(rows * words for rows, words in sizes) == (16 + 9 + 11) * tiny.VOCABULARY
+
+    monkeypatch.setattr(token_loss, "PIECE_BYTES", 4 * 4 * tiny.VOCABULARY)
+    head.module.__class__ = OtherHead
+    rows: list[int] = []
+    head.module.register_forward_hook(lambda _, __, out: rows.append(out.shape[0]))
+    whole = token_log_probs(lm, head, ids, mask, mask.bool())
     assert max(rows) == 4
     assert sum(rows) == 16 + 9 + 11
+    torch.testing.assert_close(whole, sliced, rtol=0, atol=1e-5)
 
 
 def brute_force(texts: list[str], block: int) -> tuple[float, int]:
