@@ -39,6 +39,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
+def is_pattern(source: str) -> bool:
+    """Is it a source for every language at once, with ``{lang}`` in it?"""
+    return "{lang}" in source and "=" not in source
+
+
 def text_sources(items: Iterable[str] | None, languages: str | None) -> dict[str, list[str]]:
     """``LANG=PATH`` words, or ``{lang}`` templates with languages, as a mapping.
 
@@ -50,7 +55,7 @@ def text_sources(items: Iterable[str] | None, languages: str | None) -> dict[str
     chosen = language_list(languages)
     sources: dict[str, list[str]] = {}
     for item in items or ():
-        if "{lang}" in item and "=" not in item:
+        if is_pattern(item):
             if not chosen:
                 raise InputError(f"--text {item} needs --languages, such as --languages en,hi.")
             for lang in chosen:

@@ -12,6 +12,7 @@ from langneurons.cli.options import (
     Languages,
     Output,
     Text,
+    is_pattern,
     language_list,
     print_json,
     print_table,
@@ -69,7 +70,7 @@ def run(
     """Run a study, or go on with one; the same command continues after a stop."""
     from langneurons.study import Study
 
-    changes = _changes(model, text, languages)
+    changes = _changes(model, text, languages, named=study is not None)
     preset = study or ("text" if changes else "mini")
     made = Study.from_yaml(preset, overrides or (), changes)
     out = output or Path("runs") / made.config.name
@@ -86,7 +87,9 @@ def run(
         raise typer.Exit(1)
 
 
-def _changes(model: str | None, text: list[str] | None, languages: str | None) -> dict[str, Any]:
+def _changes(
+    model: str | None, text: list[str] | None, languages: str | None, *, named: bool
+) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if model:
         changes["model"] = model
@@ -95,6 +98,9 @@ def _changes(model: str | None, text: list[str] | None, languages: str | None) -
                 f"--model {model} needs text: --text en=PATH --text hi=PATH (two languages or "
                 "more), or a YAML study."
             )
+    if named and text and not languages and all(is_pattern(item) for item in text):
+        # The study says which languages; it fills them in itself.
+        return {**changes, "text": list(text)}
     sources = text_sources(text, languages)
     if sources:
         changes["text"] = sources
