@@ -18,7 +18,8 @@ from langneurons.reporting.aggregate import References, references
 from langneurons.reporting.figures import canvas, layers, sets
 from langneurons.reporting.numbers import listing, number, p_value, with_interval
 from langneurons.reporting.page import Limits, fit, render
-from langneurons.reporting.sections import compose, flat
+from langneurons.reporting.sections import compose
+from langneurons.reporting.sections.methods import flat
 from langneurons.reporting.tables import export, neurons, perplexity
 from langneurons.reporting.tables.scores import slug
 from reporting_run import (

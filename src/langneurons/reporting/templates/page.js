@@ -170,20 +170,24 @@
 
   // Values under the pointer.
   const tip = document.getElementById("tip");
-  const point = (event) => {
-    const mark = event.target.closest?.("[data-tip]");
+  let last = [-1, -1];
+  const explain = (target) => {
+    const mark = target?.closest?.("[data-tip]");
     tip.hidden = !mark;
     if (!mark) return;
+    const [x, y] = last;
     tip.textContent = mark.getAttribute("data-tip");
     const box = tip.getBoundingClientRect();
-    const left = Math.min(event.clientX + 14, innerWidth - box.width - 8);
-    const above = event.clientY - box.height - 12;
+    const left = Math.min(x + 14, innerWidth - box.width - 8);
+    const above = y - box.height - 12;
     tip.style.left = `${Math.max(8, left)}px`;
-    tip.style.top = `${above > 8 ? above : event.clientY + 18}px`;
+    tip.style.top = `${above > 8 ? above : y + 18}px`;
   };
+  const point = (event) => { last = [event.clientX, event.clientY]; explain(event.target); };
   document.addEventListener("pointermove", point);
   document.addEventListener("pointerdown", point);
-  document.addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
+  // Scrolling moves the page under a pointer that rests: what lies there now is what counts.
+  document.addEventListener("scroll", () => explain(document.elementFromPoint(...last)), { passive: true });
 
   // Copying.
   const copy = async (control, text) => {

@@ -1,0 +1,149 @@
+"""Findings on fine-tuning only some units, and the run's answer to the question."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pandas as pd
+
+from langneurons.reporting.aggregate import (
+    References,
+    adapters,
+    extreme,
+    interventions,
+    target_of,
+)
+from langneurons.reporting.answer.base import Sentence, detectable, points, shows
+from langneurons.reporting.numbers import count, listing
+
+
+def finetuned(
+    scores: pd.DataFrame,
+    paired: pd.DataFrame | None = None,
+    trained_on: Collection[str] = (),
+    compared_with: References | None = None,
+) -> list[Sentence]:
+    """What fine-tuning only the neurons does, against no units and against random units.
+
+    Args:
+        scores: The ``scores`` table.
+        paired: The ``adapters`` table, where there is one.
+        trained_on: Languages of the training data, left out.
+        compared_with: Names of the reference adapters.
+    """
+    said: list[Sentence] = []
+    unpaired = False
+    base = compared_with or References()
+    for reference, what in ((base.none, "leaving the MLP alone"), (base.random, "random units")):
+        table = adapters(scores, reference, paired, trained_on)
+        table = table[~table["adapter"].isin(base.names())]
+        if table.empty:
+            continue
+        readable = table[~table["at_chance"]]
+        if readable.empty:
+            said.append(
+                Sentence(
+                    f"Masked LoRA against {what}: every score is at chance, nothing can be read.",
+                    "caution",
+                )
+            )
+            continue
+        up = readable[readable["significant"] & (readable["difference"] > 0)]
+        down = readable[readable["significant"] & (readable["difference"] < 0)]
+        best = extreme(readable, "difference", largest=True)
+        worst = extreme(readable, "difference", largest=False)
+        names = sorted(
+            {
+                target_of(a, lang)
+                for a, lang in zip(readable["adapter"], readable["language"], strict=True)
+            }
+        )
+        text = (
+            f"Masked LoRA ({listing(names)}) against {what}: of "
+            f"{count(len(readable), 'comparison')} on languages not trained on, "
+            f"{shows(len(up))} a gain and {shows(len(down))} a loss "
+            f"(5 %, corrected for their number). Most favourable {_adapter(best)}, "
+            f"least favourable {_adapter(worst)}."
+        )
+        said.append(Sentence(text, "finding" if len(up) or len(down) else "none"))
+        said.extend(detectable(readable[~readable["significant"]]))
+        unpaired = unpaired or not readable["paired"].all()
+    if unpaired:
+        said.append(
+            Sentence(
+                "These intervals are put together from the two scores' own intervals without "
+                "using that both saw the same examples; they are wider than a paired "
+                "comparison's.",
+                "caution",
+            )
+        )
+    return said
+
+
+def _adapter(row: pd.Series) -> str:
+    name = target_of(row["adapter"], row["language"])
+    return f"{points(row)} ({row['task']}, {row['language']}, {name})"
+
+
+def verdict(
+    scores: pd.DataFrame | None,
+    paired: pd.DataFrame | None = None,
+    trained_on: Collection[str] = (),
+    compared_with: References | None = None,
+) -> Sentence:
+    """The run's answer to the question in one sentence.
+
+    Args:
+        scores: The ``scores`` table, or None where no task was run.
+        paired: The ``adapters`` table, where there is one.
+        trained_on: Languages of the training data, left out.
+        compared_with: Names of the reference adapters.
+    """
+    if scores is None:
+        return Sentence("This run measured no task, so it cannot answer the question.", "caution")
+    test = interventions(scores, trained_on)
+    base = compared_with or References()
+    tuned = adapters(scores, base.random, paired, trained_on)
+    control = "random units"
+    if tuned.empty:
+        tuned, control = adapters(scores, base.none, paired, trained_on), "no units"
+    tuned = tuned[~tuned["adapter"].isin(base.names())]
+    if test.empty and tuned.empty:
+        return Sentence(
+            "This run neither overwrote nor fine-tuned neurons on a language it was not trained "
+            "on, so it cannot answer the question.",
+            "caution",
+        )
+    seen, trained = test[~test["at_chance"]], tuned[~tuned["at_chance"]]
+    if seen.empty and trained.empty:
+        return Sentence(
+            "The question cannot be answered from this run: every score it would have to be "
+            "read from is at chance.",
+            "caution",
+        )
+    gains = seen[seen["significant"] & (seen["difference"] > 0)]
+    losses = seen[seen["significant"] & (seen["difference"] < 0)]
+    credited = gains[gains["beyond_controls"]]
+    up = trained[trained["significant"] & (trained["difference"] > 0)]
+    parts = []
+    if len(seen):
+        parts.append(
+            f"overwriting them improved {len(gains)} of {count(len(seen), 'comparison')}"
+            + (f", {len(credited)} of these beyond random neurons" if len(gains) else "")
+            + (f", and worsened {len(losses)}" if len(losses) else "")
+        )
+    if len(trained):
+        parts.append(
+            f"fine-tuning only them improved {len(up)} of {count(len(trained), 'comparison')} "
+            f"against {control}"
+        )
+    body = "; ".join(parts)
+    if len(credited) or (len(up) and control == "random units"):
+        return Sentence(f"In part, in this run: {body}.", "finding")
+    if len(gains) or len(up):
+        return Sentence(f"Not shown to be the neurons' doing: {body}.", "none")
+    return Sentence(
+        f"No improvement could be shown: {body}. This is no proof that there is none; the "
+        "smallest change each comparison could have shown stands beside it.",
+        "none",
+    )

@@ -1,0 +1,79 @@
+"""Findings on how many neurons there are, where, and what sets share."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from langneurons.reporting.aggregate import same_language
+from langneurons.reporting.answer.base import Sentence
+from langneurons.reporting.numbers import count, listing, number
+
+
+def neurons(table: pd.DataFrame) -> list[Sentence]:
+    """How many neurons each set found, and in which layers they lie.
+
+    Args:
+        table: The ``neurons`` table.
+    """
+    said: list[Sentence] = []
+    for name, group in table.groupby("neurons", sort=False):
+        totals = group.groupby("language", sort=False)["units"].sum()
+        layers = group.groupby("layer")["total"].first()
+        empty = [str(lang) for lang, units in totals.items() if units == 0]
+        fewest, most = totals.idxmin(), totals.idxmax()
+        share = 100 * totals / layers.sum()
+        third = max(1, len(layers) // 3)
+        by_layer = group.groupby("layer")["units"].sum().sort_index()
+        late = 100 * by_layer.iloc[-third:].sum() / max(1, by_layer.sum())
+        early = 100 * by_layer.iloc[:third].sum() / max(1, by_layer.sum())
+        if totals.sum() == 0:
+            said.append(Sentence(f"{name} found no neurons for any language.", "none"))
+            continue
+        if totals.min() == totals.max():
+            size = (
+                f"{number(totals.min(), 0)} neurons for each of {len(totals)} languages "
+                f"({number(share.min(), 2)} % of the {number(layers.sum(), 0)} units)"
+            )
+        else:
+            size = (
+                f"between {number(totals.min(), 0)} ({fewest}) and {number(totals.max(), 0)} "
+                f"({most}) neurons a language ({number(share.min(), 2)} to "
+                f"{number(share.max(), 2)} % of the {number(layers.sum(), 0)} units)"
+            )
+        where = (
+            f"; {number(early, 0)} % of them lie in the first {count(third, 'layer')} and "
+            f"{number(late, 0)} % in the last {count(third, 'layer')} of {len(layers)}"
+            if len(layers) >= 2
+            else ""
+        )
+        said.append(Sentence(f"{name} found {size}{where}."))
+        if empty:
+            said.append(Sentence(f"{name} found none for {listing(empty)}.", "caution"))
+    return said
+
+
+def overlaps(table: pd.DataFrame) -> list[Sentence]:
+    """Whether two neuron sets agree on a language more than chance would make them.
+
+    Args:
+        table: The ``overlap`` table.
+    """
+    said: list[Sentence] = []
+    for (a, b), group in same_language(table).groupby(["a", "b"], sort=False):
+        mean, chance = group["jaccard"].mean(), group["expected_jaccard"].mean()
+        above = int(group["above"].sum())
+        text = (
+            f"{a} and {b} share a Jaccard index of {number(mean, 3)} on average over "
+            f"{count(len(group), 'language')} (from {number(group['jaccard'].min(), 3)} to "
+            f"{number(group['jaccard'].max(), 3)}); sets of these sizes drawn by chance would "
+            f"share {number(chance, 3)}. "
+        )
+        if above == 0:
+            text += "For no language does the overlap exceed chance (5 %, Bonferroni)."
+        else:
+            text += (
+                f"It exceeds chance (5 %, Bonferroni) for {above} of "
+                f"{count(len(group), 'language')}."
+            )
+        said.append(Sentence(text, "finding" if above else "none"))
+    return said

@@ -1,0 +1,49 @@
+"""What stands in the report, in order: sections of sentences, figures and tables.
+
+A section whose tables the run does not have is left out; nothing is shown in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from langneurons.reporting import answer, style
+from langneurons.reporting.inputs import Run
+from langneurons.reporting.sections import methods, neurons, parts, perplexity, tasks
+from langneurons.reporting.sections.about import compared_with, facts, trained_on
+from langneurons.reporting.sections.base import Block, Picture, Report, Section, Tabs
+
+__all__ = ["PARTS", "Block", "Picture", "Report", "Section", "Tabs", "compose"]
+
+PARTS: tuple[Callable[[Run], Iterable[Section]], ...] = (
+    neurons.by_layer,
+    neurons.shared,
+    perplexity.change,
+    tasks.overwritten,
+    tasks.finetuned,
+    perplexity.sweep,
+    parts.others,
+)
+"""The results in the order shown. A part gives no section where the run has nothing for it."""
+
+
+def compose(run: Run) -> Report:
+    """The report of a run.
+
+    Args:
+        run: What :func:`langneurons.reporting.read_run` returns.
+    """
+    with style.figure_style():
+        sections = [section for part in PARTS for section in part(run)]
+    findings = [(s.title, s.sentences) for s in sections if s.sentences]
+    sections += [methods.methods(run), methods.reproduce(run)]
+    return Report(
+        title=str(run.info.get("name", run.folder.name)),
+        facts=facts(run),
+        question=answer.QUESTION,
+        verdict=answer.verdict(
+            run.table("scores"), run.table("adapters"), trained_on(run), compared_with(run)
+        ),
+        findings=findings,
+        sections=sections,
+    )

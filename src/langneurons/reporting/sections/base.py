@@ -1,0 +1,90 @@
+"""What a report is made of: pictures and tables, tabs of them, and sections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from matplotlib.figure import Figure
+
+from langneurons.reporting.answer import Sentence
+from langneurons.reporting.tables import Table
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with its file name and its caption for a paper."""
+
+    name: str
+    caption: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class Tabs:
+    """Alternatives of which one is seen at a time (all of them in print)."""
+
+    name: str
+    panels: Sequence[tuple[str, Sequence[Picture | Table]]]
+
+
+Block = Picture | Table | Tabs
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of the report.
+
+    Attributes:
+        name: Its anchor.
+        title: Its heading.
+        sentences: What its tables say.
+        blocks: Figures, tables and tabs.
+        notes: Definitions, as (term, text).
+        code: A command to be copied.
+    """
+
+    name: str
+    title: str
+    sentences: Sequence[Sentence] = ()
+    blocks: Sequence[Block] = ()
+    notes: Sequence[tuple[str, str]] = ()
+    code: str | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything the page shows.
+
+    Attributes:
+        title: The run's name.
+        facts: Short facts under the title, as (term, text).
+        question: The question asked.
+        verdict: The answer in one sentence.
+        findings: The sentences of all sections, for the summary on top.
+        sections: The sections in order.
+    """
+
+    title: str
+    facts: Sequence[tuple[str, str]]
+    question: str
+    verdict: Sentence
+    findings: Sequence[tuple[str, Sequence[Sentence]]]
+    sections: Sequence[Section] = field(default_factory=list)
+
+    def pictures(self) -> list[Picture]:
+        """All figures, also those in tabs."""
+        return [block for block in self._flat() if isinstance(block, Picture)]
+
+    def tables(self) -> list[Table]:
+        """All tables, also those in tabs."""
+        return [block for block in self._flat() if isinstance(block, Table)]
+
+    def _flat(self) -> Iterable[Picture | Table]:
+        for section in self.sections:
+            for block in section.blocks:
+                if isinstance(block, Tabs):
+                    for _, panel in block.panels:
+                        yield from panel
+                else:
+                    yield block

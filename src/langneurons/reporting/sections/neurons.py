@@ -1,0 +1,93 @@
+"""Neurons by language and layer, and what neuron sets share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from langneurons.reporting import answer
+from langneurons.reporting.figures import layers as layer_figures
+from langneurons.reporting.figures import overlap as overlap_figures
+from langneurons.reporting.figures import sets as set_figures
+from langneurons.reporting.inputs import Run
+from langneurons.reporting.numbers import listing
+from langneurons.reporting.sections.about import model_name
+from langneurons.reporting.sections.base import Block, Picture, Section, Tabs
+from langneurons.reporting.tables import Table, neurons, overlap
+from langneurons.reporting.tables.scores import slug
+
+
+def by_layer(run: Run) -> Iterator[Section]:
+    """Neurons of every set by language and layer, and which languages share units."""
+    table = run.table("neurons")
+    if table is None:
+        return
+    panels = []
+    for name, group in table.groupby("neurons", sort=False):
+        caption = (
+            f"Neurons found by {name} in {model_name(run)}: share of each layer's units, by "
+            "language (n: neurons of the language in all layers)."
+        )
+        picture = Picture(f"neurons_{slug(str(name))}", caption, layer_figures.layers(group))
+        panels.append((str(name), [picture, *_members(run, str(name))]))
+    yield Section(
+        "neurons",
+        "Neurons by language and layer",
+        answer.neurons(table),
+        [Tabs("neurons", panels), neurons.neurons(table), neurons.layers(table)],
+    )
+
+
+def _members(run: Run, name: str) -> list[Picture]:
+    """Which languages share units, where the members of the set are known."""
+    if run.units is None:
+        return []
+    units = run.units[run.units["neurons"] == name]
+    languages = units["language"].nunique()
+    shown = []
+    if languages >= 2:
+        caption = (
+            f"Units of {name} by the exact combination of languages they belong to (largest "
+            "combinations first; left: units of each language)."
+        )
+        shown.append(Picture(f"upset_{slug(name)}", caption, set_figures.upset(units)))
+    if languages >= 3:
+        three = set_figures.closest(units)
+        caption = (
+            f"Units of {name} shared by {listing(list(three))}, the three languages that share "
+            "most. Areas are not to scale."
+        )
+        shown.append(Picture(f"venn_{slug(name)}", caption, set_figures.venn(units, three)))
+    return shown
+
+
+def shared(run: Run) -> Iterator[Section]:
+    """Overlap of languages and of sets, beside chance."""
+    table = run.table("overlap")
+    if table is None:
+        return
+    panels: list[tuple[str, Sequence[Picture | Table]]] = []
+    pairs = sorted(table.groupby(["a", "b"], sort=False), key=lambda pair: pair[0][0] == pair[0][1])
+    for (a, b), group in pairs:  # different sets first: that is the question
+        stem = slug(str(a)) if a == b else f"{slug(str(a))}_{slug(str(b))}"
+        shown = []
+        if a != b and (group["language_a"] == group["language_b"]).any():
+            caption = (
+                f"Units shared by {a} and {b} for the same language (Jaccard index), beside the "
+                "level expected by chance for sets of these sizes."
+            )
+            shown.append(Picture(f"overlap_chance_{stem}", caption, overlap_figures.chance(group)))
+        if (group["language_a"] != group["language_b"]).any():
+            what = f"within {a}" if a == b else f"between {a} and {b}"
+            caption = f"Jaccard index of the neurons of every pair of languages {what}."
+            shown.append(Picture(f"overlap_{stem}", caption, overlap_figures.languages(group)))
+        if shown:
+            panels.append((str(a) if a == b else f"{a} | {b}", shown))
+    between = overlap.between_sets(table)
+    blocks: list[Block] = [Tabs("overlap", panels)] if panels else []
+    blocks += [between] if between is not None else []
+    yield Section(
+        "overlap",
+        "Overlap",
+        answer.overlaps(table),
+        [*blocks, overlap.all_pairs(table)],
+    )
