@@ -149,9 +149,7 @@ def _in_pieces(head: Head, hidden: Tensor, target: Tensor) -> Tensor:
         columns = max(1, size // (4 * PIECE_ROWS))
         pieces = [
             _over_slices(head.module, head.finish, part, wanted, columns)
-            for part, wanted in zip(
-                hidden.split(PIECE_ROWS), target.split(PIECE_ROWS), strict=True
-            )
+            for part, wanted in zip(hidden.split(PIECE_ROWS), target.split(PIECE_ROWS), strict=True)
         ]
         return torch.cat(pieces)
     # A quantised head or one with an adapter is asked for whole rows of logits.
