@@ -15,6 +15,7 @@ ORDER = [
     "intervention",
     "finetuning",
     "evaluation",
+    "beyond",
     "reporting",
     "study",
     "cli",

@@ -78,7 +78,7 @@ def test_a_baked_gguf_model_in_a_fresh_process_of_plain_transformers(tmp_path, m
     [
         (Intervention(Units([0], [0]), 0.5), "only setting to 0 and multiplying"),
         (Intervention(Units([0], [0]), 0.5, mode="add"), "only setting to 0 and multiplying"),
-        (Intervention(Units([0], [0]), site="mlp.pre"), "the activation function lies behind"),
+        (Intervention(Units([0], [0]), site="mlp.pre"), "no linear map alone lies in front"),
         (Intervention(Units([0], [0]), scope="prompt"), "some tokens only"),
         (Intervention(Units([0], [0]), start=3), "some tokens only"),
         (Intervention(Units([0], [0]), Value.clip(0, 1)), "not a factor"),

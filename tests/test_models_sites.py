@@ -254,3 +254,22 @@ def test_a_layer_that_is_not_there():
         hook_site(lm, "mlp.act", lambda layer, value: None, layers=[2]),
     ):
         pass
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_the_residual_stream_is_what_the_next_layer_reads(family):
+    lm = tiny.lm(family)
+    with torch.no_grad():
+        states = lm.backbone(input_ids=IDS, output_hidden_states=True).hidden_states
+    values = seen(lm, "resid")["resid"]
+    assert lm.sites["resid"].width == tiny.HIDDEN
+    torch.testing.assert_close(values[0], states[1])
+    read = []
+    with hook_site(lm, "resid", lambda layer, value: value * 0 + 0.5, layers=[0]):
+        hook = lm.layer_modules[1].register_forward_pre_hook(
+            lambda _, args, kwargs: read.append(args[0] if args else kwargs["hidden_states"]),
+            with_kwargs=True,
+        )
+        run(lm)
+        hook.remove()
+    assert torch.equal(read[0], torch.full_like(read[0], 0.5))

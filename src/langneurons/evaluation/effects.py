@@ -14,6 +14,7 @@ from langneurons.evaluation.language_modelling import PerplexityResult, perplexi
 from langneurons.evaluation.token_loss import find_head
 from langneurons.identification import Units
 from langneurons.intervention import Intervention
+from langneurons.intervention.interventions import Mode
 from langneurons.progress import track
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def unit_effects(
     blocks: Blocks,
     value: Any = 0.0,
     *,
+    mode: Mode = "set",
     site: str = "mlp.act",
     keep: int = 5,
     screen: int = 4,
@@ -42,6 +44,7 @@ def unit_effects(
         units: Units to try.
         blocks: Held-out text of one language.
         value: What is written over a unit.
+        mode: How it is written, see :class:`~langneurons.intervention.Intervention`.
         site: Where the units live.
         keep: Units measured on all blocks.
         screen: Blocks of the first look.
@@ -56,7 +59,7 @@ def unit_effects(
     few = blocks[: min(screen, len(blocks))]
 
     def measure(chosen: Units, on: Blocks) -> PerplexityResult:
-        held = Intervention(units=chosen, value=value, site=site)
+        held = Intervention(units=chosen, value=value, mode=mode, site=site)
         return perplexity(lm, on, intervention=held, head=head)
 
     single = [

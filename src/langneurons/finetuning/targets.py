@@ -104,7 +104,7 @@ def choose(
 
 
 def _site(lm: LanguageModel, site: str) -> str:
-    known = (*MLP_SITES, "attn.out", "attn.q", "attn.k", "attn.v")
+    known = (*MLP_SITES, "attn.out", "attn.head", "attn.q", "attn.k", "attn.v")
     if site not in known:
         raise unknown("site to train", site, known)
     return site
@@ -135,7 +135,9 @@ def make_plan(lm: LanguageModel, choice: Choice, recipe: Recipe) -> Plan:
 
     Units of the MLP select rows of the gate and up projections and columns of the down projection,
     as ``recipe.projections`` says; units of ``attn.q``, ``attn.k`` and ``attn.v`` rows of those
-    projections; units of ``attn.out`` columns of the output projection.
+    projections; units of ``attn.out`` columns of the output projection; units of ``attn.head``
+    everything of the head: its query rows, its output columns, and the key and value rows it
+    reads (in grouped-query attention those serve the other heads of its group too).
 
     Raises:
         InputError: If the model lacks a projection that is asked for, the rank is above the number
@@ -146,10 +148,12 @@ def make_plan(lm: LanguageModel, choice: Choice, recipe: Recipe) -> Plan:
     columns: dict[str, Tensor] = {}
     modules: dict[str, nn.Module] = {}
     chosen = choice.by_layer(lm.layers, lm.sites[choice.site].width)
-    if choice.kind == "units" and recipe.method == "lora" and len(choice.layers) < recipe.rank:
+    size = _head_size(lm, "attn.q") if choice.site == "attn.head" else 1
+    rows_chosen = len(choice.layers) * size
+    if choice.kind == "units" and recipe.method == "lora" and rows_chosen < recipe.rank:
         raise InputError(
-            f"rank {recipe.rank} is above the number of selected units ({len(choice.layers)}): "
-            f"choose rank {len(choice.layers)} or lower, or more units."
+            f"rank {recipe.rank} is above the number of selected units ({rows_chosen}): "
+            f"choose rank {rows_chosen} or lower, or more units."
         )
     for layer, index in enumerate(chosen):
         if not len(index):
@@ -161,6 +165,7 @@ def make_plan(lm: LanguageModel, choice: Choice, recipe: Recipe) -> Plan:
                 rows.setdefault(name, []).append(where)
             else:
                 columns[name] = where
+    rows = {name: [torch.cat(parts).unique()] for name, parts in rows.items()}
     dense: list[str] = []
     sparse: dict[str, Target] = {}
     direct = recipe.method == "rows"
@@ -207,11 +212,40 @@ def _weights(
             found.append((lm.sites.downs[layer], "columns", index))
     elif site == "attn.out":
         found.append((lm.sites.outputs[layer], "columns", index))
+    elif site == "attn.head":
+        heads = lm.sites["attn.head"].width
+        found.append((lm.sites.outputs[layer], "columns", _spread(index, "attn.out", lm)))
+        for name in ("attn.q", "attn.k", "attn.v"):
+            groups = lm.sites[name].width // _head_size(lm, name)
+            shared = heads // groups  # query heads that one key and value head serves
+            where = _spread((index // shared).unique(), name, lm)
+            found += _weights(lm, name, layer, where, recipe)
     else:
         place = lm.sites[site]
         where = index if place.columns is None else place.columns.cpu()[index]
         found.append((place.modules[layer], "rows", where))
     return found
+
+
+def _head_size(lm: LanguageModel, site: str) -> int:
+    """Coordinates of one head at ``site``; values may be of another size than queries and keys."""
+    heads = lm.sites["attn.head"].width
+    if site in ("attn.out", "attn.v"):
+        size = lm.sites["attn.out"].width // heads
+    else:
+        size = lm.sites["attn.q"].width // heads
+    if lm.sites[site].width % size:
+        raise InputError(
+            f"{site!r} of {lm.name} has {lm.sites[site].width} units, no multiple of the head "
+            f"size {size}: choose units of 'attn.out', 'attn.q', 'attn.k' or 'attn.v' instead."
+        )
+    return size
+
+
+def _spread(heads: Tensor, site: str, lm: LanguageModel) -> Tensor:
+    """Coordinates of whole heads at ``site``, int64, ascending."""
+    size = _head_size(lm, site)
+    return (heads[:, None] * size + torch.arange(size)).flatten()
 
 
 def _attention(lm: LanguageModel) -> list[nn.Module]:

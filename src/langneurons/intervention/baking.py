@@ -74,8 +74,8 @@ def _scale(lm: LanguageModel, item: Intervention) -> Tensor:
     """Factor of each unit, float32 (layers, units)."""
     if item.site not in (*_INPUT_SITES, *_OUTPUT_SITES):
         raise InputError(
-            f"an intervention at {item.site!r} cannot be written into weights: the activation "
-            "function lies behind it. Use 'mlp.act' or 'mlp.out'."
+            f"an intervention at {item.site!r} cannot be written into weights: no linear map alone "
+            "lies in front of it or behind it. Use 'mlp.act' or 'mlp.out'."
         )
     if not item.every_token:
         raise InputError(

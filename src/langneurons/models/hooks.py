@@ -142,6 +142,15 @@ def _attach(
             changed = fn(layer, whole)
         return None if changed is None else changed.reshape(tensor.shape)
 
+    if site.name == "resid":
+        # Some layers return a tuple that begins with the hidden states.
+        def behind(_module: Any, _args: Any, output: Any) -> Any:
+            several = isinstance(output, tuple)
+            changed = change(output[0] if several else output)
+            return (changed, *output[1:]) if several and changed is not None else changed
+
+        return site.modules[layer].register_forward_hook(behind)
+
     if site.side == "output" and whole_tensor:
         # The shortest way, as it is walked once per layer and decoded token.
         def straight(_module: Any, _args: Any, output: Tensor) -> Tensor | None:

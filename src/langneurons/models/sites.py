@@ -11,6 +11,7 @@ attn.head  L2 norm of each head's slice of ``attn.out``           heads
 attn.q     output of the query projection                         heads x head size
 attn.k     output of the key projection                           key heads x head size
 attn.v     output of the value projection                         key heads x head size
+resid      output of the decoder layer (the residual stream)      hidden size
 ========== ====================================================== =========================
 
 No list of model names is used: one layer is traced (:mod:`langneurons.models.trace`), the
@@ -31,7 +32,11 @@ from langneurons.errors import InputError, unknown
 from langneurons.models.attention import projection_columns
 from langneurons.models.trace import Call, same_storage, trace_layer
 
-SITES = ("mlp.act", "mlp.pre", "mlp.out", "attn.out", "attn.head", "attn.q", "attn.k", "attn.v")
+SITES = (
+    *("mlp.act", "mlp.pre", "mlp.out"),
+    *("attn.out", "attn.head", "attn.q", "attn.k", "attn.v"),
+    "resid",
+)
 
 
 @dataclass(frozen=True)
@@ -306,6 +311,8 @@ class Sites(Mapping[str, Site]):
                 return self._site(name, plan.activation, "input")
             case "mlp.out":
                 return self._site(name, plan.down, "input")
+            case "resid":
+                return Site(name, tuple(self._layers), "output", plan.down.width_out)
             case "attn.out":
                 return self._site(name, self._output(), "input")
             case "attn.head":

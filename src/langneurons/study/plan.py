@@ -24,6 +24,8 @@ VERSIONS = {
     "finetune": 1,
     "scores": 1,
     "rules": 1,
+    "deactivation": 1,
+    "crossing": 1,
     "tables": 1,
 }
 
@@ -90,6 +92,8 @@ def plan(config: StudyConfig, identity: Identity) -> Plan:
     Returns:
         The plan; equal inputs give equal keys on every machine.
     """
+    from langneurons.study.beyond.plan import beyond  # its stages are built from this module
+
     stages = _statistics(config, identity) + _neurons(config)
     stages += _effects(config, identity) + _derived(config)
     names = tuple(f"neurons/{name}" for name in config.neurons)
@@ -97,6 +101,7 @@ def plan(config: StudyConfig, identity: Identity) -> Plan:
     stages += _perplexity(config, identity)
     stages += _sweep(config, identity) + _forcing(config, identity)
     stages += _tasks(config, identity)
+    stages += beyond(config, identity)
     everything = tuple(stage.name for stage in stages)
     stages.append(Stage("tables", "tables", {}, {"name": config.name}, everything, "tables"))
     return _ordered(stages)
@@ -119,12 +124,20 @@ def _ordered(stages: list[Stage]) -> Plan:
 
 
 def _statistics(config: StudyConfig, identity: Identity) -> list[Stage]:
-    spec = config.statistics
+    sites = dict.fromkeys([config.statistics.site, *map(config.site, config.neurons)])
+    if config.crossing:
+        sites["mlp.pre"] = None
+    return [stage for site in sites for stage in _site_statistics(config, identity, site)]
+
+
+def _site_statistics(config: StudyConfig, identity: Identity, site: str) -> list[Stage]:
+    spec = config.statistics.model_copy(update={"site": site})
+    other = site != config.statistics.site
     return [
         Stage(
-            name=f"statistics/{lang}",
+            name=statistics_name(config, site, lang),
             kind="statistics",
-            arguments={"language": lang},
+            arguments={"language": lang, **({"site": site} if other else {})},
             settings={
                 "statistics": spec.model_dump(),
                 "model": identity.model,
@@ -133,7 +146,7 @@ def _statistics(config: StudyConfig, identity: Identity) -> list[Stage]:
                 "seed": config.seed,
             },
             parents=(),
-            output=f"statistics/{lang}.*",
+            output=f"{statistics_name(config, site, lang)}.*",
             cost=spec.tokens / 1000,
         )
         for lang in config.languages
@@ -147,7 +160,7 @@ def _neurons(config: StudyConfig) -> list[Stage]:
             kind="neurons",
             arguments={"neurons": name},
             settings=spec.model_dump(include={"method", "languages", "parameters"}),
-            parents=_all_statistics(config),
+            parents=statistics_of(config, config.site(name)),
             output=f"neurons/{name}.json",
         )
         for name, spec in config.neurons.items()
@@ -162,7 +175,7 @@ def _derived(config: StudyConfig) -> list[Stage]:
             continue
         parents = [f"neurons/{spec.derive}"]
         if spec.without_top:
-            parents += [f"effects/{spec.derive}/{lang}" for lang in _rows(config, spec.derive)]
+            parents += [f"effects/{spec.derive}/{lang}" for lang in rows_of(config, spec.derive)]
         stages.append(
             Stage(
                 name=f"neurons/{name}",
@@ -176,19 +189,31 @@ def _derived(config: StudyConfig) -> list[Stage]:
     return stages
 
 
-def _all_statistics(config: StudyConfig) -> tuple[str, ...]:
-    return tuple(f"statistics/{lang}" for lang in config.languages)
+def statistics_name(config: StudyConfig, site: str, language: str) -> str:
+    """The study's own site lies in ``statistics/``, others in a folder of their own in it."""
+    folder = "" if site == config.statistics.site else f"{site}/"
+    return f"statistics/{folder}{language}"
 
 
-def _rows(config: StudyConfig, neurons: str) -> list[str]:
+def statistics_of(config: StudyConfig, site: str) -> tuple[str, ...]:
+    """Names of the statistics stages of all languages at a site."""
+    return tuple(statistics_name(config, site, lang) for lang in config.languages)
+
+
+def of_set(config: StudyConfig, neurons: str) -> tuple[str, ...]:
+    """A neuron set and the statistics at its site, which values and matched controls need."""
+    return (f"neurons/{neurons}", *statistics_of(config, config.site(neurons)))
+
+
+def rows_of(config: StudyConfig, neurons: str) -> list[str]:
     """Languages of a neuron set."""
     spec = config.neurons[neurons]
     if spec.derive is not None:
-        return _rows(config, spec.derive)
+        return rows_of(config, spec.derive)
     return spec.languages if isinstance(spec.languages, list) else config.languages
 
 
-def _held_out(config: StudyConfig, identity: Identity, languages: list[str]) -> dict[str, Any]:
+def held_out(config: StudyConfig, identity: Identity, languages: list[str]) -> dict[str, Any]:
     """What decides the held-out blocks of some languages."""
     assert config.perplexity is not None
     return {
@@ -211,16 +236,16 @@ def _effects(config: StudyConfig, identity: Identity) -> list[Stage]:
             settings={
                 **spec.model_dump(exclude={"neurons"}),
                 "value": config.perplexity.value,
-                **_held_out(config, identity, [lang]),
+                **held_out(config, identity, [lang]),
             },
-            parents=(f"neurons/{neurons}", *_all_statistics(config)),
+            parents=of_set(config, neurons),
             output=f"effects/{neurons}/{lang}.parquet",
             # About a hundred units, each on a few blocks.
             cost=1.5 * (100 * spec.screen * config.statistics.block / 1000
                         + spec.keep * config.perplexity.tokens / 1000),
         )
         for neurons in spec.neurons
-        for lang in _rows(config, neurons)
+        for lang in rows_of(config, neurons)
     ]  # fmt: skip
 
 
@@ -236,9 +261,9 @@ def _sweep(config: StudyConfig, identity: Identity) -> list[Stage]:
             arguments={"language": lang},
             settings={
                 **spec.model_dump(exclude={"languages"}),
-                **_held_out(config, identity, [lang]),
+                **held_out(config, identity, [lang]),
             },
-            parents=(f"neurons/{spec.neurons}", *_all_statistics(config)),
+            parents=of_set(config, spec.neurons),
             output=f"sweep/{spec.neurons}/{lang}.parquet",
             cost=1.5 * draws * len(spec.values) * config.perplexity.tokens / 1000,
         )
@@ -258,9 +283,9 @@ def _forcing(config: StudyConfig, identity: Identity) -> list[Stage]:
             settings={
                 **spec.model_dump(exclude={"pairs"}),
                 "languages": config.languages,
-                **_held_out(config, identity, [off]),
+                **held_out(config, identity, [off]),
             },
-            parents=(f"neurons/{spec.neurons}", *_all_statistics(config)),
+            parents=of_set(config, spec.neurons),
             output=f"forcing/{off}-{on}.parquet",
             cost=3 * spec.prompts * spec.new_tokens / 1000,
         )
@@ -275,7 +300,7 @@ def _perplexity(config: StudyConfig, identity: Identity) -> list[Stage]:
     columns = spec.languages or config.languages
     stages = []
     for neurons in spec.neurons:
-        for row in _rows(config, neurons):
+        for row in rows_of(config, neurons):
             variants = 1 + spec.random + spec.matched
             stages.append(
                 Stage(
@@ -284,9 +309,9 @@ def _perplexity(config: StudyConfig, identity: Identity) -> list[Stage]:
                     arguments={"neurons": neurons, "language": row},
                     settings={
                         **spec.model_dump(exclude={"neurons"}),
-                        **_held_out(config, identity, columns),
+                        **held_out(config, identity, columns),
                     },
-                    parents=(f"neurons/{neurons}", *_all_statistics(config)),
+                    parents=of_set(config, neurons),
                     output=f"perplexity/{neurons}/{row}.parquet",
                     cost=1.5 * variants * len(columns) * spec.tokens / 1000,
                 )
@@ -373,7 +398,7 @@ def _interventions(
     draws += [("matched", seed) for seed in range(spec.matched)]
     stages = []
     for neurons in spec.neurons:
-        parents = (f"neurons/{neurons}", *_all_statistics(config))
+        parents = of_set(config, neurons)
         for lang in chosen:
             for value in spec.values:
                 for units, seed in draws:

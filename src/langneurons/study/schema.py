@@ -5,19 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from langneurons.errors import InputError, unknown
+from langneurons.study.beyond.schema import CrossingSpec, DeactivationSpec
+from langneurons.study.spec import Spec, check_value
 
 _NAME = re.compile(r"^[\w][\w.+:@-]*$")
-_VALUE = re.compile(r"^(zero|mean|minimum|maximum|P\d{1,2}(\.\d+)?|P100|-?\d+(\.\d+)?)$")
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class StatisticsSpec(_Model):
+class StatisticsSpec(Spec):
     """What is collected, in every language alike."""
 
     site: str = Field("mlp.act", description="Where units live; see `langneurons.models`.")
@@ -26,7 +23,7 @@ class StatisticsSpec(_Model):
     rows: int = Field(2048, ge=1, description="Token rows kept for quantiles.")
 
 
-class NeuronsSpec(_Model):
+class NeuronsSpec(Spec):
     """One named set of language neurons: found by a method, or made from another set."""
 
     method: str = Field("lape", description="Identification method.")
@@ -40,12 +37,13 @@ class NeuronsSpec(_Model):
     languages: list[str] | str | None = Field(
         None, description="Languages it compares: a list, or the name of a published set."
     )
+    site: str | None = Field(None, description="Where its units live; default: statistics.site.")
     parameters: dict[str, Any] = Field(
         default_factory=dict, description="The method's own parameters, as `identify` takes them."
     )
 
 
-class PerplexitySpec(_Model):
+class PerplexitySpec(Spec):
     """The perplexity-change matrix."""
 
     neurons: list[str] = Field(["lape"], description="Neuron sets, one matrix each.")
@@ -58,10 +56,10 @@ class PerplexitySpec(_Model):
     @field_validator("value")
     @classmethod
     def _known_value(cls, value: str) -> str:
-        return _check_value(value)
+        return check_value(value)
 
 
-class EffectsSpec(_Model):
+class EffectsSpec(Spec):
     """The units of a set that matter most, one at a time, on their own language's text."""
 
     neurons: list[str] = Field(["lape"], description="Neuron sets looked into.")
@@ -69,7 +67,7 @@ class EffectsSpec(_Model):
     screen: int = Field(4, ge=1, description="Blocks of the first look at every unit.")
 
 
-class SweepSpec(_Model):
+class SweepSpec(Spec):
     """Perplexity over replacement values, for a language's own units and random ones."""
 
     neurons: str = Field("lape", description="Neuron set.")
@@ -83,10 +81,10 @@ class SweepSpec(_Model):
     @field_validator("values", mode="before")
     @classmethod
     def _known_values(cls, values: list[Any]) -> list[str]:
-        return [_check_value(str(value)) for value in values]
+        return [check_value(str(value)) for value in values]
 
 
-class ForcingSpec(_Model):
+class ForcingSpec(Spec):
     """Which language the model writes with one language's units off and another's on."""
 
     neurons: str = Field("lape", description="Neuron set.")
@@ -101,10 +99,10 @@ class ForcingSpec(_Model):
     @field_validator("value")
     @classmethod
     def _known_value(cls, value: str) -> str:
-        return _check_value(value)
+        return check_value(value)
 
 
-class TaskSpec(_Model):
+class TaskSpec(Spec):
     """One task with labels."""
 
     source: str | None = Field(None, description="Task and where its files lie: NAME or NAME:PATH.")
@@ -118,7 +116,7 @@ class TaskSpec(_Model):
     )
 
 
-class AdapterSpec(_Model):
+class AdapterSpec(Spec):
     """Which units learn."""
 
     neurons: str | list[str] = Field(
@@ -129,7 +127,7 @@ class AdapterSpec(_Model):
     seeds: int = Field(1, ge=1, description="Trainings with different seeds and random units.")
 
 
-class InterventionsSpec(_Model):
+class InterventionsSpec(Spec):
     """Test-time overwrites, each beside its controls."""
 
     neurons: list[str] = Field(["lape"], description="Neuron sets overwritten.")
@@ -142,10 +140,10 @@ class InterventionsSpec(_Model):
     @field_validator("values", mode="before")
     @classmethod
     def _known_values(cls, values: list[Any]) -> list[str]:
-        return [_check_value(str(value)) for value in values]
+        return [check_value(str(value)) for value in values]
 
 
-class StudyConfig(_Model):
+class StudyConfig(Spec):
     """A whole study. Every field is a key of the YAML file."""
 
     name: str = Field("study", description="Short name; names the default output folder.")
@@ -167,6 +165,8 @@ class StudyConfig(_Model):
     effects: EffectsSpec | None = Field(None)
     sweep: SweepSpec | None = Field(None)
     forcing: ForcingSpec | None = Field(None)
+    deactivation: DeactivationSpec | None = Field(None)
+    crossing: CrossingSpec | None = Field(None)
     tasks: dict[str, TaskSpec] = Field(default_factory=dict)
     train_language: str = Field("en", description="Language of the training examples.")
     finetune: dict[str, Any] = Field(
@@ -185,6 +185,12 @@ class StudyConfig(_Model):
     @classmethod
     def _plain_name(cls, name: str) -> str:
         return _plain("study", name)
+
+    @field_validator("tasks", "adapters", mode="before")
+    @classmethod
+    def _none(cls, given: Any) -> Any:
+        # A budget or an override takes a preset's tasks away by null.
+        return {} if given is None else given
 
     @field_validator("languages")
     @classmethod
@@ -221,10 +227,14 @@ class StudyConfig(_Model):
             places.append(("interventions.languages", self.interventions.languages))
         if self.sweep:
             places.append(("sweep.languages", self.sweep.languages))
+        for part in ("deactivation", "crossing"):
+            if spec := getattr(self, part):
+                places.append((f"{part}.languages", spec.languages))
         if self.forcing:
             places += [("forcing.pairs", list(pair)) for pair in self.forcing.pairs]
-        if (self.effects or self.sweep or self.forcing) and not self.perplexity:
-            raise ValueError("effects, sweep and forcing need `perplexity` (its held-out text)")
+        for part in ("effects", "sweep", "forcing", "deactivation", "crossing"):
+            if getattr(self, part) and not self.perplexity:
+                raise ValueError(f"{part} needs `perplexity` (its held-out text)")
         for place, languages in places:
             for lang in languages or ():
                 if lang not in known and not place.startswith("tasks"):
@@ -232,12 +242,14 @@ class StudyConfig(_Model):
         sets = [*(self.perplexity.neurons if self.perplexity else ())]
         sets += self.interventions.neurons if self.interventions else []
         sets += self.effects.neurons if self.effects else []
-        sets += [spec.neurons for spec in (self.sweep, self.forcing) if spec]
+        sets += [spec.neurons for spec in (self.sweep, self.forcing, self.deactivation) if spec]
+        sets += self.crossing.neurons if self.crossing else []
         for name in sets:
             if name not in self.neurons:
                 raise unknown("neuron set", name, self.neurons)
         self._check_derived()
         for name, adapter in self.adapters.items():
+            self._check_one_site(name, adapter)
             for choice in adapter_units(adapter):
                 if choice in ("none", "all"):
                     continue
@@ -252,6 +264,22 @@ class StudyConfig(_Model):
             )
         return self
 
+    def site(self, neurons: str) -> str:
+        """Where the units of a neuron set live; a derived set lives where its source does."""
+        spec = self.neurons[neurons]
+        if spec.derive is not None:
+            return self.site(spec.derive)
+        return spec.site or self.statistics.site
+
+    def _check_one_site(self, name: str, adapter: AdapterSpec) -> None:
+        named = [choice.removeprefix("random:").partition(":")[0]
+                 for choice in adapter_units(adapter)]  # fmt: skip
+        sites = {self.site(neurons) for neurons in named if neurons in self.neurons}
+        if len(sites) > 1:
+            raise ValueError(
+                f"adapters.{name}: its sets are of {' and '.join(sorted(sites))}; take one site"
+            )
+
     def _check_derived(self) -> None:
         for name, spec in self.neurons.items():
             if spec.derive is None:
@@ -262,6 +290,8 @@ class StudyConfig(_Model):
                 continue
             if spec.derive not in self.neurons:
                 raise unknown("neuron set", spec.derive, self.neurons, f"in 'neurons.{name}'")
+            if spec.site is not None:
+                raise ValueError(f"neurons.{name}: a derived set takes no site of its own")
             if self.neurons[spec.derive].derive is not None:
                 raise ValueError(f"neurons.{name}: derive from a set that a method found")
             looked = self.effects.neurons if self.effects else []
@@ -291,14 +321,6 @@ def _plain(kind: str, name: str) -> str:
             "(it becomes part of a file name)"
         )
     return name
-
-
-def _check_value(value: str) -> str:
-    if not _VALUE.match(value):
-        raise ValueError(
-            f"value {value!r} is none of zero, mean, minimum, maximum, P0 to P100 or a number"
-        )
-    return value
 
 
 def parse(data: dict[str, Any]) -> StudyConfig:
@@ -333,6 +355,8 @@ def _fields(location: tuple[int | str, ...]) -> list[str]:
         "effects": EffectsSpec,
         "sweep": SweepSpec,
         "forcing": ForcingSpec,
+        "deactivation": DeactivationSpec,
+        "crossing": CrossingSpec,
         "tasks": TaskSpec,
         "adapters": AdapterSpec,
         "interventions": InterventionsSpec,

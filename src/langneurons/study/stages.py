@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from langneurons.artifacts import read_table, write_table
+from langneurons.study.beyond.stages import KINDS as BEYOND
 from langneurons.study.plan import Stage
 from langneurons.study.schema import adapter_units
 from langneurons.study.workshop import Workshop
@@ -27,18 +28,18 @@ def _stage(run: Run) -> Run:
 
 def run(workshop: Workshop, stage: Stage) -> None:
     """Do one stage and write its output into the run directory."""
-    KINDS[stage.kind](workshop, workshop.out / stage.output, **stage.arguments)
+    {**KINDS, **BEYOND}[stage.kind](workshop, workshop.out / stage.output, **stage.arguments)
 
 
 @_stage
-def _statistics(workshop: Workshop, output: Path, language: str) -> None:
+def _statistics(workshop: Workshop, output: Path, language: str, site: str | None = None) -> None:
     from langneurons.statistics import collect
 
     spec = workshop.config.statistics
     collect(
         workshop.lm,
         {language: workshop.texts[language].statistics},
-        site=spec.site,
+        site=site or spec.site,
         tokens=spec.tokens,
         block=spec.block,
         rows=spec.rows,
@@ -52,14 +53,17 @@ def _neurons(workshop: Workshop, output: Path, neurons: str) -> None:
     from langneurons.identification import METHODS, identify
 
     spec = workshop.config.neurons[neurons]
-    reads_model = METHODS.get(spec.method).needs == "model"
+    method = METHODS.get(spec.method)
+    reads_model = method.needs == "model"
+    site = workshop.config.site(neurons)
+    parameters = {"site": site} if reads_model and "site" in method.parameters and spec.site else {}
     found = identify(
-        workshop.statistics(),
+        workshop.statistics(site),
         method=spec.method,
         languages=spec.languages,
         model=workshop.lm if reads_model else None,
         texts=workshop.statistics_texts() if reads_model else None,
-        **spec.parameters,
+        **{**parameters, **spec.parameters},
     )
     found.save(output)
 
@@ -110,8 +114,8 @@ def _effects(workshop: Workshop, output: Path, neurons: str, language: str) -> N
         workshop.lm,
         workshop.neurons(neurons)[language],
         blocks,
-        workshop.value(held.value, language),
-        site=workshop.config.statistics.site,
+        **workshop.change(held.value, language, workshop.config.site(neurons)),
+        site=workshop.config.site(neurons),
         keep=spec.keep,
         screen=spec.screen,
         baseline=workshop.baseline[language],
@@ -133,9 +137,9 @@ def _sweep(workshop: Workshop, output: Path, language: str) -> None:
             workshop.lm,
             found.select([language]),
             {language: workshop.held_out_blocks(language)},
-            value=workshop.value(value, language),
+            **workshop.change(value, language, found.site),
             controls={"random": spec.random, "matched": spec.matched},
-            stats=workshop.statistics(),
+            stats=workshop.statistics(found.site),
             baseline=workshop.baseline,
             others=found,
             seed=workshop.config.seed,
@@ -154,14 +158,14 @@ def _forcing(workshop: Workshop, output: Path, off: str, on: str) -> None:
 
     spec = workshop.config.forcing
     assert spec is not None
-    site = workshop.config.statistics.site
+    site = workshop.config.site(spec.neurons)
     switched = Intervention(
-        units=workshop.units(spec.neurons, off, "own", 0), value=workshop.value("zero", off),
-        site=site,
+        units=workshop.units(spec.neurons, off, "own", 0), site=site,
+        **workshop.change("zero", off, site),
     )  # fmt: skip
     raised = Intervention(
-        units=workshop.units(spec.neurons, on, "own", 0), value=workshop.value(spec.value, on),
-        site=site,
+        units=workshop.units(spec.neurons, on, "own", 0), site=site,
+        **workshop.change(spec.value, on, site),
     )  # fmt: skip
     prompts = [
         _beginning(text, spec.prompt_words) for text in workshop.texts[off].held_out[: spec.prompts]
@@ -187,6 +191,8 @@ def _overlap(workshop: Workshop, output: Path) -> None:
     tables = []
     for position, first in enumerate(names):
         for second in names[position:]:
+            if workshop.config.site(first) != workshop.config.site(second):
+                continue
             table = workshop.neurons(first).overlap(workshop.neurons(second))
             tables.append(table.assign(a=first, b=second))
     whole = pd.concat(tables, ignore_index=True)
@@ -210,9 +216,9 @@ def _perplexity(workshop: Workshop, output: Path, neurons: str, language: str) -
         workshop.lm,
         workshop.neurons(neurons).select([language]),
         {lang: workshop.held_out_blocks(lang) for lang in columns},
-        value=workshop.value(spec.value, language),
+        **workshop.change(spec.value, language, workshop.config.site(neurons)),
         controls={"random": spec.random, "matched": spec.matched},
-        stats=workshop.statistics(),
+        stats=workshop.statistics(workshop.config.site(neurons)),
         baseline=workshop.baseline,
         others=workshop.neurons(neurons),
         seed=workshop.config.seed,
@@ -233,6 +239,7 @@ def _finetune(workshop: Workshop, output: Path, task: str, adapter: str, seed: i
         workshop.task(task),
         lang=config.train_language,
         neurons=workshop.adapter_units(adapter_units(spec), seed=seed),
+        site=workshop.adapter_site(adapter_units(spec)),
         attention=spec.attention,
         split=task_spec.train_split,
         limit=task_spec.examples,
@@ -259,10 +266,11 @@ def _scores(
 
     intervention = None
     if value != "none" and neurons is not None:
+        site = workshop.config.site(neurons)
         intervention = Intervention(
             units=workshop.units(neurons, language, units, int(seed or 0)),
-            value=workshop.value(value, language),
-            site=workshop.config.statistics.site,
+            site=site,
+            **workshop.change(value, language, site),
         )
     spec = workshop.config.tasks[task]
     evaluate(

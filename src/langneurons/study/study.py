@@ -106,6 +106,8 @@ class Study:
         if self.config.statistics.site not in SITES:
             raise unknown("site", self.config.statistics.site, SITES, "in 'statistics.site'")
         for name, spec in self.config.neurons.items():
+            if spec.site is not None and spec.site not in SITES:
+                raise unknown("site", spec.site, SITES, f"in 'neurons.{name}'")
             try:
                 METHODS.get(spec.method).resolve(spec.parameters)
             except LangNeuronsError as error:

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from langneurons.artifacts import read_json, read_table, write_table
+from langneurons.study.beyond.tables import tables as beyond_tables
 from langneurons.study.schema import adapter_runs, adapter_units
 from langneurons.study.workshop import Workshop
 
@@ -39,6 +40,7 @@ def write(workshop: Workshop, output: Path) -> None:
         "two_holders": two_holders(workshop, found),
         "finetuning": finetuning(workshop),
         "rules": _gather(workshop.out / "rules"),
+        **beyond_tables(workshop.out),
     }
     for name, table in made.items():
         if len(table):

@@ -35,7 +35,7 @@ class Workshop:
         self._adapted: tuple[str, LanguageModel] | None = None
         self._blocks: dict[str, Blocks] = {}
         self._tasks: dict[str, Task] = {}
-        self._statistics: Statistics | None = None
+        self._statistics: dict[str, Statistics] = {}
 
     @cached_property
     def lm(self) -> LanguageModel:
@@ -44,15 +44,21 @@ class Workshop:
 
         return load(self.config.model, dtype=self.config.dtype, revision=self.config.revision)
 
-    def statistics(self) -> Statistics:
-        """Statistics of the study's languages; the folder may hold others of an earlier form."""
+    def statistics(self, site: str | None = None) -> Statistics:
+        """Statistics of the study's languages at a site; None: the study's own site.
+
+        The folder may hold other languages, of an earlier form of the study.
+        """
         from langneurons.statistics import Statistics
 
-        if self._statistics is None:
-            self._statistics = Statistics.load(
-                self.out / "statistics", languages=self.config.languages
+        own = self.config.statistics.site
+        place = site or own
+        if place not in self._statistics:
+            folder = self.out / "statistics"
+            self._statistics[place] = Statistics.load(
+                folder if place == own else folder / place, languages=self.config.languages
             )
-        return self._statistics
+        return self._statistics[place]
 
     def neurons(self, name: str) -> NeuronSet:
         """A neuron set of the study by its name."""
@@ -68,7 +74,7 @@ class Workshop:
         if kind == "random":
             found = found.random_like(seed)
         elif kind == "matched":
-            found = found.random_like(seed, matched="rate", statistics=self.statistics())
+            found = found.random_like(seed, matched="rate", statistics=self.statistics(found.site))
         if not len(found[language]):
             raise InputError(
                 f"neuron set {neurons!r} has no unit for {language}: raise its share (`top`)."
@@ -88,17 +94,34 @@ class Workshop:
         assert union is not None
         return union
 
-    def value(self, name: str, language: str) -> Value:
-        """A replacement value by the name a study gives it, from the language's own statistics."""
+    def adapter_site(self, choices: list[str]) -> str | None:
+        """Where the units of an adapter live; None for ``"none"`` and ``"all"`` (of the MLP)."""
+        if choices in (["none"], ["all"]):
+            return None
+        return self.config.site(choices[0].removeprefix("random:").partition(":")[0])
+
+    def change(self, name: str, language: str, site: str) -> dict[str, Any]:
+        """``value`` and ``mode`` of an intervention by the name a study gives it.
+
+        ``x0.5`` multiplies by 0.5; everything else is set, see :meth:`value`.
+        """
+        from langneurons.intervention import Value
+
+        if name.startswith("x"):
+            return {"value": Value.constant(float(name[1:])).named(name), "mode": "multiply"}
+        return {"value": self.value(name, language, site)}
+
+    def value(self, name: str, language: str, site: str) -> Value:
+        """A value to set by its name, from the language's own statistics at the site."""
         from langneurons.intervention import Value
 
         if name == "zero":
             return Value.constant(0.0)
         if name.startswith("P"):
-            return Value.quantile(self.statistics(), language, float(name[1:]) / 100)
+            return Value.quantile(self.statistics(site), language, float(name[1:]) / 100)
         if name in ("mean", "minimum", "maximum"):
             make = getattr(Value, name)
-            return make(self.statistics(), language)  # type: ignore[no-any-return]
+            return make(self.statistics(site), language)  # type: ignore[no-any-return]
         return Value.constant(float(name))
 
     def task(self, name: str) -> Task:

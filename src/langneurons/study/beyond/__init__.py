@@ -1,0 +1,1 @@
+"""Stages of a study that go beyond neurons; see :mod:`langneurons.beyond`."""

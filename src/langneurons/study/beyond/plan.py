@@ -1,0 +1,57 @@
+"""The stages of what goes beyond neurons."""
+
+from __future__ import annotations
+
+from langneurons.study.plan import Identity, Stage, held_out, of_set, statistics_of
+from langneurons.study.schema import StudyConfig
+
+
+def beyond(config: StudyConfig, identity: Identity) -> list[Stage]:
+    """All stages of the parts a study has."""
+    return _deactivation(config, identity) + _crossing(config, identity)
+
+
+def _deactivation(config: StudyConfig, identity: Identity) -> list[Stage]:
+    spec = config.deactivation
+    if spec is None or config.perplexity is None:
+        return []
+    draws = 1 + spec.random + spec.matched
+    tokens = config.perplexity.tokens + 2 * spec.residual_blocks * config.statistics.block
+    return [
+        Stage(
+            name=f"deactivation/{spec.neurons}/{lang}",
+            kind="deactivation",
+            arguments={"language": lang},
+            settings={
+                **spec.model_dump(exclude={"languages"}),
+                **held_out(config, identity, [lang]),
+            },
+            parents=of_set(config, spec.neurons),
+            output=f"deactivation/{spec.neurons}/{lang}",
+            cost=1.5 * draws * len(spec.values) * tokens / 1000,
+        )
+        for lang in spec.languages
+    ]
+
+
+def _crossing(config: StudyConfig, identity: Identity) -> list[Stage]:
+    spec = config.crossing
+    if spec is None or config.perplexity is None:
+        return []
+    cells = 4 * (1 + spec.random) * len(spec.values)
+    return [
+        Stage(
+            name=f"crossing/{neurons}/{lang}",
+            kind="crossing",
+            arguments={"neurons": neurons, "language": lang},
+            settings={
+                **spec.model_dump(exclude={"languages", "neurons"}),
+                **held_out(config, identity, [lang]),
+            },
+            parents=(*of_set(config, neurons), *statistics_of(config, "mlp.pre")),
+            output=f"crossing/{neurons}/{lang}.parquet",
+            cost=1.5 * cells * config.perplexity.tokens / 1000,
+        )
+        for neurons in spec.neurons
+        for lang in spec.languages
+    ]

@@ -1,0 +1,46 @@
+"""Parts of a study's schema for what goes beyond neurons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from langneurons.study.spec import Spec, check_value
+
+
+class DeactivationSpec(Spec):
+    """A sweep of values, joined with each unit's own range and the next layer's view."""
+
+    neurons: str = Field("lape", description="Neuron set.")
+    languages: list[str] = Field(min_length=1, description="Languages swept.")
+    values: list[str] = Field(
+        ["-1", "zero", "1", "P10", "P50", "P90", "mean"], description="Values written."
+    )
+    random: int = Field(2, ge=0, description="Same-size random draws.")
+    matched: int = Field(2, ge=0, description="Random draws of units of the same activity.")
+    residual_blocks: int = Field(
+        8, ge=1, description="Blocks on which the residual stream is compared."
+    )
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _known_values(cls, values: list[Any]) -> list[str]:
+        return [check_value(str(value)) for value in values]
+
+
+class CrossingSpec(Spec):
+    """Statistics of mlp.pre written to mlp.act, as the paper's code does, or at the right site."""
+
+    neurons: list[str] = Field(["lape"], description="Neuron sets of mlp.act.")
+    languages: list[str] = Field(min_length=1, description="Languages looked at.")
+    values: list[str] = Field(["mean", "P10", "P90"], description="mean, or percentiles.")
+    random: int = Field(2, ge=0, description="Same-size random draws.")
+
+    @field_validator("values")
+    @classmethod
+    def _statistics(cls, values: list[str]) -> list[str]:
+        for value in values:
+            if value != "mean" and not (value.startswith("P") and check_value(value)):
+                raise ValueError(f"value {value!r} is no statistic: give mean or a percentile")
+        return values

@@ -1,0 +1,23 @@
+"""Tables of what goes beyond neurons, gathered from the stages' files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from langneurons.artifacts import read_table
+
+
+def tables(out: Path) -> dict[str, pd.DataFrame]:
+    """All tables of a run directory, empty where it has none."""
+    return {
+        "deactivation": _gather(out, "deactivation/*/*/change.parquet"),
+        "residual": _gather(out, "deactivation/*/*/residual.parquet"),
+        "crossing": _gather(out, "crossing/*/*.parquet"),
+    }
+
+
+def _gather(out: Path, pattern: str) -> pd.DataFrame:
+    found = [read_table(path) for path in sorted(out.glob(pattern))]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
