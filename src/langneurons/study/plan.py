@@ -26,6 +26,7 @@ VERSIONS = {
     "rules": 1,
     "deactivation": 1,
     "crossing": 1,
+    "polysemanticity": 1,
     "tables": 1,
 }
 

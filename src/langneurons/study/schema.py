@@ -8,7 +8,11 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from langneurons.errors import InputError, unknown
-from langneurons.study.beyond.schema import CrossingSpec, DeactivationSpec
+from langneurons.study.beyond.schema import (
+    CrossingSpec,
+    DeactivationSpec,
+    PolysemanticitySpec,
+)
 from langneurons.study.spec import Spec, check_value
 
 _NAME = re.compile(r"^[\w][\w.+:@-]*$")
@@ -167,6 +171,7 @@ class StudyConfig(Spec):
     forcing: ForcingSpec | None = Field(None)
     deactivation: DeactivationSpec | None = Field(None)
     crossing: CrossingSpec | None = Field(None)
+    polysemanticity: PolysemanticitySpec | None = Field(None)
     tasks: dict[str, TaskSpec] = Field(default_factory=dict)
     train_language: str = Field("en", description="Language of the training examples.")
     finetune: dict[str, Any] = Field(
@@ -227,7 +232,7 @@ class StudyConfig(Spec):
             places.append(("interventions.languages", self.interventions.languages))
         if self.sweep:
             places.append(("sweep.languages", self.sweep.languages))
-        for part in ("deactivation", "crossing"):
+        for part in ("deactivation", "crossing", "polysemanticity"):
             if spec := getattr(self, part):
                 places.append((f"{part}.languages", spec.languages))
         if self.forcing:
@@ -243,11 +248,14 @@ class StudyConfig(Spec):
         sets += self.interventions.neurons if self.interventions else []
         sets += self.effects.neurons if self.effects else []
         sets += [spec.neurons for spec in (self.sweep, self.forcing, self.deactivation) if spec]
+        sets += [self.polysemanticity.neurons] if self.polysemanticity else []
         sets += self.crossing.neurons if self.crossing else []
         for name in sets:
             if name not in self.neurons:
                 raise unknown("neuron set", name, self.neurons)
         self._check_derived()
+        if self.polysemanticity and self.polysemanticity.task not in self.tasks:
+            raise unknown("task", self.polysemanticity.task, self.tasks, "in 'polysemanticity'")
         for name, adapter in self.adapters.items():
             self._check_one_site(name, adapter)
             for choice in adapter_units(adapter):
@@ -357,6 +365,7 @@ def _fields(location: tuple[int | str, ...]) -> list[str]:
         "forcing": ForcingSpec,
         "deactivation": DeactivationSpec,
         "crossing": CrossingSpec,
+        "polysemanticity": PolysemanticitySpec,
         "tasks": TaskSpec,
         "adapters": AdapterSpec,
         "interventions": InterventionsSpec,

@@ -8,7 +8,11 @@ from langneurons.study.schema import StudyConfig
 
 def beyond(config: StudyConfig, identity: Identity) -> list[Stage]:
     """All stages of the parts a study has."""
-    return _deactivation(config, identity) + _crossing(config, identity)
+    return [
+        *_deactivation(config, identity),
+        *_crossing(config, identity),
+        *_polysemanticity(config, identity),
+    ]
 
 
 def _deactivation(config: StudyConfig, identity: Identity) -> list[Stage]:
@@ -53,5 +57,28 @@ def _crossing(config: StudyConfig, identity: Identity) -> list[Stage]:
             cost=1.5 * cells * config.perplexity.tokens / 1000,
         )
         for neurons in spec.neurons
+        for lang in spec.languages
+    ]
+
+
+def _polysemanticity(config: StudyConfig, identity: Identity) -> list[Stage]:
+    spec = config.polysemanticity
+    if spec is None:
+        return []
+    passes = spec.examples + 3 * spec.tested * (2 * spec.harm_units + 1)
+    return [
+        Stage(
+            name=f"polysemanticity/{spec.neurons}/{lang}",
+            kind="polysemanticity",
+            arguments={"language": lang},
+            settings={
+                **spec.model_dump(exclude={"languages"}),
+                "source": identity.tasks[spec.task],
+                "seed": config.seed,
+            },
+            parents=of_set(config, spec.neurons),
+            output=f"polysemanticity/{spec.neurons}/{lang}",
+            cost=0.1 * passes,
+        )
         for lang in spec.languages
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -44,3 +44,29 @@ class CrossingSpec(Spec):
             if value != "mean" and not (value.startswith("P") and check_value(value)):
                 raise ValueError(f"value {value!r} is no statistic: give mean or a percentile")
         return values
+
+
+class PolysemanticitySpec(Spec):
+    """What a language's units say about a task, and what overwriting each of them costs."""
+
+    neurons: str = Field("lape", description="Neuron set.")
+    languages: list[str] = Field(min_length=1, description="Languages looked at.")
+    task: str = Field(description="A task of classes, named in `tasks`.")
+    split: str = Field("dev", description="Split on which information is measured.")
+    examples: int = Field(300, ge=10, description="Examples of it, at most.")
+    test_split: str = Field("test", description="Split on which harm is measured.")
+    tested: int = Field(30, ge=0, description="Examples of it; 0: no harm is measured.")
+    value: str = Field("zero", description="Value written over one unit at a time.")
+    matched: int = Field(3, ge=1, description="Draws of units of the same activity.")
+    harm_units: int = Field(40, ge=1, description="Own and matched units overwritten, each.")
+    pool: Literal["last", "mean"] = Field(
+        "last", description="An example's activation: at its last token, or the mean."
+    )
+    threshold: float = Field(
+        0.2, ge=0, le=1, description="Separation from which a unit carries language information."
+    )
+
+    @field_validator("value")
+    @classmethod
+    def _known_value(cls, value: str) -> str:
+        return check_value(value)

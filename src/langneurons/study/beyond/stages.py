@@ -64,7 +64,42 @@ def _crossing(workshop: Workshop, output: Path, neurons: str, language: str) -> 
     write_table(output, table.assign(neurons=neurons, language=language))
 
 
+def _polysemanticity(workshop: Workshop, output: Path, language: str) -> None:
+    from langneurons.beyond.polysemanticity import polysemanticity
+
+    spec = workshop.config.polysemanticity
+    assert spec is not None
+    found = workshop.neurons(spec.neurons)
+    task = workshop.task(spec.task)
+    tested = []
+    if spec.tested:
+        tested = task.examples(language, spec.test_split, spec.tested, workshop.config.seed)
+    done = polysemanticity(
+        workshop.lm,
+        found,
+        language,
+        workshop.statistics(found.site),
+        task,
+        task.examples(language, spec.split, spec.examples, workshop.config.seed),
+        tested,
+        **workshop.change(spec.value, language, found.site),
+        matched=spec.matched,
+        pool=spec.pool,
+        threshold=spec.threshold,
+        harm_units=spec.harm_units,
+        seed=workshop.config.seed,
+    )
+    about = {"neurons": spec.neurons, "language": language, "task": spec.task}
+    for name, table in (
+        ("units", done.units),
+        ("shares", done.shares),
+        ("correlations", done.correlations),
+    ):
+        write_table(output / f"{name}.parquet", table.assign(**about))
+
+
 KINDS: dict[str, Callable[..., None]] = {
     "deactivation": _deactivation,
     "crossing": _crossing,
+    "polysemanticity": _polysemanticity,
 }

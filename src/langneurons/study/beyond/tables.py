@@ -15,6 +15,9 @@ def tables(out: Path) -> dict[str, pd.DataFrame]:
         "deactivation": _gather(out, "deactivation/*/*/change.parquet"),
         "residual": _gather(out, "deactivation/*/*/residual.parquet"),
         "crossing": _gather(out, "crossing/*/*.parquet"),
+        "polysemanticity": _gather(out, "polysemanticity/*/*/shares.parquet"),
+        "polysemanticity_units": _gather(out, "polysemanticity/*/*/units.parquet"),
+        "polysemanticity_harm": _gather(out, "polysemanticity/*/*/correlations.parquet"),
     }
 
 
