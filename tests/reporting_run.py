@@ -233,3 +233,43 @@ def full_run(folder: Path, seed: int = 0, **scores) -> Path:
             "sweep": sweep_table(),
         },
     )
+
+
+def explored(
+    folder: Path, languages, units=((0, 3), (1, 700), (5, 12)), text="plain words"
+) -> None:
+    """What the stage ``passages`` leaves for set ``lape``: unit i belongs to language i mod n."""
+    rng = np.random.default_rng(0)
+    counts = [int(40 * math.exp(-bin_ / 6)) for bin_ in range(32)]
+    shapes, passages, near, members = [], [], [], []
+    for place, (layer, index) in enumerate(units):
+        own = languages[place % len(languages)]
+        members.append((layer, index, own, float(len(units) - place)))
+        for language in languages:
+            mean = 0.5 if language == own else 0.1
+            shapes.append(
+                (
+                    *(layer, index, language, -0.2, 2.0, counts, 0.4, mean, 0.3, -0.28, 2.6),
+                    *(-0.1, 0.0, mean, 0.6, 1.4),
+                )
+            )
+        for rank in range(3):
+            value = 2.5 - 0.1 * rank
+            passages.append((layer, index, rank + 1, own, value, f"… {text} ", "marked", "\nend"))
+        other = units[(place + 1) % len(units)]
+        near.append((layer, index, 1, *other, float(rng.uniform(0.3, 0.9))))
+        near.append((layer, index, 2, 2, 99, -0.25))
+    tables = {
+        "units": (members, "layer index language score"),
+        "distributions": (
+            shapes,
+            "layer index language low high counts positive mean std minimum maximum "
+            "q05 q25 q50 q75 q95",
+        ),
+        "passages": (passages, "layer index rank language activation before token after"),
+        "neighbours": (near, "layer index rank other_layer other_index correlation"),
+    }
+    (folder / "passages" / "lape").mkdir(parents=True)
+    for name, (rows, columns) in tables.items():
+        table = pd.DataFrame(rows, columns=_names(columns))
+        table.to_parquet(folder / "passages" / "lape" / f"{name}.parquet", index=False)

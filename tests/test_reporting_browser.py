@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import threading
 
 import pandas as pd
 import pytest
 
 from langneurons.reporting import report
-from reporting_run import write_run
+from langneurons.reporting.explorer.serve import server
+from reporting_run import explored, write_run
 from test_reporting_report import EVIL, SMALL, URDU, small_tables
 
 pytestmark = pytest.mark.slow
@@ -38,14 +40,28 @@ def file(tmp_path_factory):
         [tables["perplexity"], tables["perplexity"].assign(neurons="second")]
     )
     tables["passages"] = pd.DataFrame({"passage": [URDU, EVIL, "plain"], "share": [0.5, 0.1, 0.9]})
-    return report(write_run(tmp_path_factory.mktemp("run"), tables, name=EVIL))
+    tables["unit_effects"] = pd.DataFrame(
+        {"language": ["hi"], "layer": [1], "index": [700], "ratio": [1.2], "neurons": ["lape"]}
+    )
+    folder = write_run(tmp_path_factory.mktemp("run"), tables, name=EVIL)
+    explored(folder, (*SMALL[:2], URDU), text=f"{EVIL} {URDU}")
+    return report(folder)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A run whose explorer does not fit into one file."""
+    folder = write_run(tmp_path_factory.mktemp("large"), small_tables())
+    units = [(layer, index) for layer in range(6) for index in range(100)]
+    explored(folder, SMALL, units, text="many words " * 500)
+    return report(folder)
 
 
 @pytest.fixture
 def visit(browser, file):
     opened = []
 
-    def go(width=1280, height=900, scheme="light", **options):
+    def go(width=1280, height=900, scheme="light", where=None, **options):
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, **options
         )
@@ -61,11 +77,13 @@ def visit(browser, file):
             "request",
             lambda request: (
                 None
-                if request.url.startswith(("file:", "data:"))
+                if request.url.startswith(
+                    ("file:", "data:", *([where.split("#")[0]] if where else []))
+                )
                 else page.problems.append(request.url)
             ),
         )
-        page.goto(file.as_uri())
+        page.goto(where or file.as_uri())
         opened.append((context, page))
         return page
 
@@ -170,6 +188,87 @@ def test_print_shows_everything(visit):
     assert not page.locator("header").is_visible()
     assert not page.locator("nav").is_visible()
     assert len(page.pdf()) > 10_000
+
+
+def test_explorer_filters_and_shows_a_unit(visit):
+    page = visit()
+    app = page.locator("#explorer-app")
+    units = app.locator(".units button")
+    assert units.all_inner_texts() == ["0.3\nen", "1.700\nhi\n●", f"5.12\n{URDU}"]
+    assert app.locator("article h3").inner_text() == "layer 0, unit 3"
+    app.locator("[name=language]").select_option(label="hi")
+    assert units.count() == 1
+    assert app.locator("article h3").inner_text() == "layer 1, unit 700"
+    assert "×1.200" in app.locator("article .facts").inner_text()
+    app.locator("[name=language]").select_option(label="all")
+    app.locator("[name=order]").select_option("effect")
+    assert units.first.inner_text().startswith("1.700")
+    app.locator("[name=layer]").select_option("5")
+    assert app.locator("article h3").inner_text() == "layer 5, unit 12"
+    app.locator("[name=layer]").select_option("-1")
+    app.locator("[name=unit]").fill("0.")
+    assert units.count() == 1
+
+
+def test_explorer_shows_distributions_passages_and_neighbours(visit):
+    page = visit()
+    app = page.locator("#explorer-app")
+    assert app.locator(".ridges g").count() == 3
+    assert app.locator(".ridges g.own").count() == 1
+    app.locator(".ridges g.own text").first.hover()
+    assert page.locator("#tip").inner_text().startswith("en: above 0 in 40.0 % of tokens")
+    first = app.locator(".passages li").first
+    assert first.locator("mark").inner_text() == "marked"
+    assert EVIL in first.inner_text()  # shown, not obeyed: the page would report a dialog
+    assert "⏎ end" in first.inner_text()
+    link = app.locator(".near button").first
+    assert link.inner_text() == "layer 1, unit 700"
+    link.click()
+    assert app.locator("article h3").inner_text() == "layer 1, unit 700"
+    assert "r = −0.25" in app.locator(".near").inner_text()
+
+
+def test_explorer_link_leads_to_its_neuron(visit, file):
+    page = visit(where=file.as_uri() + "#neuron=lape/5/12")
+    app = page.locator("#explorer-app")
+    assert app.locator("article h3").inner_text() == "layer 5, unit 12"
+    text = app.locator(".passages p").first
+    assert text.evaluate("text => getComputedStyle(text).direction") == "ltr"  # begins so
+    assert app.locator(".share").get_attribute("data-copy") == page.url
+    app.locator(".units button").first.click()
+    assert page.url.endswith("#neuron=lape/0/3")
+    for odd in ("#neuron=lape/9/9", "#neuron=%E0%A4%A", "#neuron="):
+        page.evaluate("hash => { location.hash = hash; }", odd)
+    assert app.locator("article h3").inner_text() == "layer 0, unit 3"
+
+
+def test_explorer_right_to_left_passage(visit, tmp_path):
+    folder = write_run(tmp_path, small_tables())
+    explored(folder, SMALL, text=URDU)
+    page = visit(where=report(folder).as_uri())
+    text = page.locator("#explorer-app .passages p").first
+    assert text.evaluate("text => getComputedStyle(text).direction") == "rtl"
+
+
+def test_a_large_explorer_keeps_the_page_small_and_is_whole_when_served(visit, large):
+    assert large.stat().st_size < 8_000_000
+    assert list((large.parent / "explorer").glob("*.json"))
+    link = "#neuron=lape/5/99"
+    page = visit(where=large.as_uri() + link)
+    app = page.locator("#explorer-app")
+    assert app.locator("article h3").inner_text() == "layer 5, unit 99"
+    assert "langneurons explore" in app.locator("article").inner_text()
+    with server(large.parent) as served:
+        thread = threading.Thread(target=served.serve_forever)
+        thread.start()
+        try:
+            page = visit(where=f"http://127.0.0.1:{served.server_address[1]}/{link}")
+            page.locator("#explorer-app .passages li").first.wait_for()
+            assert page.locator("#explorer-app article h3").inner_text() == "layer 5, unit 99"
+            assert page.locator("#explorer-app .ridges g").count() == 3
+        finally:
+            served.shutdown()
+            thread.join()
 
 
 def test_works_without_script(visit):

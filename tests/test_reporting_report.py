@@ -219,12 +219,12 @@ def test_bad_input_is_one_line(tmp_path):
 def test_large_tables_are_cut_in_the_page_only(tmp_path):
     shown = compose(read_run(write_run(tmp_path, {"neurons": small_tables()["neurons"]})))
     drawn = {picture.name: "<svg></svg>" for picture in shown.pictures()}
-    whole, cut = render(shown, drawn, 1000), render(shown, drawn, 5)
+    whole, cut = (render(shown, drawn, Limits(rows=rows)).text for rows in (1000, 5))
     assert "further rows are in the CSV file" not in whole
     rows = len(shown.tables()[1].data)
     assert f"{rows - 5} further rows are in the CSV file" in cut
     limit = len(whole.encode()) - 1
-    assert len(fit(shown, drawn, Limits(bytes=limit, rows=1000)).encode()) <= limit
+    assert len(fit(shown, drawn, Limits(bytes=limit, rows=1000)).text.encode()) <= limit
 
 
 def test_csv_keeps_full_numbers(tmp_path):

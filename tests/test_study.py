@@ -166,7 +166,8 @@ def test_a_changed_key_remakes_only_what_depends_on_it():
     assert changed() == set()
     assert changed("perplexity.tokens=5") == {"perplexity", "tables"}
     assert changed("neurons.lape.parameters.top=0.01") == {
-        "neurons", "overlap", "perplexity", "finetune", "scores", "tables"}  # fmt: skip
+        "neurons", "overlap", "perplexity", "passages", "finetune", "scores", "tables"}  # fmt: skip
+    assert changed("passages.near=3") == {"passages", "tables"}
     assert changed("interventions.values=[zero]") == {"tables"}
     assert changed("adapters.english.attention=false") == {"finetune", "scores", "tables"}
     assert changed("tasks.mini-nli.limit=7") == {"scores", "rules", "tables"}

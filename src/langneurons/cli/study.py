@@ -35,6 +35,7 @@ def add(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.command(epilog=_RUN)(run)
     app.command(epilog="Example: langneurons report runs/mini")(report)
+    app.command(epilog="Example: langneurons explore runs/mini")(explore)
     app.command(epilog="Example: langneurons explain neurons/lape -o runs/mini")(explain)
     app.command(name="presets")(list_presets)
 
@@ -201,6 +202,35 @@ def report(
         print_json({"report": str(page)})
     else:
         typer.echo(f"Report: {page}")
+
+
+def explore(
+    directory: Annotated[Path, typer.Argument(help="A run directory.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 0,
+    browser: Annotated[bool, typer.Option("--browser", help="Open it in the browser.")] = False,
+) -> None:
+    """Serve a run's report on this machine (127.0.0.1 alone), with every unit in the explorer."""
+    from langneurons.reporting import report as write
+    from langneurons.reporting.explorer.serve import server
+
+    if not (directory / "run.json").is_file():
+        raise InputError(f"{str(directory)!r} is no run directory (it has no run.json).")
+    folder = directory / "report"
+    if not (folder / "index.html").is_file():
+        write(directory)
+    with server(folder, port) as served:
+        address = f"http://{served.server_address[0]!s}:{served.server_address[1]}/"
+        typer.echo(f"Report: {address}   (Ctrl-C stops)")
+        if not (directory / "passages").is_dir():
+            say("this run holds nothing for the explorer: add `-s passages.units=500` to its run.")
+        if browser:
+            import webbrowser
+
+            webbrowser.open(address)
+        try:
+            served.serve_forever()
+        except KeyboardInterrupt:
+            say("stopped.")
 
 
 def explain(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from langneurons.artifacts import write_text
@@ -21,7 +22,8 @@ def report(run_dir: str | Path) -> Path:
 
     Returns:
         ``report/index.html``: one self-contained file. Beside it lie ``report/tables``
-        (CSV, Markdown, LaTeX) and ``report/figures`` (PNG, SVG, PDF).
+        (CSV, Markdown, LaTeX), ``report/figures`` (PNG, SVG, PDF) and, where the explorer has more
+        units than fit in the page, ``report/explorer`` (JSON, read by a page that is served).
 
     Raises:
         InputError: If the folder is no run directory or cannot be written.
@@ -42,6 +44,17 @@ def report(run_dir: str | Path) -> Path:
             drawn[picture.name] = canvas.inline(text, picture.caption)
             bar.advance()
         page = folder / "index.html"
-        write_text(page, fit(made, drawn, Limits()))
+        whole = fit(made, drawn, Limits())
+        _beside(folder / "explorer", whole.parts)
+        write_text(page, whole.text)
         bar.advance()
     return page
+
+
+def _beside(folder: Path, parts: Mapping[str, str]) -> None:
+    """Write the explorer's files; those of an earlier report that are no longer read go."""
+    for name, text in parts.items():
+        write_text(folder / name, text)
+    for path in folder.glob("*.json"):
+        if path.name not in parts:
+            path.unlink()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langneurons.artifacts import read_json, read_table
 from langneurons.errors import ArtifactError, InputError
+from langneurons.reporting.explorer.stored import Explored, read_explored
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +80,7 @@ class Run:
         tables: Table name to table; absent and empty tables are not in it.
         units: One row a unit of every neuron set: neurons, language, layer, index; None where the
             run directory holds no neuron sets.
+        explored: Neuron sets the explorer can show.
     """
 
     folder: Path
@@ -86,6 +88,7 @@ class Run:
     environment: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     units: pd.DataFrame | None = None
+    explored: Mapping[str, Explored] = field(default_factory=dict)
 
     def table(self, name: str) -> pd.DataFrame | None:
         """The table called ``name``, or None where the run has none."""
@@ -123,12 +126,15 @@ def read_run(folder: str | Path) -> Run:
             )
         if len(table):
             tables[path.stem] = _numeric(path.stem, table)
+    neurons = tables.get("neurons")
+    names = [] if neurons is None else [str(name) for name in neurons["neurons"].unique()]
     return Run(
         folder=root,
         info=read_json(root / "run.json"),
         environment=read_json(environment) if environment.is_file() else {},
         tables=tables,
-        units=_units(root / "neurons", tables.get("neurons")),
+        units=_units(root / "neurons", names),
+        explored=read_explored(root / "passages", names),
     )
 
 
@@ -141,11 +147,10 @@ def _numeric(name: str, table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{key: pd.to_numeric(table[key], errors="coerce") for key in numbers})
 
 
-def _units(folder: Path, neurons: pd.DataFrame | None) -> pd.DataFrame | None:
+def _units(folder: Path, names: list[str]) -> pd.DataFrame | None:
     """Members of the neuron sets the ``neurons`` table names, where their files are there."""
     import pandas as pd
 
-    names = [] if neurons is None else [str(name) for name in neurons["neurons"].unique()]
     files = {name: folder / f"{name}.json" for name in names}
     files = {name: path for name, path in files.items() if path.parent == folder and path.is_file()}
     if not files:

@@ -21,6 +21,7 @@ VERSIONS = {
     "effects": 1,
     "sweep": 1,
     "forcing": 1,
+    "passages": 1,
     "finetune": 1,
     "scores": 1,
     "rules": 1,
@@ -93,6 +94,7 @@ def plan(config: StudyConfig, identity: Identity) -> Plan:
     Returns:
         The plan; equal inputs give equal keys on every machine.
     """
+    from langneurons.study import passages
     from langneurons.study.beyond.plan import beyond  # its stages are built from this module
 
     stages = _statistics(config, identity) + _neurons(config)
@@ -102,7 +104,7 @@ def plan(config: StudyConfig, identity: Identity) -> Plan:
     stages += _perplexity(config, identity)
     stages += _sweep(config, identity) + _forcing(config, identity)
     stages += _tasks(config, identity)
-    stages += beyond(config, identity)
+    stages += beyond(config, identity) + passages.stages(config)
     everything = tuple(stage.name for stage in stages)
     stages.append(Stage("tables", "tables", {}, {"name": config.name}, everything, "tables"))
     return _ordered(stages)

@@ -13,6 +13,7 @@ from langneurons.study.beyond.schema import (
     DeactivationSpec,
     PolysemanticitySpec,
 )
+from langneurons.study.passages import PassagesSpec
 from langneurons.study.spec import Spec, check_value
 
 _NAME = re.compile(r"^[\w][\w.+:@-]*$")
@@ -172,6 +173,7 @@ class StudyConfig(Spec):
     deactivation: DeactivationSpec | None = Field(None)
     crossing: CrossingSpec | None = Field(None)
     polysemanticity: PolysemanticitySpec | None = Field(None)
+    passages: PassagesSpec | None = Field(None)
     tasks: dict[str, TaskSpec] = Field(default_factory=dict)
     train_language: str = Field("en", description="Language of the training examples.")
     finetune: dict[str, Any] = Field(
@@ -250,6 +252,7 @@ class StudyConfig(Spec):
         sets += [spec.neurons for spec in (self.sweep, self.forcing, self.deactivation) if spec]
         sets += [self.polysemanticity.neurons] if self.polysemanticity else []
         sets += self.crossing.neurons if self.crossing else []
+        sets += (self.passages.neurons or []) if self.passages else []
         for name in sets:
             if name not in self.neurons:
                 raise unknown("neuron set", name, self.neurons)
@@ -366,6 +369,7 @@ def _fields(location: tuple[int | str, ...]) -> list[str]:
         "deactivation": DeactivationSpec,
         "crossing": CrossingSpec,
         "polysemanticity": PolysemanticitySpec,
+        "passages": PassagesSpec,
         "tasks": TaskSpec,
         "adapters": AdapterSpec,
         "interventions": InterventionsSpec,

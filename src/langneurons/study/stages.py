@@ -10,6 +10,7 @@ import pandas as pd
 
 from langneurons.artifacts import read_table, write_table
 from langneurons.study.beyond.stages import KINDS as BEYOND
+from langneurons.study.passages import passages
 from langneurons.study.plan import Stage
 from langneurons.study.schema import adapter_units
 from langneurons.study.workshop import Workshop
@@ -28,7 +29,8 @@ def _stage(run: Run) -> Run:
 
 def run(workshop: Workshop, stage: Stage) -> None:
     """Do one stage and write its output into the run directory."""
-    {**KINDS, **BEYOND}[stage.kind](workshop, workshop.out / stage.output, **stage.arguments)
+    kinds = {**KINDS, **BEYOND, "passages": passages}
+    kinds[stage.kind](workshop, workshop.out / stage.output, **stage.arguments)
 
 
 @_stage

@@ -11,13 +11,14 @@ from langneurons.reporting import answer, style
 from langneurons.reporting.inputs import Run
 from langneurons.reporting.sections import methods, neurons, parts, perplexity, tasks
 from langneurons.reporting.sections.about import compared_with, facts, trained_on
-from langneurons.reporting.sections.base import Block, Picture, Report, Section, Tabs
+from langneurons.reporting.sections.base import Block, Explorer, Picture, Report, Section, Tabs
 
-__all__ = ["PARTS", "Block", "Picture", "Report", "Section", "Tabs", "compose"]
+__all__ = ["PARTS", "Block", "Explorer", "Picture", "Report", "Section", "Tabs", "compose"]
 
 PARTS: tuple[Callable[[Run], Iterable[Section]], ...] = (
     neurons.by_layer,
     neurons.shared,
+    parts.explorer,
     perplexity.change,
     tasks.overwritten,
     tasks.finetuned,

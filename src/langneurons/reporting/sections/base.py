@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from matplotlib.figure import Figure
 
 from langneurons.reporting.answer import Sentence
+from langneurons.reporting.explorer.data import UnitSet
 from langneurons.reporting.tables import Table
 
 
@@ -28,7 +29,14 @@ class Tabs:
     panels: Sequence[tuple[str, Sequence[Picture | Table]]]
 
 
-Block = Picture | Table | Tabs
+@dataclass(frozen=True)
+class Explorer:
+    """The interactive view of single units."""
+
+    sets: Sequence[UnitSet]
+
+
+Block = Picture | Table | Tabs | Explorer
 
 
 @dataclass(frozen=True)
@@ -80,11 +88,16 @@ class Report:
         """All tables, also those in tabs."""
         return [block for block in self._flat() if isinstance(block, Table)]
 
+    def unit_sets(self) -> list[UnitSet]:
+        """The neuron sets that can be explored unit by unit."""
+        blocks = [block for section in self.sections for block in section.blocks]
+        return [one for block in blocks if isinstance(block, Explorer) for one in block.sets]
+
     def _flat(self) -> Iterable[Picture | Table]:
         for section in self.sections:
             for block in section.blocks:
                 if isinstance(block, Tabs):
                     for _, panel in block.panels:
                         yield from panel
-                else:
+                elif not isinstance(block, Explorer):
                     yield block

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from langneurons.reporting.explorer.data import unit_sets
 from langneurons.reporting.figures import parts as part_figures
 from langneurons.reporting.inputs import COLUMNS, Run
-from langneurons.reporting.sections.base import Block, Picture, Section
+from langneurons.reporting.sections.base import Block, Explorer, Picture, Section
 from langneurons.reporting.tables.plain import plain
 from langneurons.reporting.tables.scores import slug
+
+
+def explorer(run: Run) -> Iterator[Section]:
+    """Single units: distributions, passages, effects and neighbours."""
+    sets = unit_sets(run)
+    if sets:
+        yield Section("explorer", "Neuron explorer", (), [Explorer(sets)])
+
 
 _OPTIONAL = {
     "polysemanticity": (

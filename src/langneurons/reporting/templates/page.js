@@ -203,7 +203,9 @@
   document.addEventListener("click", (event) => {
     const control = event.target.closest("button");
     if (!control) return;
-    if (control.classList.contains("copy-caption")) {
+    if (control.dataset.copy !== undefined) {
+      copy(control, control.dataset.copy);
+    } else if (control.classList.contains("copy-caption")) {
       copy(control, control.closest("figcaption").firstChild.textContent.trim());
     } else if (control.classList.contains("copy-code")) {
       copy(control, control.parentElement.querySelector("code").textContent);
@@ -217,6 +219,7 @@
 
   // A link to a folded table opens it.
   const open = () => {
+    if (location.hash.startsWith("#neuron=")) return;  // the explorer's
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (target instanceof HTMLDetailsElement) target.open = true;
   };
