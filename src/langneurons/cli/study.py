@@ -73,18 +73,20 @@ def run(
 
     changes = _changes(model, text, languages, named=study is not None)
     preset = study or ("text" if changes else "mini")
-    made = Study.from_yaml(preset, overrides or (), changes)
-    out = output or Path("runs") / made.config.name
-    if dry_run:
-        _print_plan(made, out, as_json)
-        return
-    _announce(made, out)
-    result = made.run(out, report=_tell)
-    if as_json:
-        print_json(_summary(result))
-    else:
-        _finish(result)
-    if result.failed:
+    studies = Study.series(preset, overrides or (), changes)
+    results = []
+    for member, made in studies.items():
+        out = output / member if output else Path("runs") / made.config.name
+        if dry_run:
+            _print_plan(made, out, as_json)
+            continue
+        _announce(made, out)
+        results.append(made.run(out, report=_tell))
+        if as_json:
+            print_json(_summary(results[-1]))
+        else:
+            _finish(results[-1])
+    if any(result.failed for result in results):
         raise typer.Exit(1)
 
 
@@ -158,21 +160,36 @@ def _print_plan(study: Study, out: Path, as_json: bool) -> None:
     import pandas as pd
 
     from langneurons.study import records
+    from langneurons.study.expectation import expect, human_bytes, human_time, measured_flops
 
     laid = study.plan()
-    rows = []
-    for stage in laid.stages:
-        reason = records.why(out, laid, stage)
-        rows.append(
-            {
-                "stage": stage.name,
-                "state": "to do" if reason else "kept",
-                "reason": reason or "",
-                "k tokens": round(stage.cost) if reason else 0,
-            }
-        )
+    reasons = {stage.name: records.why(out, laid, stage) for stage in laid.stages}
+    todo = [stage for stage in laid.stages if reasons[stage.name]]
+    kept = [record for stage in laid.stages if (record := records.read(out, stage))]
+    flops = measured_flops(study.config.dtype) if todo else None
+    expected = expect(study.config, laid, todo, flops=flops, records=kept)
+    rows = [
+        {
+            "stage": stage.name,
+            "state": "to do" if reasons[stage.name] else "kept",
+            "reason": reasons[stage.name] or "",
+            "k tokens": round(stage.cost) if reasons[stage.name] else 0,
+            "seconds": round(expected.seconds.get(stage.name, 0.0), 1),
+        }
+        for stage in laid.stages
+    ]
+    total = {
+        "cells": sum(stage.kind == "scores" for stage in laid.stages),
+        "stages": len(rows),
+        "kept": len(rows) - len(todo),
+        "tokens": round(expected.tokens),
+        "seconds": round(sum(expected.seconds.values())),
+        "memory": expected.memory and round(expected.memory),
+        "disk": expected.disk and round(expected.disk),
+        "rate": expected.source,
+    }
     if as_json:
-        print_json({"output": str(out), "stages": rows})
+        print_json({"output": str(out), "expected": total, "stages": rows})
         return
     table = pd.DataFrame(rows)
     groups = table.assign(group=table["stage"].str.split("/").str[:2].str.join("/"))
@@ -181,11 +198,21 @@ def _print_plan(study: Study, out: Path, as_json: bool) -> None:
         todo=("state", lambda state: int((state == "to do").sum())),
         reason=("reason", "first"),
         ktokens=("k tokens", "sum"),
+        time=("seconds", "sum"),
     )
+    small["time"] = small["time"].map(human_time)
     small = small.reset_index().rename(columns={"todo": "to do", "ktokens": "k tokens"})
     print_table(small, title=f"Plan of {study.config.name!r} in {out}/")
-    total = int(table["k tokens"].sum())
-    say(f"{(table['state'] == 'to do').sum()} of {len(table)} stages to do, {total:,} k tokens")
+    say(
+        f"{len(todo)} of {len(rows)} stages to do ({total['cells']} cells), "
+        f"{expected.tokens / 1000:,.0f} k tokens"
+    )
+    if expected.seconds:
+        say(f"Expected time {human_time(sum(expected.seconds.values()))} ({expected.source})")
+    if expected.memory is not None and expected.disk is not None:
+        say(f"Expected memory {human_bytes(expected.memory)}, disk {human_bytes(expected.disk)}")
+    else:
+        say("The model is not at hand: give its `size` to see time, memory and disk")
 
 
 def report(

@@ -125,17 +125,22 @@ def identify(config: StudyConfig, texts: Mapping[str, Texts]) -> Identity:
     )
 
 
+def model_path(name: str) -> Path:
+    """Where a model's files lie, if it is the built-in one or lies here."""
+    if name == "mini":
+        from langneurons import mini
+
+        return mini.model_path()
+    return Path(name).expanduser()
+
+
 def model_identity(name: str, revision: str | None) -> str:
     """Identity of a model: its files' content where they lie here, else name and revision.
 
     Raises:
         InputError: If the name is that of a local file or folder that is not there.
     """
-    path = Path(name).expanduser()
-    if name == "mini":
-        from langneurons import mini
-
-        path = mini.model_path()
+    path = model_path(name)
     if path.exists():
         return _content(path)
     local = path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1

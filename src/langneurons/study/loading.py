@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from langneurons.errors import InputError, unknown
-from langneurons.study.schema import StudyConfig, parse
+from langneurons.study.schema import StudyConfig, parse, plain
 
 _PRESETS = importlib.resources.files("langneurons.study") / "presets"
 
@@ -35,7 +35,8 @@ def presets() -> dict[str, str]:
     """Names of the presets and their first comment line."""
     found = {}
     for entry in _PRESETS.iterdir():
-        if entry.name.endswith(".yaml"):
+        # A leading underscore: a part that several presets include, no study by itself.
+        if entry.name.endswith(".yaml") and not entry.name.startswith("_"):
             first = entry.read_text(encoding="utf-8").splitlines()[0]
             found[entry.name.removesuffix(".yaml")] = first.lstrip("# ")
     return dict(sorted(found.items()))
@@ -60,6 +61,52 @@ def load(
         InputError: Unknown preset, unreadable file, unknown key or impossible value.
     """
     data = {**_read(study, ()), **(changes or {})}
+    if data.get("series"):
+        raise InputError(
+            f"{str(study)!r} is a series of studies ({', '.join(map(str, data['series']))}): "
+            "read it with load_series, or run it from the command line."
+        )
+    return _resolve(data, overrides)
+
+
+def load_series(
+    study: str | Path,
+    overrides: Sequence[str] = (),
+    changes: Mapping[str, Any] | None = None,
+) -> dict[str, StudyConfig]:
+    """Read a series of studies: one for each entry of ``series``, which changes some keys.
+
+    Args:
+        study: See :func:`load`.
+        overrides: See :func:`load`; they apply to every member.
+        changes: See :func:`load`. A ``model`` among them takes the place of the whole series.
+
+    Returns:
+        Member's name to its study; ``{"": study}`` where there is no series.
+
+    Raises:
+        InputError: See :func:`load`.
+    """
+    data = {**_read(study, ()), **(changes or {})}
+    series = data.pop("series", None)
+    if not series or "model" in (changes or {}):
+        return {"": _resolve(data, overrides)}
+    if not isinstance(series, Mapping) or not all(isinstance(s, Mapping) for s in series.values()):
+        raise InputError(
+            "series must be a mapping of names to changed keys, such as {a: {seed: 1}}."
+        )
+    name = data.get("name", "study")
+    try:
+        members = {plain("member", str(member)): change for member, change in series.items()}
+    except ValueError as error:
+        raise InputError(f"series: {error}.") from error
+    return {
+        member: _resolve(_merge({**data, "name": f"{name}-{member}"}, change), overrides)
+        for member, change in members.items()
+    }
+
+
+def _resolve(data: dict[str, Any], overrides: Sequence[str]) -> StudyConfig:
     merged = _override(data, overrides)
     budget = merged.get("budget", "full")
     budgets = merged.get("budgets") or {}
@@ -80,7 +127,7 @@ def _read(study: str | Path, seen: tuple[Path, ...]) -> dict[str, Any]:
             raise InputError(f"cannot read study file {str(path)!r}: {error}.") from error
         source = path.resolve()
     else:
-        if str(study) not in presets():
+        if str(study) not in presets() and not (_part(str(study)) and seen):
             raise unknown("preset", study, [*presets(), "PATH.yaml"])
         text = (_PRESETS / f"{study}.yaml").read_text(encoding="utf-8")
         source = Path(str(study))
@@ -99,6 +146,13 @@ def _read(study: str | Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         other = source.parent / name if str(name).endswith((".yaml", ".yml")) else name
         base = _merge(base, _read(other, (*seen, source)))
     return _merge(base, data)
+
+
+def _part(name: str) -> bool:
+    """Whether it is a part that presets share."""
+    return name.startswith("_") and name in {
+        entry.name.removesuffix(".yaml") for entry in _PRESETS.iterdir()
+    }
 
 
 def _merge(first: dict[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langneurons.artifacts import digest
-from langneurons.study.schema import StudyConfig, adapter_runs, adapter_units
+from langneurons.study.schema import StudyConfig, adapter_runs, adapter_units, intervened
 
 # Raise a kind's number when its code changes what it writes: its results, and all that depend on
 # them, are then made again.
@@ -143,6 +143,7 @@ def _site_statistics(config: StudyConfig, identity: Identity, site: str) -> list
             arguments={"language": lang, **({"site": site} if other else {})},
             settings={
                 "statistics": spec.model_dump(),
+                "protocol": config.protocol,
                 "model": identity.model,
                 "dtype": config.dtype,
                 "text": identity.texts[lang],
@@ -213,7 +214,11 @@ def rows_of(config: StudyConfig, neurons: str) -> list[str]:
     spec = config.neurons[neurons]
     if spec.derive is not None:
         return rows_of(config, spec.derive)
-    return spec.languages if isinstance(spec.languages, list) else config.languages
+    if spec.languages is None:
+        return config.languages
+    from langneurons.identification.language_sets import resolve_languages
+
+    return list(resolve_languages(spec.languages, config.languages))
 
 
 def held_out(config: StudyConfig, identity: Identity, languages: list[str]) -> dict[str, Any]:
@@ -221,7 +226,7 @@ def held_out(config: StudyConfig, identity: Identity, languages: list[str]) -> d
     assert config.perplexity is not None
     return {
         "tokens": config.perplexity.tokens,
-        "block": config.statistics.block,
+        "block": config.perplexity.block or config.statistics.block,
         "text": {lang: identity.held_out[lang] for lang in languages},
         "seed": config.seed,
     }
@@ -304,19 +309,20 @@ def _perplexity(config: StudyConfig, identity: Identity) -> list[Stage]:
     stages = []
     for neurons in spec.neurons:
         for row in rows_of(config, neurons):
-            variants = 1 + spec.random + spec.matched
+            # Controls are measured on the row's own language alone.
+            passes = len(columns) + spec.random + spec.matched
             stages.append(
                 Stage(
                     name=f"perplexity/{neurons}/{row}",
                     kind="perplexity",
                     arguments={"neurons": neurons, "language": row},
                     settings={
-                        **spec.model_dump(exclude={"neurons"}),
+                        **spec.model_dump(exclude={"neurons", "block"}),
                         **held_out(config, identity, columns),
                     },
                     parents=of_set(config, neurons),
                     output=f"perplexity/{neurons}/{row}.parquet",
-                    cost=1.5 * variants * len(columns) * spec.tokens / 1000,
+                    cost=1.5 * passes * spec.tokens / 1000,
                 )
             )
     return stages
@@ -326,12 +332,13 @@ def _tasks(config: StudyConfig, identity: Identity) -> list[Stage]:
     stages: list[Stage] = []
     for task, spec in config.tasks.items():
         source = {"task": identity.tasks[task], "model": identity.model, "dtype": config.dtype}
-        test = {**source, "limit": spec.limit, "split": spec.split, "seed": config.seed}
+        test = {**source, "limit": spec.limit, "split": spec.split, "seed": config.seed,
+                "protocol": config.protocol}  # fmt: skip
         languages = spec.languages or config.languages
         for run in adapter_runs(config):
             stages.append(_finetune(config, task, run, source))
             stages += [
-                _score(task, run, lang, {"value": "none", "units": "-"}, test, ())
+                _score(config, task, run, lang, {"value": "none", "units": "-"}, test, ())
                 for lang in languages
             ]
         stages += _interventions(config, task, languages, test)
@@ -345,30 +352,47 @@ def _finetune(config: StudyConfig, task: str, run: str, source: dict[str, Any]) 
     spec = config.tasks[task]
     name, seed = adapter_runs(config)[run]
     adapter = config.adapters[name]
-    choices = [choice.removeprefix("random:") for choice in adapter_units(adapter)]
+    chosen = [*adapter_units(adapter), *([adapter.hold.neurons] if adapter.hold else [])]
+    choices = [choice.removeprefix("random:") for choice in chosen]
     sets = {choice.partition(":")[0] for choice in choices if choice not in ("none", "all")}
     settings = {**config.finetune, **spec.finetune}
+    statistics = (
+        statistics_of(
+            config, config.site(adapter.hold.neurons.removeprefix("random:").partition(":")[0])
+        )
+        if adapter.hold
+        else ()
+    )
     return Stage(
         name=f"finetune/{task}/{run}",
         kind="finetune",
         arguments={"task": task, "adapter": name, "seed": seed},
         settings={
             **source,
-            "adapter": adapter.model_dump(exclude={"seeds"}),
+            "adapter": adapter.model_dump(exclude={"seeds"}, exclude_none=True),
             "language": config.train_language,
             "split": spec.train_split,
             "examples": spec.examples,
             "finetune": settings,
             "seed": config.seed,
         },
-        parents=tuple(f"neurons/{neurons}" for neurons in sorted(sets)),
+        parents=(*(f"neurons/{neurons}" for neurons in sorted(sets)), *statistics),
         output=f"adapters/{task}/{run}",
         # A training step costs about three forward passes.
-        cost=3 * 0.1 * (spec.examples or 5000) * float(settings.get("epochs", 1)),
+        cost=3 * (spec.examples or 5000) * spec.tokens / 1000 * epochs(settings),
     )
 
 
+def epochs(settings: Mapping[str, Any]) -> float:
+    """Passes over the training examples that fine-tuning settings ask for."""
+    from langneurons.finetuning import get_recipe
+
+    return float(get_recipe(**settings).epochs) if settings.get("recipe") else float(
+        settings.get("epochs", 1))  # fmt: skip
+
+
 def _score(
+    config: StudyConfig,
     task: str,
     adapter: str,
     language: str,
@@ -384,7 +408,7 @@ def _score(
         settings=test,
         parents=(f"finetune/{task}/{adapter}", *parents),
         output=f"scores/{task}/{adapter}/{language}/{label}.parquet",
-        cost=0.1 * (test["limit"] or 1000),
+        cost=(test["limit"] or 1000) * config.tasks[task].tokens / 1000,
     )
 
 
@@ -395,18 +419,22 @@ def _interventions(
     if spec is None:
         return []
     chosen = [lang for lang in spec.languages or languages if lang in languages]
-    under = next(run for run, (name, _) in adapter_runs(config).items() if name == spec.adapter)
+    runs = adapter_runs(config)
+    # Of an adapter that is trained several times, the first training.
+    under = [next(run for run, item in runs.items() if item == (name, 0))
+             for name in intervened(spec)]  # fmt: skip
     draws: list[tuple[str, int | None]] = [("own", None)]
     draws += [("random", seed) for seed in range(spec.random)]
     draws += [("matched", seed) for seed in range(spec.matched)]
     stages = []
     for neurons in spec.neurons:
         parents = of_set(config, neurons)
-        for lang in chosen:
+        for lang in (lang for lang in chosen if lang in rows_of(config, neurons)):
             for value in spec.values:
                 for units, seed in draws:
                     cell = {"value": value, "units": units, "neurons": neurons}
                     if seed is not None:
                         cell["seed"] = str(seed)
-                    stages.append(_score(task, under, lang, cell, test, parents))
+                    stages += [_score(config, task, run, lang, cell, test, parents)
+                               for run in under]  # fmt: skip
     return stages

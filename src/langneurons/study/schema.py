@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from langneurons.errors import InputError, unknown
+from langneurons.study import grid
 from langneurons.study.beyond.schema import (
     CrossingSpec,
     DeactivationSpec,
@@ -26,6 +27,9 @@ class StatisticsSpec(Spec):
     tokens: int = Field(100_000, ge=1, description="Tokens counted per language, at most.")
     block: int = Field(256, ge=2, description="Tokens in a block.")
     rows: int = Field(2048, ge=1, description="Token rows kept for quantiles.")
+    shards: int = Field(
+        1, ge=1, description="Parts of a language, collected one by one (on several machines)."
+    )
 
 
 class NeuronsSpec(Spec):
@@ -54,6 +58,9 @@ class PerplexitySpec(Spec):
     neurons: list[str] = Field(["lape"], description="Neuron sets, one matrix each.")
     value: str = Field("zero", description="What is written over the units.")
     tokens: int = Field(10_000, ge=1, description="Held-out tokens per language, at most.")
+    block: int | None = Field(
+        None, ge=2, description="Tokens in a block; default: that of `statistics`."
+    )
     random: int = Field(3, ge=0, description="Same-size random draws per row.")
     matched: int = Field(3, ge=0, description="Random draws of units of the same activity.")
     languages: list[str] | None = Field(None, description="Columns; default: all languages.")
@@ -114,11 +121,28 @@ class TaskSpec(Spec):
     languages: list[str] | None = Field(None, description="Languages tested; default: all.")
     limit: int | None = Field(None, ge=1, description="Test examples per language, at most.")
     split: str = Field("test", description="Which split is tested.")
-    train_split: str = Field("train", description="Which split is trained on.")
+    train_split: str | None = Field(
+        None, description="Which split is trained on; default: the recipe's, else train."
+    )
     examples: int | None = Field(None, ge=1, description="Training examples, at most.")
+    tokens: int = Field(
+        100, ge=1, description="Tokens of an example, roughly: for the expected cost alone."
+    )
     finetune: dict[str, Any] = Field(
         default_factory=dict, description="Fine-tuning settings of this task alone."
     )
+
+
+class HoldSpec(Spec):
+    """Units that are overwritten while an adapter learns."""
+
+    neurons: str = Field(description="SET:LANGUAGE, or random:SET:LANGUAGE.")
+    value: str = Field("zero", description="What is written over them.")
+
+    @field_validator("value")
+    @classmethod
+    def _known_value(cls, value: str) -> str:
+        return check_value(value)
 
 
 class AdapterSpec(Spec):
@@ -130,13 +154,18 @@ class AdapterSpec(Spec):
     )
     attention: bool = Field(True, description="Plain LoRA on the attention projections.")
     seeds: int = Field(1, ge=1, description="Trainings with different seeds and random units.")
+    hold: HoldSpec | None = Field(
+        None, description="Units overwritten while it learns (ablation during training)."
+    )
 
 
 class InterventionsSpec(Spec):
     """Test-time overwrites, each beside its controls."""
 
     neurons: list[str] = Field(["lape"], description="Neuron sets overwritten.")
-    adapter: str = Field("none", description="Adapter under which they are tested.")
+    adapter: str | list[str] = Field(
+        "none", description="Adapter under which they are tested, or several."
+    )
     values: list[str] = Field(["mean", "P90", "zero", "P10"], description="Replacement values.")
     languages: list[str] | None = Field(None, description="Languages tested; default: all.")
     random: int = Field(2, ge=0, description="Same-size random draws.")
@@ -148,12 +177,41 @@ class InterventionsSpec(Spec):
         return [check_value(str(value)) for value in values]
 
 
+class SizeSpec(Spec):
+    """Size of a model, for the expected cost where the model itself is not at hand."""
+
+    parameters: float = Field(gt=0, description="Weights.")
+    layers: int = Field(ge=1, description="Layers.")
+    units: int = Field(ge=1, description="Inner width of the MLP.")
+    hidden: int = Field(ge=1, description="Width of the residual stream.")
+
+
+class RaySpec(Spec):
+    """Where and how the stages run with `executor: ray`. Changes no result."""
+
+    address: str | None = Field(
+        None, description="auto or HOST:PORT; default: RAY_ADDRESS, else a cluster of its own."
+    )
+    workers: int | None = Field(
+        None, ge=1, description="Workers, each with the model; default: as many as there is room."
+    )
+    cpus: float = Field(1, gt=0, description="CPU cores of a worker.")
+    gpus: float = Field(0, ge=0, description="GPUs of a worker.")
+    retries: int = Field(3, ge=0, description="Times a stage is tried again after its worker died.")
+
+
 class StudyConfig(Spec):
     """A whole study. Every field is a key of the YAML file."""
 
     name: str = Field("study", description="Short name; names the default output folder.")
     model: str = Field("mini", description="mini, a Hub id, a folder, a .gguf file.")
     revision: str | None = Field(None, description="Revision of a Hub model.")
+    size: SizeSpec | None = Field(None, description="Size of the model, for `--dry-run` alone.")
+    protocol: Literal["strict", "paper"] = Field(
+        "strict",
+        description="paper: as the released code of arXiv 2503.17456 has it: statistics of mlp.pre "
+        "in packed blocks of 512, quantiles averaged over batches, written to mlp.act.",
+    )
     dtype: str = Field("auto", description="auto, float32, bfloat16 or float16.")
     languages: list[str] = Field(min_length=1, description="Language codes, in table order.")
     text: dict[str, str | list[str]] | str | list[str] = Field(
@@ -182,16 +240,40 @@ class StudyConfig(Spec):
     adapters: dict[str, AdapterSpec] = Field(default_factory=dict)
     interventions: InterventionsSpec | None = Field(None)
     seed: int = Field(0)
+    methods: list[str] | dict[str, dict[str, Any] | None] | None = Field(
+        None, description="Grid: one neuron set a method (with its parameters), see below."
+    )
+    language_sets: list[str] | dict[str, list[str]] | None = Field(
+        None, description="Grid: every method on every language set, named METHOD@SET."
+    )
+    seeds: int | None = Field(
+        None, ge=1, description="Grid: trainings of each adapter and draws of random units."
+    )
     budget: str = Field("full", description="full, or a name under `budgets`.")
     budgets: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Named sets of overrides, chosen by `budget`."
     )
     threads: int | None = Field(None, ge=1, description="CPU threads; default: all cores.")
+    executor: Literal["local", "ray"] = Field("local", description="What runs the stages.")
+    ray: RaySpec = Field(default_factory=lambda: RaySpec())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _grid(cls, data: Any) -> Any:
+        return grid.expand(data)
 
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
-        return _plain("study", name)
+        return plain("study", name)
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _without(cls, tasks: Any) -> Any:
+        # A study that includes another takes one of its tasks away by null.
+        if not isinstance(tasks, dict):
+            return {} if tasks is None else tasks
+        return {name: task for name, task in tasks.items() if task is not None}
 
     @field_validator("tasks", "adapters", mode="before")
     @classmethod
@@ -206,7 +288,7 @@ class StudyConfig(Spec):
         if double:
             raise ValueError(f"languages named twice: {', '.join(double)}")
         for lang in languages:
-            _plain("language", lang)
+            plain("language", lang)
         return languages
 
     @model_validator(mode="after")
@@ -218,7 +300,7 @@ class StudyConfig(Spec):
             ("task", self.tasks),
         ):
             for name in names:
-                _plain(kind, name)
+                plain(kind, name)
         if isinstance(self.text, dict):
             missing = [lang for lang in self.languages if lang not in self.text]
             if missing:
@@ -261,7 +343,8 @@ class StudyConfig(Spec):
             raise unknown("task", self.polysemanticity.task, self.tasks, "in 'polysemanticity'")
         for name, adapter in self.adapters.items():
             self._check_one_site(name, adapter)
-            for choice in adapter_units(adapter):
+            held = [adapter.hold.neurons] if adapter.hold else []
+            for choice in [*adapter_units(adapter), *held]:
                 if choice in ("none", "all"):
                     continue
                 neurons, _, lang = choice.removeprefix("random:").partition(":")
@@ -269,10 +352,12 @@ class StudyConfig(Spec):
                     raise unknown("neuron set", neurons, self.neurons, f"in adapter {name!r}")
                 if lang not in known:
                     raise unknown("language", lang, known, f"in adapter {name!r}")
-        if self.interventions and self.tasks and self.interventions.adapter not in self.adapters:
-            raise unknown(
-                "adapter", self.interventions.adapter, self.adapters, "in 'interventions.adapter'"
-            )
+        if self.interventions and self.tasks:
+            for name in intervened(self.interventions):
+                if name not in self.adapters:
+                    raise unknown("adapter", name, self.adapters, "in 'interventions.adapter'")
+        if self.protocol == "paper" and self.statistics.site != "mlp.pre":
+            raise ValueError("protocol paper takes statistics of mlp.pre: leave statistics.site")
         return self
 
     def site(self, neurons: str) -> str:
@@ -281,6 +366,18 @@ class StudyConfig(Spec):
         if spec.derive is not None:
             return self.site(spec.derive)
         return spec.site or self.statistics.site
+
+    def written(self, neurons: str) -> str:
+        """Where values are written over a set's units.
+
+        Where they live, but for the paper's protocol: it finds them before the activation function
+        and writes after it.
+        """
+        return self.at(self.site(neurons))
+
+    def at(self, site: str) -> str:
+        """Where statistics of a site are written to."""
+        return "mlp.act" if self.protocol == "paper" and site == "mlp.pre" else site
 
     def _check_one_site(self, name: str, adapter: AdapterSpec) -> None:
         named = [choice.removeprefix("random:").partition(":")[0]
@@ -315,6 +412,11 @@ def adapter_units(adapter: AdapterSpec) -> list[str]:
     return [adapter.neurons] if isinstance(adapter.neurons, str) else list(adapter.neurons)
 
 
+def intervened(spec: InterventionsSpec) -> list[str]:
+    """Names of the adapters that are tested under interventions."""
+    return [spec.adapter] if isinstance(spec.adapter, str) else list(spec.adapter)
+
+
 def adapter_runs(config: StudyConfig) -> dict[str, tuple[str, int]]:
     """Every training of a task: its folder's name, and the adapter and seed it stands for."""
     return {
@@ -325,7 +427,12 @@ def adapter_runs(config: StudyConfig) -> dict[str, tuple[str, int]]:
     }
 
 
-def _plain(kind: str, name: str) -> str:
+def plain(kind: str, name: str) -> str:
+    """The name, if it may become part of a file's name.
+
+    Raises:
+        ValueError: If it may not.
+    """
     if not _NAME.match(name) or ".." in name:
         raise ValueError(
             f"{kind} name {name!r} must be letters, digits and . _ + : @ - "
@@ -373,6 +480,8 @@ def _fields(location: tuple[int | str, ...]) -> list[str]:
         "tasks": TaskSpec,
         "adapters": AdapterSpec,
         "interventions": InterventionsSpec,
+        "size": SizeSpec,
+        "ray": RaySpec,
     }
     model = nested.get(str(location[0]), StudyConfig) if location else StudyConfig
     return list(model.model_fields)

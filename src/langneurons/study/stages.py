@@ -12,11 +12,12 @@ from langneurons.artifacts import read_table, write_table
 from langneurons.study.beyond.stages import KINDS as BEYOND
 from langneurons.study.passages import passages
 from langneurons.study.plan import Stage
-from langneurons.study.schema import adapter_units
+from langneurons.study.schema import HoldSpec, adapter_units
 from langneurons.study.workshop import Workshop
 
 if TYPE_CHECKING:
     from langneurons.identification import NeuronSet
+    from langneurons.intervention import Intervention
 
 Run = Callable[..., None]
 KINDS: dict[str, Run] = {}
@@ -46,6 +47,7 @@ def _statistics(workshop: Workshop, output: Path, language: str, site: str | Non
         block=spec.block,
         rows=spec.rows,
         seed=workshop.config.seed,
+        protocol=workshop.config.protocol,
         output=output.parent,
     )
 
@@ -67,7 +69,23 @@ def _neurons(workshop: Workshop, output: Path, neurons: str) -> None:
         texts=workshop.statistics_texts() if reads_model else None,
         **{**parameters, **spec.parameters},
     )
-    found.save(output)
+    _at(found, workshop.config.written(neurons)).save(output)
+
+
+def _at(found: NeuronSet, site: str) -> NeuronSet:
+    """The same units at another site of the same width.
+
+    In the paper's protocol they are found before the activation function, overwritten after it.
+    """
+    from langneurons.identification import NeuronSet
+
+    if found.site == site:
+        return found
+    return NeuronSet(
+        dict(found.items()), found.shape, site=site, method=found.method, scores=found.scores,
+        parameters={**found.parameters, "found_at": found.site}, model=found.model,
+        statistics=found.statistics,
+    )  # fmt: skip
 
 
 @_stage
@@ -117,7 +135,7 @@ def _effects(workshop: Workshop, output: Path, neurons: str, language: str) -> N
         workshop.neurons(neurons)[language],
         blocks,
         **workshop.change(held.value, language, workshop.config.site(neurons)),
-        site=workshop.config.site(neurons),
+        site=workshop.config.written(neurons),
         keep=spec.keep,
         screen=spec.screen,
         baseline=workshop.baseline[language],
@@ -139,9 +157,9 @@ def _sweep(workshop: Workshop, output: Path, language: str) -> None:
             workshop.lm,
             found.select([language]),
             {language: workshop.held_out_blocks(language)},
-            **workshop.change(value, language, found.site),
+            **workshop.change(value, language, workshop.config.site(spec.neurons)),
             controls={"random": spec.random, "matched": spec.matched},
-            stats=workshop.statistics(found.site),
+            stats=workshop.statistics(workshop.config.site(spec.neurons)),
             baseline=workshop.baseline,
             others=found,
             seed=workshop.config.seed,
@@ -162,11 +180,11 @@ def _forcing(workshop: Workshop, output: Path, off: str, on: str) -> None:
     assert spec is not None
     site = workshop.config.site(spec.neurons)
     switched = Intervention(
-        units=workshop.units(spec.neurons, off, "own", 0), site=site,
+        units=workshop.units(spec.neurons, off, "own", 0), site=workshop.config.at(site),
         **workshop.change("zero", off, site),
     )  # fmt: skip
     raised = Intervention(
-        units=workshop.units(spec.neurons, on, "own", 0), site=site,
+        units=workshop.units(spec.neurons, on, "own", 0), site=workshop.config.at(site),
         **workshop.change(spec.value, on, site),
     )  # fmt: skip
     prompts = [
@@ -235,6 +253,7 @@ def _finetune(workshop: Workshop, output: Path, task: str, adapter: str, seed: i
     config = workshop.config
     spec = config.adapters[adapter]
     task_spec = config.tasks[task]
+    split = {"split": task_spec.train_split} if task_spec.train_split else {}
     workshop.forget_adapter()
     finetune(
         workshop.lm,
@@ -243,11 +262,28 @@ def _finetune(workshop: Workshop, output: Path, task: str, adapter: str, seed: i
         neurons=workshop.adapter_units(adapter_units(spec), seed=seed),
         site=workshop.adapter_site(adapter_units(spec)),
         attention=spec.attention,
-        split=task_spec.train_split,
         limit=task_spec.examples,
         seed=config.seed + seed,
+        intervention=_held(workshop, spec.hold, seed),
         output=output,
-        **{**config.finetune, **task_spec.finetune},
+        **{**split, **config.finetune, **task_spec.finetune},
+    )
+
+
+def _held(workshop: Workshop, spec: HoldSpec | None, seed: int) -> Intervention | None:
+    """What is overwritten while an adapter learns, with its language's own statistics."""
+    from langneurons.identification import Units
+    from langneurons.intervention import Intervention
+
+    if spec is None:
+        return None
+    units = workshop.adapter_units([spec.neurons], seed)
+    assert isinstance(units, Units)
+    neurons, _, language = spec.neurons.removeprefix("random:").partition(":")
+    return Intervention(
+        units=units,
+        site=workshop.config.written(neurons),
+        **workshop.change(spec.value, language, workshop.config.site(neurons)),
     )
 
 
@@ -271,7 +307,7 @@ def _scores(
         site = workshop.config.site(neurons)
         intervention = Intervention(
             units=workshop.units(neurons, language, units, int(seed or 0)),
-            site=site,
+            site=workshop.config.written(neurons),
             **workshop.change(value, language, site),
         )
     spec = workshop.config.tasks[task]
@@ -282,6 +318,7 @@ def _scores(
         intervention=intervention,
         split=spec.split,
         limit=spec.limit,
+        protocol=workshop.config.protocol,
         output=output,
     )
 

@@ -73,6 +73,17 @@ class Study:
         """Read a study from a YAML file or a preset's name; see :func:`loading.load`."""
         return cls(loading.load(path, overrides, changes))
 
+    @classmethod
+    def series(
+        cls,
+        path: str | Path,
+        overrides: Sequence[str] = (),
+        changes: Mapping[str, Any] | None = None,
+    ) -> dict[str, Study]:
+        """Read a series of studies, by member; ``{"": study}`` where the file holds one study."""
+        found = loading.load_series(path, overrides, changes)
+        return {name: cls(config) for name, config in found.items()}
+
     def texts(self) -> dict[str, inputs.Texts]:
         """Every language's documents, read once."""
         if self._texts is None:
@@ -117,7 +128,8 @@ class Study:
             for lang in task_spec.languages or self.config.languages:
                 if task.languages and lang not in task.languages:
                     raise unknown(f"language of task {name}", lang, task.languages)
-            get_recipe(None, **{**self.config.finetune, **task_spec.finetune})
+            settings = {**self.config.finetune, **task_spec.finetune}
+            get_recipe(settings.pop("recipe", None), **settings)
 
     def run(
         self,
@@ -189,7 +201,7 @@ class Study:
                 "train_language": self.config.train_language,
                 "command": public(command_line()),
                 "budget": self.config.budget,
-                "protocol": "strict",
+                "protocol": self.config.protocol,
                 "started": started,
                 "finished": _now(),
                 "seconds": round(seconds, 1),

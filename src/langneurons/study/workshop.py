@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +75,9 @@ class Workshop:
         if kind == "random":
             found = found.random_like(seed)
         elif kind == "matched":
-            found = found.random_like(seed, matched="rate", statistics=self.statistics(found.site))
+            found = found.random_like(
+                seed, matched="rate", statistics=self.statistics(self.config.site(neurons))
+            )
         if not len(found[language]):
             raise InputError(
                 f"neuron set {neurons!r} has no unit for {language}: raise its share (`top`)."
@@ -112,7 +115,15 @@ class Workshop:
         return {"value": self.value(name, language, site)}
 
     def value(self, name: str, language: str, site: str) -> Value:
-        """A value to set by its name, from the language's own statistics at the site."""
+        """A value to set by its name, from the language's own statistics at the site.
+
+        In the paper's protocol a statistic of what goes into the activation function is written to
+        what comes out of it; the value then says so by the site it is for.
+        """
+        found = self._value(name, language, site)
+        return found if found.site is None else replace(found, site=self.config.at(found.site))
+
+    def _value(self, name: str, language: str, site: str) -> Value:
         from langneurons.intervention import Value
 
         if name == "zero":
@@ -169,7 +180,7 @@ class Workshop:
             self._blocks[language] = make_blocks(
                 self.texts[language].held_out,
                 self.lm.tokenizer,
-                block=self.config.statistics.block,
+                block=spec.block or self.config.statistics.block,
                 tokens=spec.tokens,
             )
         return self._blocks[language]

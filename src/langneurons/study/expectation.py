@@ -1,0 +1,318 @@
+"""What a study will take, by arithmetic: forward tokens, time, memory and disk.
+
+Rules of thumb, each stated where it is used: a forward pass costs 2 floating-point operations a
+weight and token, one training step of an adapter the work of three forward passes
+(:class:`~langneurons.study.plan.Stage.cost` already says so). Nothing here loads a model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from langneurons.errors import InputError, LangNeuronsError
+from langneurons.study.inputs import model_path
+from langneurons.study.plan import Plan, Stage
+from langneurons.study.schema import AdapterSpec, StudyConfig, adapter_runs, adapter_units
+
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+UTILISATION = 0.4
+"""Share of a bare matrix product's rate that a whole forward pass reaches, padding included."""
+
+_ROW_BYTES = 2  # token rows are kept in bfloat16
+_SCORE_BYTES = 200  # a row of a score file, compressed
+_ACTIVATIONS = 34  # bytes a token, layer and hidden unit kept for the backward pass, 16 bit
+_BATCH_TOKENS = 8192  # tokens in a batch without gradients, at most
+
+
+@dataclass(frozen=True)
+class Size:
+    """Size of a model.
+
+    Attributes:
+        parameters: Weights.
+        layers: Layers.
+        units: Inner width of the MLP.
+        hidden: Width of the residual stream.
+    """
+
+    parameters: float
+    layers: int
+    units: int
+    hidden: int
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What the stages that are still to do will take.
+
+    Attributes:
+        tokens: Tokens passed forward, training counted as three passes.
+        seconds: Stage to expected seconds; a kind's measured rate where the run directory has one.
+        memory: Peak bytes, model included; None where the model's size is not known.
+        disk: Bytes the whole run directory will take; None likewise.
+        source: Where the times come from, in a few words.
+    """
+
+    tokens: float
+    seconds: Mapping[str, float]
+    memory: float | None
+    disk: float | None
+    source: str
+
+
+def size_of(config: StudyConfig) -> Size | None:
+    """Size of a study's model, from the study itself or the model's own files; None if unknown.
+
+    Nothing is fetched: of a model of the Hub the configuration is read only where it lies in the
+    cache.
+    """
+    if config.size is not None:
+        return Size(**config.size.model_dump())
+    path = model_path(config.model)
+    if path.suffix.lower() == ".gguf":
+        return _of_gguf(path) if path.is_file() else None
+    try:
+        return _of_config(str(path) if path.is_dir() else config.model)
+    except (OSError, ValueError, ImportError, AttributeError):
+        return None
+
+
+def _of_config(place: str) -> Size:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(place, local_files_only=True)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    text = config.get_text_config()
+    units = next(
+        (
+            int(getattr(text, name))
+            for name in ("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner")
+            if getattr(text, name, None)
+        ),
+        4 * int(text.hidden_size),
+    )
+    parameters = sum(item.numel() for item in model.parameters())
+    return Size(parameters, int(text.num_hidden_layers), units, int(text.hidden_size))
+
+
+def _of_gguf(path: Path) -> Size | None:
+    try:
+        from gguf import GGUFReader
+    except ImportError:
+        return None
+    reader = GGUFReader(path)
+    family = reader.fields["general.architecture"].contents()
+    found = {
+        key: reader.fields.get(f"{family}.{key}")
+        for key in ("block_count", "feed_forward_length", "embedding_length")
+    }
+    if any(item is None for item in found.values()):
+        return None
+    layers, units, hidden = (int(item.contents()) for item in found.values() if item is not None)
+    parameters = sum(int(tensor.n_elements) for tensor in reader.tensors)
+    return Size(parameters, layers, units, hidden)
+
+
+def measured_flops(dtype: str) -> float:
+    """Floating-point operations a second of a matrix product here, in about a third of a second."""
+    import torch
+
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    device = accelerator if accelerator is not None else torch.device("cpu")
+    kind = getattr(torch, dtype if dtype in _BYTES else "float32")
+    rows, width = (4096, 8192) if device.type != "cpu" else (256, 1024)
+    a = torch.ones(rows, width, dtype=kind, device=device)
+    b = torch.ones(width, width, dtype=kind, device=device)
+    count = 0
+    for limit in (0.05, 0.3):  # the first round warms up
+        start, count = time.perf_counter(), 0
+        while time.perf_counter() - start < limit:
+            product = a @ b
+            count += 1
+        float(product[0, 0])  # waits for an accelerator
+        seconds = time.perf_counter() - start
+    return 2 * rows * width * width * count / seconds
+
+
+def expect(
+    config: StudyConfig,
+    laid: Plan,
+    todo: Iterable[Stage],
+    *,
+    flops: float | None = None,
+    records: Iterable[Mapping[str, Any]] = (),
+) -> Expectation:
+    """Add up what a plan will take.
+
+    Args:
+        config: The study.
+        laid: Its plan.
+        todo: Stages that are still to run.
+        flops: Rate of the device in operations a second; see :func:`measured_flops`.
+        records: Records of finished stages, whose own times take precedence by kind.
+
+    Returns:
+        The expectation; times are 0 for stages of which nothing is known.
+    """
+    size = size_of(config)
+    rates = _rates(laid, records)
+    seconds: dict[str, float] = {}
+    stages = list(todo)
+    for stage in stages:
+        if stage.kind in rates:
+            seconds[stage.name] = stage.cost * rates[stage.kind]
+        elif size is not None and flops:
+            seconds[stage.name] = stage.cost * 1000 * 2 * size.parameters / (flops * UTILISATION)
+    reckoned = f"{flops * UTILISATION / 1e9:,.0f} GFLOP/s" if flops and size else ""
+    source = "; ".join(
+        part for part in (f"measured for {', '.join(sorted(rates))}" if rates else "", reckoned)
+        if part
+    )  # fmt: skip
+    return Expectation(
+        tokens=1000 * sum(stage.cost for stage in stages),
+        seconds=seconds,
+        memory=None if size is None else memory(config, size),
+        disk=None if size is None else disk(config, laid, size),
+        source=source,
+    )
+
+
+def _rates(laid: Plan, records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Seconds a thousand tokens of each kind of stage that has been run."""
+    costs = {stage.name: (stage.kind, stage.cost) for stage in laid.stages}
+    spent: dict[str, float] = {}
+    work: dict[str, float] = {}
+    for record in records:
+        if record["stage"] in costs and record["seconds"] > 0:
+            kind, cost = costs[record["stage"]]
+            spent[kind] = spent.get(kind, 0.0) + float(record["seconds"])
+            work[kind] = work.get(kind, 0.0) + cost
+    return {kind: spent[kind] / work[kind] for kind in spent}
+
+
+def memory(config: StudyConfig, size: Size) -> float:
+    """Peak bytes of one process: the model, and the larger of a forward and a training step."""
+    itemsize = _BYTES.get(config.dtype, 4 if config.model.endswith(".gguf") else 2)
+    model = size.parameters * itemsize
+    # One layer's inner activations, the residual stream, and the accumulators of statistics.
+    forward: float = _BATCH_TOKENS * (2 * size.units + 4 * size.hidden) * itemsize
+    forward += 3 * _state(size)
+    training = 0.0
+    for task in config.tasks.values():
+        settings = {**config.finetune, **task.finetune}
+        recipe = _recipe(settings)
+        tokens = recipe.batch_size * min(task.tokens, recipe.max_length)
+        kept = 2 if recipe.gradient_checkpointing else _ACTIVATIONS
+        step = tokens * size.layers * size.hidden * kept
+        for adapter in config.adapters.values():
+            # Weights, gradients and AdamW's two moments, in float32.
+            training = max(training, step + 16 * trainable(adapter, config, size, recipe.rank))
+    return model + max(forward, training)
+
+
+def _state(size: Size) -> float:
+    from langneurons.statistics.moments import BYTES_PER_UNIT
+
+    return float(BYTES_PER_UNIT * size.layers * size.units)
+
+
+def _recipe(settings: Mapping[str, Any]) -> Any:
+    from langneurons.finetuning import get_recipe
+
+    rest = dict(settings)
+    return get_recipe(rest.pop("recipe", None), **rest)
+
+
+def trainable(adapter: AdapterSpec, config: StudyConfig, size: Size, rank: int) -> float:
+    """Weights an adapter learns: LoRA on four attention projections, and on the chosen units.
+
+    Square projections are assumed, which counts grouped keys and values too large; the shared
+    input side of a masked LoRA is whole, its output side has the chosen units only.
+    """
+    attention = 4 * 2 * rank * size.hidden * size.layers if adapter.attention else 0
+    chosen = adapter_units(adapter)
+    if chosen == ["none"]:
+        return float(attention)
+    projections = len(_recipe(config.finetune).projections)
+    inputs = projections * rank * size.hidden * size.layers
+    share = 1.0
+    if chosen != ["all"]:
+        share = min(1.0, sum(_share(config, choice) for choice in chosen))
+    return attention + inputs + projections * rank * share * size.units * size.layers
+
+
+def _share(config: StudyConfig, choice: str) -> float:
+    """Share of all units that one language's units of a set are expected to be."""
+    name = choice.removeprefix("random:").partition(":")[0]
+    spec = config.neurons[name]
+    if spec.derive is not None:
+        spec = config.neurons[spec.derive]
+    top = spec.parameters.get("top", 0.01)
+    # LAPE's share is of all languages together; others take theirs for each language.
+    return float(top) if isinstance(top, float) else 0.01
+
+
+def disk(config: StudyConfig, laid: Plan, size: Size) -> float:
+    """Bytes of a finished run directory, checkpoints of running stages not counted."""
+    spec = config.statistics
+    rows = min(spec.rows, spec.tokens) * size.layers * size.units * _ROW_BYTES
+    copies = 2 if spec.shards > 1 else 1
+    total: float = len(config.languages) * (rows + _state(size)) * copies
+    for task in config.tasks.values():
+        rank = int(_recipe({**config.finetune, **task.finetune}).rank)
+        for name, _ in adapter_runs(config).values():
+            # LoRA on the MLP is saved whole, zeros included: an ordinary PEFT adapter.
+            adapter = config.adapters[name]
+            dense = adapter if adapter_units(adapter) == ["none"] else AdapterSpec(neurons="all")
+            total += 4 * trainable(dense, config, size, rank)
+        cells = sum(
+            stage.kind == "scores" and config.tasks[stage.arguments["task"]] is task
+            for stage in laid.stages
+        )
+        total += cells * (task.limit or 1000) * _SCORE_BYTES
+    return total
+
+
+def human_bytes(count: float) -> str:
+    """``12.3 GB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit in ("B", "kB") else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def human_time(seconds: float) -> str:
+    """``3 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
+
+
+def check_size(config: StudyConfig) -> Size:
+    """The size of a study's model.
+
+    Raises:
+        InputError: If it is not known.
+    """
+    try:
+        size = size_of(config)
+    except LangNeuronsError as error:
+        raise InputError(f"cannot tell the size of {config.model!r}: {error}") from error
+    if size is None:
+        raise InputError(
+            f"the size of {config.model!r} is not known here: give it, such as "
+            "-s size='{parameters: 8.0e+9, layers: 32, units: 14336, hidden: 4096}'."
+        )
+    return size
