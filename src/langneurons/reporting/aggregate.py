@@ -231,6 +231,23 @@ def adapters(
     return out.reset_index(drop=True)
 
 
+def matrix(own: pd.DataFrame, values: str) -> pd.DataFrame:
+    """A column of the ``perplexity`` table as a matrix: neurons of (rows), text of (columns).
+
+    Args:
+        own: Rows of one neuron set and value with kind ``own``.
+        values: The column.
+
+    Returns:
+        The means, languages of the rows first among the columns, so that the diagonal is one.
+    """
+    cells = own.pivot_table(
+        index="row", columns="column", values=values, aggfunc="mean", sort=False
+    )
+    order = [name for name in cells.index if name in cells.columns]
+    return cells[[*order, *(name for name in cells.columns if name not in order)]]
+
+
 def perplexity_rows(table: pd.DataFrame) -> pd.DataFrame:
     """How each language's own neurons change its own perplexity, beside others and controls.
 

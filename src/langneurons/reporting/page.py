@@ -87,6 +87,7 @@ def render(report: Report, drawn: Mapping[str, str], limits: Limits) -> Page:
         is_explorer=lambda block: isinstance(block, Explorer),
         units=made,
         units_json=Markup(made.text),
+        anchors={f"fig-{picture.name}" for picture in report.pictures()},
         script=Markup(script),
         sheet=Markup(sheet),
         script_hash=allowed,

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from langneurons.reporting import style
+from langneurons.reporting.aggregate import matrix as cells_of
 from langneurons.reporting.figures.canvas import blank, heat, short, tip
 from langneurons.reporting.numbers import number, with_interval
 
@@ -22,16 +23,9 @@ def matrix(perplexity: pd.DataFrame) -> Figure:
     """
     own = perplexity[perplexity["kind"] == "own"]
 
-    def pivot(values: str) -> pd.DataFrame:
-        return own.pivot_table(
-            index="row", columns="column", values=values, aggfunc="mean", sort=False
-        )
-
-    ratio = pivot("ratio")
-    order = [name for name in ratio.index if name in ratio.columns]
-    ratio = ratio[[*order, *(name for name in ratio.columns if name not in order)]]
-    low = pivot("low").reindex_like(ratio).to_numpy(dtype=float)
-    high = pivot("high").reindex_like(ratio).to_numpy(dtype=float)
+    ratio = cells_of(own, "ratio")
+    low = cells_of(own, "low").reindex_like(ratio).to_numpy(dtype=float)
+    high = cells_of(own, "high").reindex_like(ratio).to_numpy(dtype=float)
     units = own.groupby("row", sort=False)["units"].first()
     cells = ratio.to_numpy(dtype=float)
     top = max(float(np.nanmax(np.abs(np.log(cells)))), 1e-6)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from langneurons.reporting import answer, style
+from langneurons.reporting.about import compared_with, facts, trained_on
 from langneurons.reporting.inputs import Run
-from langneurons.reporting.sections import methods, neurons, parts, perplexity, tasks
-from langneurons.reporting.sections.about import compared_with, facts, trained_on
+from langneurons.reporting.sections import methods, neurons, paper, parts, perplexity, tasks
 from langneurons.reporting.sections.base import Block, Explorer, Picture, Report, Section, Tabs
 
 __all__ = ["PARTS", "Block", "Explorer", "Picture", "Report", "Section", "Tabs", "compose"]
@@ -24,6 +24,8 @@ PARTS: tuple[Callable[[Run], Iterable[Section]], ...] = (
     tasks.finetuned,
     perplexity.sweep,
     parts.others,
+    paper.against,
+    paper.layout,
 )
 """The results in the order shown. A part gives no section where the run has nothing for it."""
 

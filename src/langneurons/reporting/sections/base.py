@@ -50,6 +50,8 @@ class Section:
         blocks: Figures, tables and tabs.
         notes: Definitions, as (term, text).
         code: A command to be copied.
+        links: Figures and tables of other sections that belong here too, as (text, anchor); those
+            the report does not have are left out.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Section:
     blocks: Sequence[Block] = ()
     notes: Sequence[tuple[str, str]] = ()
     code: str | None = None
+    links: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from langneurons.reporting import answer
+from langneurons.reporting.about import model_name
 from langneurons.reporting.figures import layers as layer_figures
 from langneurons.reporting.figures import overlap as overlap_figures
 from langneurons.reporting.figures import sets as set_figures
 from langneurons.reporting.inputs import Run
 from langneurons.reporting.numbers import listing
-from langneurons.reporting.sections.about import model_name
 from langneurons.reporting.sections.base import Block, Picture, Section, Tabs
 from langneurons.reporting.tables import Table, neurons, overlap
 from langneurons.reporting.tables.scores import slug

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from langneurons.reporting import answer
+from langneurons.reporting.about import model_name
 from langneurons.reporting.figures import perplexity as perplexity_figures
 from langneurons.reporting.figures import sweep as sweep_figures
 from langneurons.reporting.inputs import Run
-from langneurons.reporting.sections.about import model_name
 from langneurons.reporting.sections.base import Picture, Section, Tabs
 from langneurons.reporting.tables import Table, perplexity
 from langneurons.reporting.tables.plain import plain

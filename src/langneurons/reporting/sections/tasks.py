@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from langneurons.reporting import answer
+from langneurons.reporting.about import compared_with, trained_on
 from langneurons.reporting.answer import Sentence
 from langneurons.reporting.figures import finetuning as finetuning_figures
 from langneurons.reporting.figures import scores as score_figures
 from langneurons.reporting.inputs import Run
 from langneurons.reporting.numbers import listing
-from langneurons.reporting.sections.about import compared_with, trained_on
 from langneurons.reporting.sections.base import Block, Picture, Section, Tabs
 from langneurons.reporting.tables import Table, finetuning, scores
 from langneurons.reporting.tables.scores import slug

@@ -29,6 +29,11 @@ def slug(text: str) -> str:
     return f"{name[:40]}-{digest(text)[:6]}".lstrip("-")
 
 
+def metric_label(metric: str) -> str:
+    """A metric with its unit, as headings and captions name it."""
+    return _METRICS.get(metric, metric.replace("_", " "))
+
+
 def untouched(scores: pd.DataFrame, rules: pd.DataFrame | None = None) -> Table:
     """Scores without intervention, beside guessing and the simple rules.
 
@@ -79,7 +84,7 @@ def overwritten(scores: pd.DataFrame, task: str, trained_on: Collection[str] = (
     data = interventions(scores[scores["task"] == task], trained_on)
     if data.empty:
         return None
-    metric = _METRICS.get(str(data["metric"].iloc[0]), str(data["metric"].iloc[0]))
+    metric = metric_label(str(data["metric"].iloc[0]))
     data["control"] = [
         interval(low, high, 1, signed=True) or None
         for low, high in zip(data["control_worst"], data["control_best"], strict=True)
@@ -149,7 +154,7 @@ def by_language(scores: pd.DataFrame, task: str, adapter: str, metric: str) -> T
     for language in languages:
         star = data[f"star:{language}"]
         data[f"star:{language}"] = star.astype("boolean").fillna(False).astype(bool)
-    label = _METRICS.get(metric, metric)
+    label = metric_label(metric)
     return Table(
         f"scores_{slug(task)}_{slug(adapter)}_{slug(metric)}",
         f"{task}, {label}, adapter {adapter}",
