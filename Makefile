@@ -23,7 +23,8 @@ demo: $(STAMP)  ## the whole study on the built-in world; the report lies in run
 test: $(STAMP) lint  ## fast tests
 	$(PYTEST)
 
-test-all: $(STAMP)  ## slow tests too
+test-all: $(STAMP)  ## slow tests too, those in a browser among them where Chromium is installed
+	@$(BIN)/python -c 'import playwright, nbclient, ipykernel' 2> /dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
 	$(PYTEST) -m 'not real'
 
 test-real: $(STAMP)  ## tests on real pretrained models (make real-models first)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "langneurons"
-FOUNDATION = {"errors", "version", "registry", "artifacts", "progress"}
+FOUNDATION = {"errors", "version", "registry", "artifacts", "progress", "display"}
 ORDER = [
     "models",
     "data",

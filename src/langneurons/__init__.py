@@ -16,7 +16,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from langneurons.display import provide as _provide
 from langneurons.version import __version__
+
+_provide("langneurons.reporting.notebook")  # what draws values in a notebook; imported when used
 
 _HOME = {
     "ArtifactError": "langneurons.errors",

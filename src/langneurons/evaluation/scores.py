@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from langneurons.artifacts import read_table, write_table
+from langneurons.display import Displayed
 from langneurons.errors import ArtifactError, InputError
 from langneurons.evaluation.intervals import Method, ratio_interval
 
@@ -26,7 +27,7 @@ METRIC_COLUMNS: Mapping[str, str] = {
 
 
 @dataclass
-class Scores:
+class Scores(Displayed):
     """The result of one evaluation.
 
     Attributes:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from langneurons.artifacts import digest
+from langneurons.display import Displayed
 from langneurons.errors import InputError
 from langneurons.identification.units import Units
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from langneurons.statistics import Statistics
 
 
-class NeuronSet(Mapping[str, Units]):
+class NeuronSet(Displayed, Mapping[str, Units]):
     """Languages mapped to their units; immutable by convention.
 
     Every language that was asked for is a key, also one with no unit.

@@ -58,15 +58,21 @@ TEXT = frozenset(
 """Columns of known tables that are kept as they are; all others are numbers."""
 
 _NUMBERS = {"neurons": {"units"}, "perplexity": {"units"}, "scores": {"value"}, "rules": {"value"}}
-_RENAMED = {
-    "overlap": {
-        "language": "language_a",
-        "other": "language_b",
-        "size": "size_a",
-        "other_size": "size_b",
-    }
+_OVERLAP = {
+    "language": "language_a",
+    "other": "language_b",
+    "size": "size_a",
+    "other_size": "size_b",
 }
-"""Names :meth:`NeuronSet.overlap` gives, and what they are called where two sets are compared."""
+
+
+def named_overlap(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of :meth:`NeuronSet.overlap` with the names of a table of two sets.
+
+    Args:
+        table: The table; one with these names already is left as it is.
+    """
+    return table.rename(columns=_OVERLAP)
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,9 @@ def read_run(folder: str | Path) -> Run:
     environment = root / "environment.json"
     tables = {}
     for path in sorted((root / "tables").glob("*.parquet")):
-        table = read_table(path).rename(columns=_RENAMED.get(path.stem, {}))
+        table = read_table(path)
+        if path.stem == "overlap":
+            table = named_overlap(table)
         missing = [name for name in COLUMNS.get(path.stem, ()) if name not in table.columns]
         if missing:
             raise ArtifactError(

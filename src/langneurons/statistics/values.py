@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from langneurons.artifacts import digest
+from langneurons.display import Displayed
 from langneurons.errors import InputError, unknown
 from langneurons.statistics.moments import Moments
 from langneurons.statistics.sample import RowSample
@@ -113,7 +114,7 @@ class LanguageStatistics:
         )
 
 
-class Statistics:
+class Statistics(Displayed):
     """Per unit and language: counts, moments, extremes, and a sample of token rows.
 
     Immutable by convention; made by :func:`langneurons.collect`, :meth:`load` or

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -20,6 +20,9 @@ from langneurons.study.environment import describe, public
 from langneurons.study.plan import Plan, plan
 from langneurons.study.runner import Outcome, execute, locked
 from langneurons.study.schema import StudyConfig
+
+if TYPE_CHECKING:
+    from langneurons.reporting.notebook import Drawing
 
 EXECUTORS = ("local",)
 
@@ -45,6 +48,11 @@ class Result:
         """Stages that failed; those skipped because of them are not among these."""
         return [outcome for outcome in self.outcomes if outcome.status == "failed"]
 
+    def _repr_html_(self) -> str:
+        from langneurons.study.notebook import result_html
+
+        return result_html(self)
+
 
 class Study:
     """One experiment: a checked configuration and what can be done with it.
@@ -62,6 +70,12 @@ class Study:
     def __init__(self, config: StudyConfig) -> None:
         self.config = config
         self._texts: dict[str, inputs.Texts] | None = None
+        self._out: Path | None = None
+
+    def _repr_html_(self) -> str:
+        from langneurons.study.notebook import study_html
+
+        return study_html(self.config, self._out)
 
     @classmethod
     def from_yaml(
@@ -156,7 +170,7 @@ class Study:
         from langneurons.study.workshop import Workshop
 
         start, started = time.perf_counter(), _now()
-        folder = Path(out)
+        folder = self._out = Path(out)
         laid = self.plan()
         if self.config.threads:
             import torch
@@ -175,6 +189,17 @@ class Study:
                 self._write_run(folder, laid, outcomes, started, seconds)
             page = self.report(folder) if (folder / "tables").is_dir() else None
         return Result(folder, tuple(outcomes), page, time.perf_counter() - start)
+
+    def plot(self, kind: str | None = None, out: str | Path | None = None) -> Drawing:
+        """Draw a figure of the report; :func:`langneurons.study.notebook.plot` says which.
+
+        Args:
+            kind: Name of the figure, such as ``neurons_lape``; None draws the usual.
+            out: Run directory; None takes this study's last run.
+        """
+        from langneurons.study.notebook import plot
+
+        return plot(self._out if out is None else Path(out), kind)
 
     def report(self, out: str | Path) -> Path:
         """Write the report of a run directory and return its page."""

@@ -108,7 +108,7 @@ def save(figure: Figure, drawn: str, folder: Path, name: str) -> list[Path]:
     paths = [folder / f"{name}.{suffix}" for suffix in FORMATS]
     for target, suffix in zip(paths, FORMATS, strict=True):
         if suffix == "svg":
-            write_text(target, _titled(drawn))
+            write_text(target, titled(drawn))
             continue
         with style.figure_style(name), atomic_path(target) as part:
             metadata = {"CreationDate": None} if suffix == "pdf" else {"Software": None}
@@ -154,8 +154,12 @@ def _rename(element: ElementTree.Element, name: str) -> None:
             element.set(key, value.replace("url(#", f"url(#{name}-"))
 
 
-def _titled(text: str) -> str:
-    """Tips as SVG titles, which every viewer shows."""
+def titled(text: str) -> str:
+    """An SVG with its tips as titles, which every viewer shows.
+
+    Args:
+        text: The figure from :func:`svg`.
+    """
     root = ElementTree.fromstring(text)
     for element in root.iter():
         label = element.attrib.pop("data-tip", None)

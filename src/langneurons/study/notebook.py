@@ -1,0 +1,113 @@
+"""A study and its result in a notebook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from markupsafe import Markup
+
+from langneurons.errors import InputError, unknown
+from langneurons.reporting import answer, read_run
+from langneurons.reporting.about import compared_with, trained_on
+from langneurons.reporting.notebook import Drawing, markup
+from langneurons.reporting.numbers import number
+from langneurons.reporting.sections import compose
+from langneurons.reporting.tables import Column, Table
+
+if TYPE_CHECKING:
+    from langneurons.study.schema import StudyConfig
+    from langneurons.study.study import Result
+
+
+def study_html(config: StudyConfig, out: Path | None) -> str:
+    """What a study is made of, and the answer of its last run.
+
+    Args:
+        config: The study.
+        out: Run directory of its last run in this session, if any.
+    """
+    rows = [
+        {"part": "neuron set", "name": name, "how": spec.derive or spec.method}
+        for name, spec in config.neurons.items()
+    ]
+    rows += [
+        {"part": "task", "name": name, "how": spec.source or name}
+        for name, spec in config.tasks.items()
+    ]
+    rows += [
+        {
+            "part": "adapter",
+            "name": name,
+            "how": spec.neurons if isinstance(spec.neurons, str) else " + ".join(spec.neurons),
+        }
+        for name, spec in config.adapters.items()
+    ]
+    parts = [
+        name
+        for name in ("perplexity", "effects", "sweep", "forcing", "interventions", "passages")
+        if getattr(config, name) is not None
+    ]
+    facts = [
+        ("model", config.model),
+        ("languages", " ".join(config.languages)),
+        ("tokens a language", number(config.statistics.tokens, 0)),
+        ("budget", config.budget),
+        ("parts", ", ".join(parts)),
+    ]
+    columns = [Column("part", "part"), Column("name", "name"), Column("how", "how")]
+    shown = Table("study", "Study", "", pd.DataFrame(rows), columns)
+    blocks = [markup.table(shown)]
+    if out is not None and (out / "run.json").is_file():
+        blocks.append(_answer(out))
+    return markup.page(f"Study {config.name}", facts, *blocks)
+
+
+def result_html(result: Result) -> str:
+    """What a run came to: its answer, what failed, and where the report lies."""
+    counted = {
+        status: sum(outcome.status == status for outcome in result.outcomes)
+        for status in ("done", "kept", "failed", "skipped")
+    }
+    facts = [(status, str(many)) for status, many in counted.items() if many]
+    facts.append(("seconds", number(result.seconds, 0)))
+    blocks = [_answer(result.out)] if (result.out / "run.json").is_file() else []
+    if result.failed:
+        data = pd.DataFrame([{"stage": o.name, "reason": o.reason} for o in result.failed])
+        columns = [Column("stage", "failed"), Column("reason", "reason")]
+        blocks.append(markup.table(Table("failed", "Failed", "", data, columns)))
+    if result.report is not None:
+        blocks.append(Markup("<p>Report: <code>{}</code></p>").format(str(result.report)))
+    return markup.page(f"Run {result.out}", facts, *blocks)
+
+
+def _answer(out: Path) -> Markup:
+    run = read_run(out)
+    said = answer.verdict(
+        run.table("scores"), run.table("adapters"), trained_on(run), compared_with(run)
+    )
+    return Markup("<p>{}</p>").format(said.text)
+
+
+def plot(out: Path | None, kind: str | None) -> Drawing:
+    """A figure of a run's report by its file name.
+
+    Args:
+        out: Run directory.
+        kind: Name without suffix, as under ``report/figures``; None takes the first matrix of
+            perplexity changes, or the first figure.
+
+    Raises:
+        InputError: If there is no run or no such figure; the message names those there are.
+    """
+    if out is None:
+        raise InputError("nothing has been run yet: run the study, or give out=RUN_DIRECTORY.")
+    pictures = {picture.name: picture for picture in compose(read_run(out)).pictures()}
+    if not pictures:
+        raise InputError(f"the run in {str(out)!r} has no figure.")
+    first = next((name for name in pictures if name.startswith("perplexity_matrix")), None)
+    name = kind or first or next(iter(pictures))
+    if name not in pictures:
+        raise unknown("figure", name, pictures)
+    return Drawing(pictures[name].figure, pictures[name].caption)
