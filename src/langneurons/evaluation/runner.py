@@ -12,7 +12,7 @@ import pandas as pd
 
 from langneurons.artifacts import digest, file_digest
 from langneurons.data.tasks import get_task
-from langneurons.data.tasks.quality import flags
+from langneurons.data.tasks.quality import odd_rows
 from langneurons.errors import InputError, unknown
 from langneurons.evaluation.classification import classification_rows, has_head
 from langneurons.evaluation.likelihood import likelihood_rows
@@ -145,7 +145,8 @@ def evaluate(
             skipped=bar.skip,
         )
     metrics, guess = _metrics(task, method, protocol)
-    marks = pd.DataFrame([flags(example, lang) for example in examples])
+    odd = odd_rows(task, lang, examples, split=split, limit=limit, seed=seed)
+    marks = pd.DataFrame(odd)
     table = pd.concat([table, marks], axis=1)
     details["cut"] = int((table["cut"] > 0).sum())
     details.update({str(name): int(marks[name].sum()) for name in marks})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from langneurons.data.tasks.base import Example, Task
+from langneurons.errors import InputError
 
 NON_LATIN = frozenset(
     {
@@ -61,13 +62,34 @@ def left_in_english(examples: Sequence[Example], english: Iterable[Example]) -> 
     return found
 
 
-def count_flags(task: Task, lang: str, split: str = "test") -> dict[str, int]:
-    """How many rows of a split are odd, by kind; ``english`` where the task has English."""
-    examples = task.examples(lang, split)
-    counts = {"rows": len(examples), "romanised": 0, "replaced": 0}
-    for example in examples:
-        for name, found in flags(example, lang).items():
-            counts[name] += found
+def odd_rows(
+    task: Task,
+    lang: str,
+    examples: Sequence[Example],
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    seed: int = 0,
+) -> dict[str, list[bool]]:
+    """For each example what is odd about it: ``romanised``, ``replaced``, ``english``.
+
+    ``english`` (a field of it is left in English) is there only where English examples of the same
+    ids can be had; the draw (``split``, ``limit``, ``seed``) is that of the examples.
+    """
+    marks = [flags(example, lang) for example in examples]
+    found = {name: [mark[name] for mark in marks] for name in ("romanised", "replaced")}
     if lang != "en" and "en" in task.languages:
-        counts["english"] = len(left_in_english(examples, task.examples("en", split)))
-    return counts
+        try:
+            english = task.examples("en", split, limit, seed)
+        except InputError:
+            return found  # no English file beside this one
+        left = set(left_in_english(examples, english))
+        found["english"] = [example.id in left for example in examples]
+    return found
+
+
+def count_flags(task: Task, lang: str, split: str = "test") -> dict[str, int]:
+    """How many rows of a split are odd, by kind."""
+    examples = task.examples(lang, split)
+    odd = odd_rows(task, lang, examples, split=split)
+    return {"rows": len(examples), **{name: sum(marks) for name, marks in odd.items()}}
