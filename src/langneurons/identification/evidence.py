@@ -99,6 +99,11 @@ class BalancedRows:
         rank = torch.unique(documents, return_inverse=True)[1]
         return np.asarray((rank % 2).numpy())
 
+    def documents(self, language: str) -> npt.NDArray[np.int64]:
+        """Document key of each row of :meth:`by_document`."""
+        found = self._statistics.row_documents(language)[self._text_order(language)]
+        return np.asarray(found.numpy(), dtype=np.int64)
+
     def _text_order(self, language: str) -> Tensor:
         kept = self._order[language]
         documents = self._statistics.row_documents(language)[kept].numpy()

@@ -28,6 +28,7 @@ VERSIONS = {
     "deactivation": 1,
     "crossing": 1,
     "polysemanticity": 1,
+    "subspaces": 1,
     "tables": 1,
 }
 
@@ -130,6 +131,7 @@ def _statistics(config: StudyConfig, identity: Identity) -> list[Stage]:
     sites = dict.fromkeys([config.statistics.site, *map(config.site, config.neurons)])
     if config.crossing:
         sites["mlp.pre"] = None
+    sites |= dict.fromkeys(spec.site for spec in config.subspaces.values())
     return [stage for site in sites for stage in _site_statistics(config, identity, site)]
 
 

@@ -13,6 +13,7 @@ from langneurons.study.beyond.schema import (
     CrossingSpec,
     DeactivationSpec,
     PolysemanticitySpec,
+    SubspacesSpec,
 )
 from langneurons.study.passages import PassagesSpec
 from langneurons.study.spec import Spec, check_value
@@ -232,6 +233,7 @@ class StudyConfig(Spec):
     crossing: CrossingSpec | None = Field(None)
     polysemanticity: PolysemanticitySpec | None = Field(None)
     passages: PassagesSpec | None = Field(None)
+    subspaces: dict[str, SubspacesSpec] = Field(default_factory=dict)
     tasks: dict[str, TaskSpec] = Field(default_factory=dict)
     train_language: str = Field("en", description="Language of the training examples.")
     finetune: dict[str, Any] = Field(
@@ -275,7 +277,7 @@ class StudyConfig(Spec):
             return {} if tasks is None else tasks
         return {name: task for name, task in tasks.items() if task is not None}
 
-    @field_validator("tasks", "adapters", mode="before")
+    @field_validator("adapters", "subspaces", mode="before")
     @classmethod
     def _none(cls, given: Any) -> Any:
         # A budget or an override takes a preset's tasks away by null.
@@ -298,6 +300,7 @@ class StudyConfig(Spec):
             ("neuron set", self.neurons),
             ("adapter", self.adapters),
             ("task", self.tasks),
+            ("part of `subspaces`", self.subspaces),
         ):
             for name in names:
                 plain(kind, name)
@@ -312,6 +315,9 @@ class StudyConfig(Spec):
         if self.perplexity:
             places.append(("perplexity.languages", self.perplexity.languages))
         places += [(f"tasks.{name}.languages", task.languages) for name, task in self.tasks.items()]
+        for name, erased in self.subspaces.items():
+            pairs = [lang for pair in erased.moves for lang in pair]
+            places.append((f"subspaces.{name}", [*(erased.languages or ()), *pairs]))
         if self.interventions:
             places.append(("interventions.languages", self.interventions.languages))
         if self.sweep:
@@ -321,7 +327,7 @@ class StudyConfig(Spec):
                 places.append((f"{part}.languages", spec.languages))
         if self.forcing:
             places += [("forcing.pairs", list(pair)) for pair in self.forcing.pairs]
-        for part in ("effects", "sweep", "forcing", "deactivation", "crossing"):
+        for part in ("effects", "sweep", "forcing", "deactivation", "crossing", "subspaces"):
             if getattr(self, part) and not self.perplexity:
                 raise ValueError(f"{part} needs `perplexity` (its held-out text)")
         for place, languages in places:
@@ -333,14 +339,26 @@ class StudyConfig(Spec):
         sets += self.effects.neurons if self.effects else []
         sets += [spec.neurons for spec in (self.sweep, self.forcing, self.deactivation) if spec]
         sets += [self.polysemanticity.neurons] if self.polysemanticity else []
+        sets += [spec.neurons for spec in self.subspaces.values() if spec.neurons]
         sets += self.crossing.neurons if self.crossing else []
         sets += (self.passages.neurons or []) if self.passages else []
         for name in sets:
             if name not in self.neurons:
                 raise unknown("neuron set", name, self.neurons)
         self._check_derived()
-        if self.polysemanticity and self.polysemanticity.task not in self.tasks:
-            raise unknown("task", self.polysemanticity.task, self.tasks, "in 'polysemanticity'")
+        named: dict[str, PolysemanticitySpec | SubspacesSpec | None] = {
+            "polysemanticity": self.polysemanticity
+        }
+        named |= {f"subspaces.{name}": spec for name, spec in self.subspaces.items()}
+        for part, with_task in named.items():
+            if with_task and with_task.task is not None and with_task.task not in self.tasks:
+                raise unknown("task", with_task.task, self.tasks, f"in {part!r}")
+        for name, piece in self.subspaces.items():
+            if piece.neurons and self.site(piece.neurons) != piece.site:
+                raise ValueError(
+                    f"subspaces.{name}: {piece.neurons} is of {self.site(piece.neurons)}, not "
+                    f"of {piece.site}"
+                )
         for name, adapter in self.adapters.items():
             self._check_one_site(name, adapter)
             held = [adapter.hold.neurons] if adapter.hold else []
@@ -477,6 +495,7 @@ def _fields(location: tuple[int | str, ...]) -> list[str]:
         "crossing": CrossingSpec,
         "polysemanticity": PolysemanticitySpec,
         "passages": PassagesSpec,
+        "subspaces": SubspacesSpec,
         "tasks": TaskSpec,
         "adapters": AdapterSpec,
         "interventions": InterventionsSpec,

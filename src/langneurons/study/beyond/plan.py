@@ -12,6 +12,7 @@ def beyond(config: StudyConfig, identity: Identity) -> list[Stage]:
         *_deactivation(config, identity),
         *_crossing(config, identity),
         *_polysemanticity(config, identity),
+        *_subspaces(config, identity),
     ]
 
 
@@ -82,3 +83,33 @@ def _polysemanticity(config: StudyConfig, identity: Identity) -> list[Stage]:
         )
         for lang in spec.languages
     ]
+
+
+def _subspaces(config: StudyConfig, identity: Identity) -> list[Stage]:
+    if config.perplexity is None:
+        return []
+    stages = []
+    for name, spec in config.subspaces.items():
+        languages = spec.languages or config.languages
+        parents = statistics_of(config, spec.site)
+        if spec.neurons:
+            parents = (f"neurons/{spec.neurons}", *parents)
+        layers = len(spec.layers or (0, 1, 2)) + 1
+        plans = layers * (len(spec.kinds) + spec.random * (2 if spec.neurons else 1) + 1)
+        tokens = len(languages) * (config.perplexity.tokens + 3000)
+        stages.append(
+            Stage(
+                name=f"subspaces/{name}",
+                kind="subspaces",
+                arguments={"name": name},
+                settings={
+                    **spec.model_dump(),
+                    **held_out(config, identity, languages),
+                    "source": identity.tasks[spec.task] if spec.task else None,
+                },
+                parents=parents,
+                output=f"subspaces/{name}",
+                cost=1.5 * plans * tokens / 1000,
+            )
+        )
+    return stages

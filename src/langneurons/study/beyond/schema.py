@@ -70,3 +70,26 @@ class PolysemanticitySpec(Spec):
     @classmethod
     def _known_value(cls, value: str) -> str:
         return check_value(value)
+
+
+class SubspacesSpec(Spec):
+    """Erasing or moving language information linearly, beside neurons and random subspaces."""
+
+    site: str = Field("resid", description="Where the subspaces live; resid: residual stream.")
+    layers: list[int] | None = Field(
+        None,
+        description="Layers, singly and together; default: first, middle, last but one.",
+    )
+    kinds: list[Literal["mean", "pca", "lda", "leace"]] = Field(
+        ["mean", "lda", "leace"], min_length=1, description="Kinds of subspace."
+    )
+    neurons: str | None = Field(None, description="Neuron set at the same site, set to its mean.")
+    languages: list[str] | None = Field(None, description="Languages measured; default: all.")
+    random: int = Field(2, ge=0, description="Random subspaces (and units) of the same size.")
+    rows: int = Field(1000, ge=10, description="Token rows of each language, in either half.")
+    task: str | None = Field(None, description="Task whose answers' loss is measured.")
+    task_languages: list[str] = Field(default_factory=list, description="In these languages.")
+    examples: int = Field(60, ge=1, description="Examples of the task in each.")
+    moves: list[tuple[str, str]] = Field(
+        default_factory=list, description="[from, to]: text of one moved to the other's mean."
+    )

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from langneurons.artifacts import write_table
+from langneurons.errors import InputError
 from langneurons.study.workshop import Workshop
 
 
@@ -98,8 +101,70 @@ def _polysemanticity(workshop: Workshop, output: Path, language: str) -> None:
         write_table(output / f"{name}.parquet", table.assign(**about))
 
 
+def _subspaces(workshop: Workshop, output: Path, name: str) -> None:
+    from langneurons.beyond.erasure import erase_languages, move
+    from langneurons.beyond.examples import AnswerLoss
+    from langneurons.evaluation.token_loss import find_head
+
+    config, spec = workshop.config, workshop.config.subspaces[name]
+    about = {"part": name, "site": spec.site}
+    stats = workshop.statistics(spec.site)
+    layers = _layers(spec.layers, workshop.lm.layers)
+    tasks = {}
+    for lang in spec.task_languages if spec.task else ():
+        task = workshop.task(str(spec.task))
+        examples = task.examples(lang, config.tasks[str(spec.task)].split, spec.examples)
+        tasks[f"{spec.task} {lang}"] = AnswerLoss(
+            workshop.lm, task, lang, examples, find_head(workshop.lm)
+        )
+    languages = spec.languages or config.languages
+    done = erase_languages(
+        workshop.lm,
+        stats,
+        {lang: workshop.held_out_blocks(lang) for lang in languages},
+        layers=layers,
+        kinds=spec.kinds,
+        neurons=workshop.neurons(spec.neurons) if spec.neurons else None,
+        random=spec.random,
+        tasks=tasks,
+        rows=spec.rows,
+        seed=config.seed,
+    )
+    write_table(output / "language.parquet", done.language.assign(**about))
+    write_table(output / "cost.parquet", done.cost.assign(**about))
+    moved = [
+        move(
+            workshop.lm,
+            stats,
+            workshop.held_out_blocks(source),
+            source,
+            target,
+            layer=layer,
+            kinds=spec.kinds,
+            random=spec.random,
+            rows=spec.rows,
+            seed=config.seed,
+        ).assign(source=source, target=target, layer=layer, **about)
+        for source, target in spec.moves
+        for layer in layers
+    ]
+    if moved:
+        write_table(output / "moves.parquet", pd.concat(moved, ignore_index=True))
+
+
+def _layers(chosen: list[int] | None, count: int) -> list[int]:
+    """The layers looked at: those named, or the first, the middle one and the last but one."""
+    if chosen is None:
+        return sorted({0, count // 2, max(count - 2, 0)})
+    wrong = [layer for layer in chosen if not 0 <= layer < count]
+    if wrong:
+        raise InputError(f"no layer {wrong[0]}: the model has layers 0 to {count - 1}.")
+    return sorted(set(chosen))
+
+
 KINDS: dict[str, Callable[..., None]] = {
     "deactivation": _deactivation,
     "crossing": _crossing,
     "polysemanticity": _polysemanticity,
+    "subspaces": _subspaces,
 }

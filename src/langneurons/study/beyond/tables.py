@@ -18,6 +18,9 @@ def tables(out: Path) -> dict[str, pd.DataFrame]:
         "polysemanticity": _gather(out, "polysemanticity/*/*/shares.parquet"),
         "polysemanticity_units": _gather(out, "polysemanticity/*/*/units.parquet"),
         "polysemanticity_harm": _gather(out, "polysemanticity/*/*/correlations.parquet"),
+        "subspaces": _gather(out, "subspaces/*/language.parquet"),
+        "subspaces_cost": _gather(out, "subspaces/*/cost.parquet"),
+        "subspaces_moves": _gather(out, "subspaces/*/moves.parquet"),
     }
 
 
