@@ -29,6 +29,8 @@ VERSIONS = {
     "crossing": 1,
     "polysemanticity": 1,
     "subspaces": 1,
+    "features": 1,
+    "feature_languages": 1,
     "tables": 1,
 }
 

@@ -12,6 +12,7 @@ from langneurons.study import grid
 from langneurons.study.beyond.schema import (
     CrossingSpec,
     DeactivationSpec,
+    FeaturesSpec,
     PolysemanticitySpec,
     SubspacesSpec,
 )
@@ -234,6 +235,7 @@ class StudyConfig(Spec):
     polysemanticity: PolysemanticitySpec | None = Field(None)
     passages: PassagesSpec | None = Field(None)
     subspaces: dict[str, SubspacesSpec] = Field(default_factory=dict)
+    features: dict[str, FeaturesSpec] = Field(default_factory=dict)
     tasks: dict[str, TaskSpec] = Field(default_factory=dict)
     train_language: str = Field("en", description="Language of the training examples.")
     finetune: dict[str, Any] = Field(
@@ -277,7 +279,7 @@ class StudyConfig(Spec):
             return {} if tasks is None else tasks
         return {name: task for name, task in tasks.items() if task is not None}
 
-    @field_validator("adapters", "subspaces", mode="before")
+    @field_validator("adapters", "subspaces", "features", mode="before")
     @classmethod
     def _none(cls, given: Any) -> Any:
         # A budget or an override takes a preset's tasks away by null.
@@ -301,6 +303,7 @@ class StudyConfig(Spec):
             ("adapter", self.adapters),
             ("task", self.tasks),
             ("part of `subspaces`", self.subspaces),
+            ("part of `features`", self.features),
         ):
             for name in names:
                 plain(kind, name)
@@ -327,7 +330,15 @@ class StudyConfig(Spec):
                 places.append((f"{part}.languages", spec.languages))
         if self.forcing:
             places += [("forcing.pairs", list(pair)) for pair in self.forcing.pairs]
-        for part in ("effects", "sweep", "forcing", "deactivation", "crossing", "subspaces"):
+        for part in (
+            "effects",
+            "sweep",
+            "forcing",
+            "deactivation",
+            "crossing",
+            "subspaces",
+            "features",
+        ):
             if getattr(self, part) and not self.perplexity:
                 raise ValueError(f"{part} needs `perplexity` (its held-out text)")
         for place, languages in places:

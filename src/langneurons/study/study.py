@@ -137,6 +137,19 @@ class Study:
                 METHODS.get(spec.method).resolve(spec.parameters)
             except LangNeuronsError as error:
                 raise InputError(f"neurons.{name}: {error}") from error
+        sites = {name: part.site for name, part in self.config.subspaces.items()}
+        sites |= {name: part.site for name, part in self.config.features.items()}
+        for name, site in sites.items():
+            if site not in SITES:
+                raise unknown("site", site, SITES, f"in part {name!r}")
+        for name, features in self.config.features.items():
+            method = METHODS.get(features.method)
+            if method.needs != "counts":
+                raise InputError(
+                    f"features.{name}: method {features.method!r} reads more than counts; take "
+                    "lape or entropy_lambda."
+                )
+            method.resolve(features.parameters)
         for name, task_spec in self.config.tasks.items():
             task = get_task(task_spec.source or name)
             for lang in task_spec.languages or self.config.languages:

@@ -13,6 +13,7 @@ def beyond(config: StudyConfig, identity: Identity) -> list[Stage]:
         *_crossing(config, identity),
         *_polysemanticity(config, identity),
         *_subspaces(config, identity),
+        *_features(config, identity),
     ]
 
 
@@ -110,6 +111,48 @@ def _subspaces(config: StudyConfig, identity: Identity) -> list[Stage]:
                 parents=parents,
                 output=f"subspaces/{name}",
                 cost=1.5 * plans * tokens / 1000,
+            )
+        )
+    return stages
+
+
+def _features(config: StudyConfig, identity: Identity) -> list[Stage]:
+    if config.perplexity is None:
+        return []
+    stages = []
+    found = {"method", "parameters", "value", "random", "matched"}
+    held = held_out(config, identity, config.languages)
+    for name, spec in config.features.items():
+        layers = len(spec.layers or (0, 1, 2))
+        size = len(config.languages) * config.perplexity.tokens / 1000
+        stages.append(
+            Stage(
+                name=f"features/{name}",
+                kind="features",
+                arguments={"name": name},
+                settings={
+                    **spec.model_dump(exclude=found),
+                    "model": identity.model,
+                    "dtype": config.dtype,
+                    "text": identity.texts,
+                    "statistics": config.statistics.tokens,
+                    "held_out": held,
+                },
+                parents=(),
+                output=f"features/{name}",
+                cost=(0 if spec.path else 3 * spec.tokens / 1000) + 3 * layers * size,
+            )
+        )
+        draws = len(config.languages) + spec.random + spec.matched
+        stages.append(
+            Stage(
+                name=f"feature_languages/{name}",
+                kind="feature_languages",
+                arguments={"name": name},
+                settings={**spec.model_dump(include=found), "held_out": held},
+                parents=(f"features/{name}",),
+                output=f"feature_languages/{name}",
+                cost=1.5 * draws * size,
             )
         )
     return stages

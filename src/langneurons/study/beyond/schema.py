@@ -93,3 +93,37 @@ class SubspacesSpec(Spec):
     moves: list[tuple[str, str]] = Field(
         default_factory=list, description="[from, to]: text of one moved to the other's mean."
     )
+
+
+class FeaturesSpec(Spec):
+    """Sparse features of a site: trained (or loaded), described, and their languages found."""
+
+    site: str = Field("resid", description="Where activations are read.")
+    layers: list[int] | None = Field(
+        None, description="Layers; default: first, middle, last but one."
+    )
+    path: str | None = Field(
+        None, description="Folder of a published autoencoder, {layer} in it; nothing is trained."
+    )
+    kind: Literal["topk", "jumprelu"] = Field("topk", description="Kind that is trained.")
+    features: int = Field(512, ge=1, description="Number of features.")
+    k: int = Field(16, ge=1, description="Features per token (jumprelu: aimed at).")
+    tokens: int = Field(200_000, ge=1, description="Tokens trained on.")
+    batch: int = Field(512, ge=1, description="Tokens in a step.")
+    learning_rate: float = Field(0.002, gt=0, description="Of Adam.")
+    method: str = Field("lape", description="Identification method, one that reads counts.")
+    parameters: dict[str, Any] = Field(
+        default_factory=lambda: {"top": 0.05}, description="The method's own parameters."
+    )
+    value: str = Field("zero", description="Written over a language's features: zero, xF or F.")
+    random: int = Field(2, ge=0, description="Same-size random draws.")
+    matched: int = Field(2, ge=0, description="Random draws of features on as often.")
+
+    @field_validator("value")
+    @classmethod
+    def _number(cls, value: str) -> str:
+        if value != "zero":
+            check_value(value)
+            if value[0] not in "x-0123456789":
+                raise ValueError(f"value {value!r} must be zero, a number, or x and a factor")
+        return value

@@ -152,6 +152,95 @@ def _subspaces(workshop: Workshop, output: Path, name: str) -> None:
         write_table(output / "moves.parquet", pd.concat(moved, ignore_index=True))
 
 
+def _blocks(workshop: Workshop) -> dict[str, Any]:
+    """Blocks of the text that statistics are collected on."""
+    from langneurons.data import make_blocks
+
+    spec = workshop.config.statistics
+    return {
+        lang: make_blocks(
+            workshop.texts[lang].statistics,
+            workshop.lm.tokenizer,
+            block=spec.block,
+            tokens=spec.tokens,
+        )
+        for lang in workshop.config.languages
+    }
+
+
+def _features(workshop: Workshop, output: Path, name: str) -> None:
+    from langneurons.beyond.features.autoencoder import Autoencoder
+    from langneurons.beyond.features.quality import quality
+    from langneurons.beyond.features.training import Recipe, train
+
+    spec, lm = workshop.config.features[name], workshop.lm
+    layers = _layers(spec.layers, lm.layers)
+    if spec.path is not None:
+        coders = {
+            layer: Autoencoder.load(spec.path.replace("{layer}", str(layer))) for layer in layers
+        }
+    else:
+        recipe = Recipe(
+            spec.kind, spec.features, spec.k, spec.tokens, spec.batch, spec.learning_rate,
+            seed=workshop.config.seed,
+        )  # fmt: skip
+        coders = train(lm, _blocks(workshop), spec.site, layers, recipe, folder=output)
+    for layer, coder in coders.items():
+        coder.save(output / str(layer))
+    held = {lang: workshop.held_out_blocks(lang) for lang in workshop.config.languages}
+    table = quality(lm, held, spec.site, coders)
+    write_table(output / "quality.parquet", table.assign(features=name, site=spec.site))
+
+
+def _feature_languages(workshop: Workshop, output: Path, name: str) -> None:
+    from langneurons.beyond.features.autoencoder import Autoencoder
+    from langneurons.beyond.features.language import (
+        feature_perplexity,
+        feature_statistics,
+        monolinguality,
+    )
+    from langneurons.identification import identify
+
+    spec, lm = workshop.config.features[name], workshop.lm
+    folder = workshop.out / "features" / name
+    layers = _layers(spec.layers, lm.layers)
+    coders = {layer: Autoencoder.load(folder / str(layer)) for layer in layers}
+    stats, means = feature_statistics(lm, _blocks(workshop), spec.site, coders)
+    found = identify(stats, method=spec.method, **spec.parameters)
+    found.save(output / "features.json")
+    own = monolinguality(means)
+    rows = [
+        pd.DataFrame(
+            {
+                "language": lang,
+                "layer": [layers[place] for place in units.layers.tolist()],
+                "feature": units.indices.numpy(),
+                "rate": stats.prob_positive(lang)[units.layers, units.indices].numpy(),
+                "monolinguality": own[lang][units.layers, units.indices].numpy(),
+            }
+        )
+        for lang, units in found.items()
+    ]
+    write_table(output / "found.parquet", pd.concat(rows, ignore_index=True).assign(features=name))
+    held = {lang: workshop.held_out_blocks(lang) for lang in workshop.config.languages}
+    scaled = spec.value.startswith("x")
+    value = 0.0 if spec.value == "zero" else float(spec.value.removeprefix("x"))
+    table = feature_perplexity(
+        lm,
+        found,
+        held,
+        spec.site,
+        coders,
+        stats,
+        value=value,
+        mode="multiply" if scaled else "set",
+        random=spec.random,
+        matched=spec.matched,
+        seed=workshop.config.seed,
+    )
+    write_table(output / "perplexity.parquet", table.assign(features=name, value=spec.value))
+
+
 def _layers(chosen: list[int] | None, count: int) -> list[int]:
     """The layers looked at: those named, or the first, the middle one and the last but one."""
     if chosen is None:
@@ -167,4 +256,6 @@ KINDS: dict[str, Callable[..., None]] = {
     "crossing": _crossing,
     "polysemanticity": _polysemanticity,
     "subspaces": _subspaces,
+    "features": _features,
+    "feature_languages": _feature_languages,
 }

@@ -1,0 +1,1 @@
+"""Sparse features of a site: autoencoders trained or loaded, languages found, features changed."""
