@@ -163,13 +163,13 @@ def test_missing_tables_leave_their_sections_out(tmp_path, kept):
 
 def test_unknown_and_empty_tables(tmp_path):
     tables = {
-        "polysemanticity": pd.DataFrame({"language": ["hi"], "share": [0.25]}),
+        "task_shares": pd.DataFrame({"language": ["hi"], "share": [0.25]}),
         "novel_part": pd.DataFrame({"x": [1], "ratio": [1.5], "low": [1.2], "high": [1.8]}),
         "sweep": sweep_table().iloc[:0],
     }
     shown = compose(read_run(write_run(tmp_path, tables)))
     titles = {section.name: section.title for section in shown.sections}
-    assert titles["part-polysemanticity"] == "Polysemanticity"
+    assert titles["part-task_shares"] == "Task shares"
     assert titles["part-novel_part"] == "Novel part"
     assert "sweep" not in titles
     (novel,) = (table for table in shown.tables() if table.name == "other_novel_part")

@@ -41,18 +41,45 @@ def load(
         InputError: If the model cannot be had or read; one line that says why.
     """
     label = str(name)
+    place, options = _place(label, revision, trust_remote_code)
+    model, tokenizer = _from_pretrained(label, place, _dtype(dtype), device, options)
+    # A local model goes by its own name: where it lies on this machine is nobody's business.
+    local = label != MINI and Path(label).expanduser().exists()
+    lm = wrap(model, tokenizer, name=Path(label).resolve().name if local else label)
+    lm.revision = getattr(model.config, "_commit_hash", None) or options.get("revision")
+    return lm
+
+
+def load_tokenizer(name: str | Path, *, revision: str | None = None) -> Any:
+    """Load a model's tokenizer without its weights.
+
+    Args:
+        name: As for :func:`load`.
+        revision: Branch, tag or commit on the Hub.
+
+    Raises:
+        InputError: If the tokenizer cannot be had or read; one line that says why.
+    """
+    from transformers import AutoTokenizer
+
+    label = str(name)
+    place, options = _place(label, revision, trust_remote_code=False)
+    try:
+        with without_bars():
+            return AutoTokenizer.from_pretrained(place, **options)
+    except Exception as error:
+        raise _cannot_load(label, place, error) from error
+
+
+def _place(label: str, revision: str | None, trust_remote_code: bool) -> tuple[str, dict[str, Any]]:
+    """Folder or repository, and what ``from_pretrained`` has to be told about it."""
     place, fixed = _locate(label, revision)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if fixed is not None:
         options["revision"] = fixed
     if not Path(place).is_dir() and _hub_unresolved():
         options["local_files_only"] = True
-    model, tokenizer = _from_pretrained(label, place, _dtype(dtype), device, options)
-    # A local model goes by its own name: where it lies on this machine is nobody's business.
-    local = label != MINI and Path(label).expanduser().exists()
-    lm = wrap(model, tokenizer, name=Path(label).resolve().name if local else label)
-    lm.revision = getattr(model.config, "_commit_hash", None) or fixed
-    return lm
+    return place, options
 
 
 def _locate(name: str, revision: str | None) -> tuple[str, str | None]:

@@ -43,6 +43,23 @@ COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "sweep": ("value", "units", "language", "kind", "ratio", "low", "high"),
         "unit_effects": ("language", "layer", "index", "ratio"),
         "forcing": ("off", "on", "language_detected", "share", "n"),
+        "deactivation": (
+            *("neurons", "language", "value", "kind", "ratio", "low", "high"),
+            *("unusual", "impossible"),
+        ),
+        "residual": ("neurons", "language", "value", "kind", "layer", "quantity", "change"),
+        "crossing": (
+            *("neurons", "language", "value", "kind", "reading", "ratio", "low", "high"),
+            *("impossible", "share", "share_low", "share_high"),
+        ),
+        "polysemanticity": (
+            *("neurons", "language", "task", "carries", "own", "matched"),
+            *("difference", "low", "high", "units", "controls"),
+        ),
+        "polysemanticity_harm": (
+            *("neurons", "language", "task", "kind", "harm_with", "given"),
+            *("rho", "low", "high", "units"),
+        ),
     }
 )
 """Tables the report knows, with the columns it needs; each table may be absent."""
@@ -53,11 +70,19 @@ TEXT = frozenset(
         *("neurons", "language", "a", "b", "language_a", "language_b", "row", "column", "kind"),
         *("value", "task", "adapter", "metric", "intervention", "units", "rule", "subset"),
         *("train_language", "reference", "off", "on", "language_detected", "seed"),
+        *("quantity", "reading", "carries", "harm_with", "given"),
     }
 )
 """Columns of known tables that are kept as they are; all others are numbers."""
 
-_NUMBERS = {"neurons": {"units"}, "perplexity": {"units"}, "scores": {"value"}, "rules": {"value"}}
+_NUMBERS = {
+    "neurons": {"units"},
+    "perplexity": {"units"},
+    "scores": {"value"},
+    "rules": {"value"},
+    "polysemanticity": {"units"},
+    "polysemanticity_harm": {"units"},
+}
 _OVERLAP = {
     "language": "language_a",
     "other": "language_b",

@@ -20,6 +20,13 @@ PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 MARKERS = ("o", "s", "D", "^", "v", "P")
 """Series differ in colour and in marker, so that none depends on colour alone."""
 
+
+def series(order: int) -> tuple[str, str]:
+    """Colour and marker of the n-th series; no pair comes twice among the first 36."""
+    colours, markers = len(PALETTE), len(MARKERS)
+    return PALETTE[order % colours], MARKERS[(order + order // colours) % markers]
+
+
 INK = "#1b1f24"
 """Text and axes of a figure; becomes the page's own text colour inside the page."""
 

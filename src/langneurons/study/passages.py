@@ -57,7 +57,7 @@ def passages(workshop: Workshop, output: Path, neurons: str) -> None:
         workshop.statistics(found.site),
         found,
         workshop.statistics_texts(),
-        workshop.lm.tokenizer,
+        workshop.tokenizer,
         **spec.model_dump(exclude={"neurons"}),
     )
     gather.save(tables, output)

@@ -45,6 +45,15 @@ class Workshop:
 
         return load(self.config.model, dtype=self.config.dtype, revision=self.config.revision)
 
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer; the model itself is not loaded for it."""
+        from langneurons.models.loading import load_tokenizer
+
+        if "lm" in self.__dict__:
+            return self.lm.tokenizer
+        return load_tokenizer(self.config.model, revision=self.config.revision)
+
     def statistics(self, site: str | None = None) -> Statistics:
         """Statistics of the study's languages at a site; None: the study's own site.
 

@@ -58,7 +58,8 @@ def _unit_set(name: str, explored: Explored, run: Run) -> UnitSet:
             unit = (int(row["layer"]), int(row["index"]))
             members.setdefault(unit, {})[str(language)] = _round(row["score"])
             ranked.append((rank, unit))
-    languages = tuple(str(lang) for lang in dict.fromkeys(explored.distributions["language"]))
+    named = [*explored.distributions["language"], *explored.units["language"]]
+    languages = tuple(str(lang) for lang in dict.fromkeys(named))
     spoken = [lang for lang in map(str, run.info.get("languages", ())) if lang in languages]
     languages = (*spoken, *(lang for lang in languages if lang not in spoken))
     place = {lang: at for at, lang in enumerate(languages)}
@@ -118,6 +119,8 @@ def _facts(run: Run, name: str) -> dict[Unit, list[list[str]]]:
         if not {"layer", "index"} <= set(table.columns):
             continue
         rows = table[table["neurons"] == name] if "neurons" in table.columns else table
+        if key == "polysemanticity_units":
+            rows = rows[rows["kind"] == "own"]
         for row in records(rows):
             unit = (int(row["layer"]), int(row["index"]))
             found.setdefault(unit, []).append(list(_fact(key, row)))
@@ -130,6 +133,19 @@ def _fact(key: str, row: Mapping[str, Any]) -> tuple[str, str]:
         value = f" when set to {row['value']}" if isinstance(row.get("value"), str) else ""
         ratio = with_interval(row["ratio"], row.get("low"), row.get("high"), 3)
         return (f"perplexity{language}{value}", f"×{ratio}")
+    if key == "polysemanticity_units":
+        harm = row.get("harm")
+        parts = [
+            f"separation of the labels {number(row['task_separation'], 2)} "
+            f"(95 % of chance: {number(row['task_null'], 2)})",
+            f"{number(row['task_bits'], 3)} bits",
+            f"of the language {number(row['language_separation'], 2)}, "
+            f"{number(row['language_bits'], 3)} bits",
+        ]
+        if not _missing(harm):
+            parts.append(f"harm when overwritten {number(harm, 4, signed=True)} nats")
+        carries = "shown" if row["carries_task"] else "not shown"
+        return (f"task information, {row['task']}{language}", f"{carries}: {'; '.join(parts)}")
     shown = [
         f"{column.replace('_', ' ')} {_say(value)}"
         for column, value in row.items()

@@ -31,7 +31,7 @@ def adapters(scores: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     step = 0.8 / max(1, len(choices))
     for order, choice in enumerate(choices):
-        colour, marker = style.PALETTE[order % 6], style.MARKERS[order % 6]
+        colour, marker = style.series(order)
         rows = table[table["choice"] == choice]
         for row in records(rows):
             y = languages.index(row["language"]) - 0.4 + step * (order + 0.5)

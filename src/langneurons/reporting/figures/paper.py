@@ -58,7 +58,7 @@ def beside(data: pd.DataFrame) -> Figure:
     low, high = min(ends) - 0.5, max(ends) + 0.5
     axes.plot([low, high], [low, high], color=style.INK, lw=0.7, label="equal")
     for order, (method, rows) in enumerate(data.groupby("method", sort=False)):
-        colour, marker = style.PALETTE[order % 6], style.MARKERS[order % 6]
+        colour, marker = style.series(order)
         for row in records(rows):
             axes.plot([row["published"]] * 2, [row["low"], row["high"]], color=colour, lw=1)
             (dot,) = axes.plot(row["published"], row["own"], marker, color=colour, ms=4.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import binomtest
 
 from langneurons.reporting import style
@@ -16,17 +17,21 @@ def forcing(table: pd.DataFrame) -> Figure:
     """Heat map: languages switched off and on against the language detected in the output.
 
     Args:
-        table: The ``forcing`` table; ``share`` is a fraction of the ``n`` outputs. Intervals
+        table: The ``forcing`` table; ``share`` is a fraction of the ``n`` outputs, by
+            ``intervention`` (none, off, off and on) where it says so. Intervals
             under the pointer are Wilson's.
     """
-    pairs = list(dict.fromkeys(zip(table["off"], table["on"], strict=True)))
+    if "intervention" not in table.columns:
+        table = table.assign(intervention="off and on")
+    cells = ["off", "on", "intervention"]
+    pairs = list(dict.fromkeys(zip(*(table[key] for key in cells), strict=True)))
     detected = list(dict.fromkeys(table["language_detected"]))
     share = np.full((len(pairs), len(detected)), np.nan)
     outputs = np.zeros(len(pairs))
-    for off, on, name, value, n in zip(
-        *(table[key] for key in ("off", "on", "language_detected", "share", "n")), strict=True
+    for *cell, name, value, n in zip(
+        *(table[key] for key in (*cells, "language_detected", "share", "n")), strict=True
     ):
-        row = pairs.index((off, on))
+        row = pairs.index(tuple(cell))
         share[row, detected.index(name)] = float(value)
         outputs[row] = max(outputs[row], float(n))
 
@@ -36,7 +41,7 @@ def forcing(table: pd.DataFrame) -> Figure:
         if n > 0 and 0 <= value <= 1:
             ends = binomtest(round(value * n), n).proportion_ci(method="wilson")
         shown = with_interval(100 * value, 100 * ends[0], 100 * ends[1], 0)
-        return f"{pairs[i][0]} off, {pairs[i][1]} on: {shown} % {detected[j]}"
+        return f"{_switched(*pairs[i])}: {shown} % {detected[j]}"
 
     figure = blank(0.9 + 0.27 * len(pairs))
     axes = figure.subplots()
@@ -44,8 +49,8 @@ def forcing(table: pd.DataFrame) -> Figure:
         axes,
         share,
         [
-            f"{short(off)} → {short(on)}  (n = {number(n, 0)})"
-            for (off, on), n in zip(pairs, outputs, strict=True)
+            f"{_switched(short(off), short(on), how)}  (n = {number(n, 0)})"
+            for (off, on, how), n in zip(pairs, outputs, strict=True)
         ],
         [short(name) for name in detected],
         opacity=lambda value: value,
@@ -54,9 +59,16 @@ def forcing(table: pd.DataFrame) -> Figure:
         size=7.5,
     )
     axes.set_xlabel("language detected in the output")
-    axes.set_ylabel("neurons off → on")
+    axes.set_ylabel("neurons switched")
     axes.set_title("share of the outputs, %")
     return figure
+
+
+def _switched(off: str, on: str, how: str) -> str:
+    """What was done, in words: ``none``, ``off`` and ``off and on`` are what a study writes."""
+    if how == "none":
+        return f"{off} untouched"
+    return f"{off} off" + (f", {on} on" if how != "off" else "")
 
 
 def unit_effects(table: pd.DataFrame) -> Figure:
@@ -71,11 +83,12 @@ def unit_effects(table: pd.DataFrame) -> Figure:
     for order, (language, group) in enumerate(table.groupby("language", sort=False)):
         rows = group.sort_values("ratio", ascending=False)
         ratio = rows["ratio"].to_numpy(dtype=float)
+        colour, marker = style.series(order)
         axes.plot(
             np.arange(1, len(ratio) + 1),
             ratio,
-            color=style.PALETTE[order % len(style.PALETTE)],
-            marker=style.MARKERS[order % len(style.MARKERS)],
+            color=colour,
+            marker=marker,
             ms=3,
             lw=1,
             label=f"{short(language)} (n = {number(len(ratio), 0)})",
@@ -87,6 +100,7 @@ def unit_effects(table: pd.DataFrame) -> Figure:
             f"{language}: layer {first['layer']}, unit {first['index']}: "
             f"×{number(float(first['ratio']), 3)}",
         )
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     axes.set_xlabel("rank of the unit")
     axes.set_ylabel("perplexity ratio")
     figure.legend(loc="outside upper left", ncols=4)

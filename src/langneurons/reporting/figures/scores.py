@@ -24,9 +24,13 @@ def differences(scores: pd.DataFrame) -> Figure:
     languages = list(dict.fromkeys(table["language"]))
     values = list(dict.fromkeys(table["intervention"]))
     sets = list(dict.fromkeys(table.loc[table["units"] == "own", "neurons"]))
-    colours = {name: style.PALETTE[place % 6] for place, name in enumerate(sets)}
+    colours = {name: style.series(place)[0] for place, name in enumerate(sets)}
     series = [("own", name) for name in sets]
     series += [(kind, None) for kind in ("random", "matched") if (table["units"] == kind).any()]
+    marks = [
+        style.series(order)[1] if kind == "own" else {"random": "|"}.get(kind, "x")
+        for order, (kind, _) in enumerate(series)
+    ]
     step = 0.8 / max(1, len(series))
     columns = min(3, len(languages))
     lines = math.ceil(len(languages) / columns)
@@ -45,13 +49,14 @@ def differences(scores: pd.DataFrame) -> Figure:
             rows = here[here["units"] == kind]
             if name is not None:
                 rows = rows[rows["neurons"] == name]
-            marker = style.MARKERS[order % 6] if kind == "own" else {"random": "|"}.get(kind, "x")
             colour = colours.get(name or "", style.UNITS[kind])
             for row in records(rows):
                 y = values.index(row["intervention"]) - 0.4 + step * (order + 0.5)
                 low, high = row["difference_low"], row["difference_high"]
                 axes.plot([low, high], [y, y], color=colour, lw=1.2)
-                (dot,) = axes.plot(row["difference"], y, marker, color=colour, ms=4.5, mew=1.3)
+                (dot,) = axes.plot(
+                    row["difference"], y, marks[order], color=colour, ms=4.5, mew=1.3
+                )
                 label = f"{name}, own neurons" if name else style.LABELS[kind]
                 tip(
                     dot,
@@ -71,7 +76,7 @@ def differences(scores: pd.DataFrame) -> Figure:
         panels[0, 0].plot(
             [],
             [],
-            style.MARKERS[order % 6] if kind == "own" else {"random": "|"}.get(kind, "x"),
+            marks[order],
             color=colours.get(name or "", style.UNITS[kind]),
             mew=1.3,
             label=f"{short(name)}, own neurons" if name else style.LABELS[kind],

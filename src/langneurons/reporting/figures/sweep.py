@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from langneurons.reporting import style
 from langneurons.reporting.aggregate import records
-from langneurons.reporting.figures.canvas import blank, tip
+from langneurons.reporting.figures.canvas import blank, short, tip
 from langneurons.reporting.numbers import with_interval
 
 
@@ -24,14 +24,19 @@ def sweep(table: pd.DataFrame) -> Figure:
     figure = blank(2.6)
     axes = figure.subplots()
     axes.axhline(1, color=style.INK, lw=0.7)
+    several = table["units"].nunique() > 1
     series = list(table.groupby(["kind", "units"], sort=False))
     for order, ((kind, units), group) in enumerate(series):
         rows = group.assign(at=group["value"].map(at)).sort_values("at")
         rows = rows.groupby("at", as_index=False).agg(
             {"ratio": "mean", "low": "min", "high": "max", "value": "first"}
         )
-        colour, marker = style.PALETTE[order % 6], style.MARKERS[order % 6]
-        label = f"{kind}, {units} of the units" if table["units"].nunique() > 1 else str(kind)
+        colour, marker = style.series(order)
+        label = style.LABELS.get(str(kind), short(kind))
+        if several:
+            label += f", {short(units)}"
+        else:
+            colour = style.UNITS.get(str(kind), colour)
         axes.fill_between(rows["at"], rows["low"], rows["high"], color=colour, alpha=0.18, lw=0)
         axes.plot(rows["at"], rows["ratio"], color=colour, lw=1.4, label=label)
         for row in records(rows):
@@ -48,5 +53,7 @@ def sweep(table: pd.DataFrame) -> Figure:
     if top > 10:
         axes.set_yscale("log")
         axes.set_ylabel("perplexity ratio, logarithmic")
-    figure.legend(loc="outside upper left", ncols=3)
+    if not several:
+        axes.set_title(f"n: {short(table['units'].iloc[0])} of all units")
+    figure.legend(loc="outside upper left", ncols=2 if several else 3)
     return figure

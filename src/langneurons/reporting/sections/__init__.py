@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from langneurons.reporting import answer, style
 from langneurons.reporting.about import compared_with, facts, trained_on
 from langneurons.reporting.inputs import Run
-from langneurons.reporting.sections import methods, neurons, paper, parts, perplexity, tasks
+from langneurons.reporting.sections import beyond, methods, neurons, paper, parts, perplexity, tasks
 from langneurons.reporting.sections.base import Block, Explorer, Picture, Report, Section, Tabs
 
 __all__ = ["PARTS", "Block", "Explorer", "Picture", "Report", "Section", "Tabs", "compose"]
@@ -23,6 +23,11 @@ PARTS: tuple[Callable[[Run], Iterable[Section]], ...] = (
     tasks.overwritten,
     tasks.finetuned,
     perplexity.sweep,
+    beyond.single_units,
+    beyond.forced,
+    beyond.deactivated,
+    beyond.crossed,
+    beyond.information,
     parts.others,
     paper.against,
     paper.layout,

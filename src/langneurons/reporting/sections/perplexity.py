@@ -57,8 +57,9 @@ def sweep(run: Run) -> Iterator[Section]:
             [
                 Picture(
                     f"sweep_{slug(str(language))}",
-                    f"Perplexity ratio on {language} text against the value written over units, "
-                    "with intervals.",
+                    f"Perplexity ratio on {language} text against the value written over the "
+                    "language's own neurons and over draws of random and of equally active ones; "
+                    "bands: 95 % intervals over documents (draws: mean and envelope).",
                     sweep_figures.sweep(group),
                 )
             ],

@@ -1,0 +1,193 @@
+"""Figures of what goes beyond neurons: true deactivation, the site question, polysemanticity."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from langneurons.reporting import style
+from langneurons.reporting.aggregate import records
+from langneurons.reporting.figures.canvas import blank, heat, short, tip
+from langneurons.reporting.numbers import number, with_interval
+
+READINGS = {
+    "strict": "right: act to act",
+    "paper": "paper: pre to act",
+    "clipped": "paper, in range",
+    "inside": "pre to pre",
+}
+"""The four readings of a statistic, by what is written where."""
+
+
+def deactivation(table: pd.DataFrame) -> Figure:
+    """Perplexity over the values written, above the share of units that never show the value.
+
+    Args:
+        table: Rows of the ``deactivation`` table with one neuron set and language.
+    """
+    values = list(dict.fromkeys(table["value"]))
+    at = {value: place for place, value in enumerate(values)}
+    figure = blank(3.6)
+    top, low = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
+    top.axhline(1, color=style.INK, lw=0.7)
+    for kind, shift in (("random", 0.1), ("matched", 0.22)):
+        rows = table[table["kind"] == kind]
+        if len(rows):
+            places = rows["value"].map(at).to_numpy(dtype=float) + shift
+            mark = {"random": "_", "matched": "x"}[kind]
+            top.plot(places, rows["ratio"], mark, color=style.UNITS[kind], ms=7, mew=1.6,
+                     label=style.LABELS[kind])  # fmt: skip
+    own = table[table["kind"] == "own"]
+    for row in records(own):
+        place = at[row["value"]] - 0.1
+        top.plot([place, place], [row["low"], row["high"]], color=style.OWN, lw=1.8)
+        (dot,) = top.plot(place, row["ratio"], "o", color=style.OWN, ms=5)
+        ratio = with_interval(row["ratio"], row["low"], row["high"], 3)
+        tip(dot, f"own neurons, {row['value']}: ×{ratio}")
+    top.plot([], [], "o", color=style.OWN, ms=5, label=style.LABELS["own"])
+    top.set_ylabel("perplexity ratio")
+    if float(table["ratio"].max()) > 5:
+        top.set_yscale("log")
+        top.set_ylabel("perplexity ratio, log")
+    bars = []
+    for column, shift, colour, label in (
+        ("unusual", -0.18, style.ORANGE, "outside the unit's own P1 to P99"),
+        ("impossible", 0.18, style.PURPLE, "outside what the activation can give"),
+    ):
+        for row in records(own):
+            (bar,) = low.bar(at[row["value"]] + shift, 100 * row[column], width=0.34, color=colour)
+            tip(bar, f"{row['value']}: {number(100 * row[column], 0)} % of units {label}")
+        bars.append(Patch(color=colour, label=label))
+    low.set_ylim(0, 105)
+    low.set_ylabel("units, %")
+    low.set_xticks(range(len(values)), [short(value, 10) for value in values])
+    low.set_xlabel("value written")
+    marks, names = top.get_legend_handles_labels()
+    figure.legend([*marks, *bars], [*names, *(str(bar.get_label()) for bar in bars)],
+                  loc="outside upper left", ncols=2)  # fmt: skip
+    return figure
+
+
+def residual(table: pd.DataFrame) -> Figure:
+    """How far the residual stream moves behind every layer, by value written to own neurons.
+
+    Args:
+        table: Rows of the ``residual`` table with one neuron set and language.
+    """
+    moved = table[table["quantity"] == "displacement"]
+
+    def cells(kind: str) -> pd.DataFrame:
+        return moved[moved["kind"] == kind].pivot_table(
+            index="value", columns="layer", values="change", aggfunc="mean", sort=False
+        )
+
+    own, matched = cells("own"), cells("matched")
+    values = own.to_numpy(dtype=float)
+    others = matched.reindex_like(own).to_numpy(dtype=float) if len(matched) else None
+    top = max(float(np.nanmax(values)), 1e-9)
+    digits = 3 if top < 0.1 else 2
+
+    def say(i: int, j: int) -> str:
+        text = f"{own.index[i]}, layer {own.columns[j]}: moved by {number(values[i, j], 3)}"
+        if others is None or math.isnan(others[i, j]):
+            return text
+        return f"{text} (equally active neurons: {number(others[i, j], 3)})"
+
+    figure = blank(0.9 + 0.27 * len(own))
+    axes = figure.subplots()
+    heat(
+        axes,
+        values,
+        [short(value) for value in own.index],
+        [str(layer) for layer in own.columns],
+        opacity=lambda value: value / top,
+        text=(lambda value: number(value, digits)) if values.shape[1] <= 14 else None,
+        tips=say,
+        size=7.5,
+    )
+    axes.set_xlabel("behind layer")
+    axes.set_ylabel("value written")
+    axes.set_title("displacement of the residual stream, relative to its norm")
+    return figure
+
+
+def crossing(table: pd.DataFrame) -> Figure:
+    """The four readings of a statistic: own neurons with interval, beside draws of random ones.
+
+    Args:
+        table: Rows of the ``crossing`` table with one neuron set and language.
+    """
+    values = list(dict.fromkeys(table["value"]))
+    readings = [name for name in READINGS if (table["reading"] == name).any()]
+    columns = min(3, len(values))
+    lines = math.ceil(len(values) / columns)
+    figure = blank(0.9 + lines * (0.5 + 0.3 * len(readings)))
+    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    for place, axes in enumerate(panels.flat):
+        if place >= len(values):
+            axes.set_visible(False)
+            continue
+        here = table[table["value"] == values[place]]
+        axes.axvline(1, color=style.INK, lw=0.7)
+        for y, reading in enumerate(readings):
+            rows = here[here["reading"] == reading]
+            own = rows[rows["kind"] == "own"]
+            draws = rows[rows["kind"] != "own"]["ratio"].to_numpy(dtype=float)
+            axes.plot(draws, [y + 0.18] * len(draws), "|", color=style.RANDOM, ms=8, mew=1.6)
+            for row in records(own):
+                axes.plot([row["low"], row["high"]], [y - 0.12] * 2, color=style.OWN, lw=1.6)
+                (dot,) = axes.plot(row["ratio"], y - 0.12, "o", color=style.OWN, ms=5)
+                ratio = with_interval(row["ratio"], row["low"], row["high"], 3)
+                tip(
+                    dot,
+                    f"{values[place]}, {READINGS[reading]}: ×{ratio}; values out of range: "
+                    f"{number(100 * row['impossible'], 0)} %",
+                )
+        axes.set_title(short(values[place]))
+        axes.set_yticks(range(len(readings)), [READINGS[name] for name in readings])
+        axes.set_ylim(len(readings) - 0.5, -0.5)
+    for axes in panels.flat[max(0, len(values) - columns) : len(values)]:
+        axes.tick_params(labelbottom=True)
+    panels[0, 0].plot([], [], "o", color=style.OWN, label=style.LABELS["own"])
+    panels[0, 0].plot([], [], "|", color=style.RANDOM, mew=1.6, label=style.LABELS["random"])
+    figure.supxlabel("perplexity ratio", fontsize=9)
+    figure.legend(loc="outside upper left", ncols=2)
+    return figure
+
+
+def information(table: pd.DataFrame) -> Figure:
+    """Share of own and of equally active units that carry language and task information.
+
+    Args:
+        table: Rows of the ``polysemanticity`` table with one neuron set.
+    """
+    figure = blank(0.9 + 0.28 * len(table))
+    axes = figure.subplots()
+    labels = []
+    for place, row in enumerate(records(table)):
+        own, other = 100 * row["own"], 100 * row["matched"]
+        axes.plot([other, own], [place, place], color=style.GREY, lw=1, zorder=1)
+        axes.plot(other, place, "x", color=style.MATCHED, ms=6, mew=1.6)
+        (dot,) = axes.plot(own, place, "o", color=style.OWN, ms=6)
+        difference = with_interval(
+            100 * row["difference"], 100 * row["low"], 100 * row["high"], 0, signed=True
+        )
+        tip(
+            dot,
+            f"{row['language']}, {row['carries']}: {number(own, 0)} % of {row['units']} own "
+            f"units, {number(other, 0)} % of {row['controls']} equally active; difference "
+            f"{difference} points",
+        )
+        labels.append(f"{short(row['language'])}: {row['carries']} (n = {row['units']})")
+    axes.plot([], [], "o", color=style.OWN, label=style.LABELS["own"])
+    axes.plot([], [], "x", color=style.MATCHED, mew=1.6, label=style.LABELS["matched"])
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_xlim(-3, 103)
+    axes.set_xlabel("units that carry the information, %")
+    figure.legend(loc="outside upper left", ncols=2)
+    return figure
