@@ -1,7 +1,7 @@
 """The site question: statistics of the pre-activation, written over the activation.
 
 The paper's released code records percentiles in front of the activation function and writes them
-behind it. Four readings of "the unit's P10" are run on the same units and text:
+behind it. Readings of "the unit's P10" are run on the same units and text:
 
 ========= ================================================= =========================
 reading   what is written                                   where
@@ -11,6 +11,8 @@ paper     the statistic of ``mlp.pre``                      ``mlp.act``
 clipped   the same, moved to the nearest value the          ``mlp.act``
           activation function can give
 inside    the statistic of ``mlp.pre``                      ``mlp.pre``
+batches   the mean over batches of each batch's own         ``mlp.act``
+          percentile of ``mlp.act``, where asked for
 ========= ================================================= =========================
 
 ``paper`` and ``clipped`` differ in nothing but values that are out of range, so the difference of
@@ -61,11 +63,13 @@ def cross(
     before: Statistics,
     *,
     random: int = 2,
+    matched: int = 0,
+    batched: Statistics | None = None,
     baseline: PerplexityResult | None = None,
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Run the four readings of each value on a language's units and on random ones.
+    """Run the readings of each value on a language's units and on random ones.
 
     With L the loss on the same documents (nats a token) and L_0 the untouched one, ``beyond`` =
     L_paper - L_clipped is the damage of values out of range and ``share`` = beyond / (L_paper -
@@ -81,6 +85,9 @@ def cross(
         stats: Statistics of ``mlp.act``.
         before: Statistics of ``mlp.pre`` on the same text.
         random: Draws of as many random units of the same layers.
+        matched: Draws of units of the same activity.
+        batched: Statistics of ``mlp.act`` whose quantiles are means over batches, for the reading
+            ``batches``.
         baseline: Untouched perplexity, if known.
         seed: First seed of the draws.
         level: Level of the intervals.
@@ -97,20 +104,25 @@ def cross(
     """
     if neurons.site != "mlp.act":
         raise InputError(f"the site question is about units of mlp.act, not of {neurons.site!r}.")
-    chosen = draws(neurons, language, stats, random=random, matched=0, seed=seed)
+    chosen = draws(neurons, language, stats, random=random, matched=matched, seed=seed)
     head = find_head(lm)
     plain = baseline or perplexity(lm, blocks, head=head)
     rows = []
-    steps = len(chosen) * len(values) * len(READINGS)
+    readings = (*READINGS, *(("batches",) if batched is not None else ()))
+    steps = len(chosen) * len(values) * len(readings)
     with warnings.catch_warnings(), track("site question", steps, "cells") as bar:
         warnings.simplefilter("ignore", OutOfRangeWarning)
         for value in values:
             here, front = statistic(stats, language, value), statistic(before, language, value)
+            mean_of_batches = here if batched is None else statistic(batched, language, value)
             for (kind, number), units in chosen.items():
                 bar.note(f"{value} {kind}")
                 results = {}
-                for reading in READINGS:
-                    done = _reading(lm, reading, units, here, front)
+                for reading in readings:
+                    if reading == "batches":
+                        done = Intervention(units, mean_of_batches, name=reading)
+                    else:
+                        done = _reading(lm, reading, units, here, front)
                     results[reading] = perplexity(lm, blocks, intervention=done, head=head)
                     row = {
                         "value": value,
@@ -123,7 +135,8 @@ def cross(
                     }
                     rows.append(row)
                     bar.advance()
-                rows[-3] |= _differences(results, plain, level)
+                place = READINGS.index("paper") - len(readings)
+                rows[place] |= _differences(results, plain, level)
     return pd.DataFrame(rows)
 
 

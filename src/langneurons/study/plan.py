@@ -9,6 +9,7 @@ from typing import Any
 
 from langneurons.artifacts import digest
 from langneurons.study.schema import StudyConfig, adapter_runs, adapter_units, intervened
+from langneurons.study.spec import BEFORE
 
 # Raise a kind's number when its code changes what it writes: its results, and all that depend on
 # them, are then made again.
@@ -131,7 +132,7 @@ def _ordered(stages: list[Stage]) -> Plan:
 
 def _statistics(config: StudyConfig, identity: Identity) -> list[Stage]:
     sites = dict.fromkeys([config.statistics.site, *map(config.site, config.neurons)])
-    if config.crossing:
+    if config.crossing or config.crosses:
         sites["mlp.pre"] = None
     sites |= dict.fromkeys(spec.site for spec in config.subspaces.values())
     return [stage for site in sites for stage in _site_statistics(config, identity, site)]
@@ -431,6 +432,7 @@ def _interventions(
     draws += [("random", seed) for seed in range(spec.random)]
     draws += [("matched", seed) for seed in range(spec.matched)]
     stages = []
+    before = statistics_of(config, "mlp.pre")
     for neurons in spec.neurons:
         parents = of_set(config, neurons)
         for lang in (lang for lang in chosen if lang in rows_of(config, neurons)):
@@ -439,6 +441,7 @@ def _interventions(
                     cell = {"value": value, "units": units, "neurons": neurons}
                     if seed is not None:
                         cell["seed"] = str(seed)
-                    stages += [_score(config, task, run, lang, cell, test, parents)
+                    needed = dict.fromkeys((*parents, *(before if value.endswith(BEFORE) else ())))
+                    stages += [_score(config, task, run, lang, cell, test, tuple(needed))
                                for run in under]  # fmt: skip
     return stages

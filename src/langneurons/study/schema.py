@@ -17,7 +17,7 @@ from langneurons.study.beyond.schema import (
     SubspacesSpec,
 )
 from langneurons.study.passages import PassagesSpec
-from langneurons.study.spec import Spec, check_value
+from langneurons.study.spec import BEFORE, Spec, check_value, check_written
 
 _NAME = re.compile(r"^[\w][\w.+:@-]*$")
 
@@ -168,7 +168,10 @@ class InterventionsSpec(Spec):
     adapter: str | list[str] = Field(
         "none", description="Adapter under which they are tested, or several."
     )
-    values: list[str] = Field(["mean", "P90", "zero", "P10"], description="Replacement values.")
+    values: list[str] = Field(
+        ["mean", "P90", "zero", "P10"],
+        description="Replacement values; P10@mlp.pre takes the statistic before the activation.",
+    )
     languages: list[str] | None = Field(None, description="Languages tested; default: all.")
     random: int = Field(2, ge=0, description="Same-size random draws.")
     matched: int = Field(0, ge=0, description="Random draws of units of the same activity.")
@@ -176,7 +179,7 @@ class InterventionsSpec(Spec):
     @field_validator("values", mode="before")
     @classmethod
     def _known_values(cls, values: list[Any]) -> list[str]:
-        return [check_value(str(value)) for value in values]
+        return [check_written(str(value)) for value in values]
 
 
 class SizeSpec(Spec):
@@ -407,6 +410,12 @@ class StudyConfig(Spec):
     def at(self, site: str) -> str:
         """Where statistics of a site are written to."""
         return "mlp.act" if self.protocol == "paper" and site == "mlp.pre" else site
+
+    @property
+    def crosses(self) -> bool:
+        """Whether a statistic taken before the activation function is written behind it."""
+        values = self.interventions.values if self.interventions else []
+        return any(value.endswith(BEFORE) for value in values)
 
     def _check_one_site(self, name: str, adapter: AdapterSpec) -> None:
         named = [choice.removeprefix("random:").partition(":")[0]

@@ -27,3 +27,23 @@ def check_value(value: str) -> str:
             "x and a factor (x0.5 halves)"
         )
     return value
+
+
+BEFORE = "@mlp.pre"
+"""Ends the name of a statistic that is taken before the activation function."""
+
+
+def check_written(value: str) -> str:
+    """A replacement value, also one of the crossed site: ``P10@mlp.pre``.
+
+    That is the statistic of what goes into the activation function, written over what comes out of
+    it, as the released code of arXiv 2503.17456 does.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    name = value.removesuffix(BEFORE)
+    check_value(name)
+    if name != value and not (name.startswith("P") or name in ("mean", "minimum", "maximum")):
+        raise ValueError(f"value {value!r}: only a statistic can be taken at another site")
+    return value

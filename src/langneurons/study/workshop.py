@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from langneurons.errors import InputError
 from langneurons.study.inputs import Texts
 from langneurons.study.schema import StudyConfig
+from langneurons.study.spec import BEFORE
 
 if TYPE_CHECKING:
     from langneurons.data import Blocks
@@ -127,8 +128,12 @@ class Workshop:
         """A value to set by its name, from the language's own statistics at the site.
 
         In the paper's protocol a statistic of what goes into the activation function is written to
-        what comes out of it; the value then says so by the site it is for.
+        what comes out of it; the value then says so by the site it is for. ``P10@mlp.pre`` does so
+        for one value.
         """
+        if name.endswith(BEFORE):
+            found = self._value(name.removesuffix(BEFORE), language, "mlp.pre").named(name)
+            return replace(found, site=self.config.at(site))
         found = self._value(name, language, site)
         return found if found.site is None else replace(found, site=self.config.at(found.site))
 

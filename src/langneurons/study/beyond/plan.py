@@ -44,7 +44,8 @@ def _crossing(config: StudyConfig, identity: Identity) -> list[Stage]:
     spec = config.crossing
     if spec is None or config.perplexity is None:
         return []
-    cells = 4 * (1 + spec.random) * len(spec.values)
+    readings = 5 if spec.per_batch else 4
+    cells = readings * (1 + spec.random + spec.matched) * len(spec.values)
     return [
         Stage(
             name=f"crossing/{neurons}/{lang}",

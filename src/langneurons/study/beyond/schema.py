@@ -37,6 +37,11 @@ class CrossingSpec(Spec):
     values: list[str] = Field(["mean", "P10", "P90"], description="mean, or percentiles.")
     random: int = Field(2, ge=0, description="Same-size random draws.")
 
+    matched: int = Field(0, ge=0, description="Random draws of units of the same activity.")
+    per_batch: bool = Field(
+        False, description="Also the mean over batches of each batch's own percentile."
+    )
+
     @field_validator("values")
     @classmethod
     def _statistics(cls, values: list[str]) -> list[str]:

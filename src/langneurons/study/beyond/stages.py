@@ -61,10 +61,28 @@ def _crossing(workshop: Workshop, output: Path, neurons: str, language: str) -> 
         workshop.statistics("mlp.act"),
         workshop.statistics("mlp.pre"),
         random=spec.random,
+        matched=spec.matched,
+        batched=_per_batch(workshop, language) if spec.per_batch else None,
         baseline=_baseline(workshop, language),
         seed=workshop.config.seed,
     )
     write_table(output, table.assign(neurons=neurons, language=language))
+
+
+def _per_batch(workshop: Workshop, language: str) -> Any:
+    """Statistics of the activation whose quantiles are means over batches, as released."""
+    from langneurons.statistics import collect
+
+    spec = workshop.config.statistics
+    return collect(
+        workshop.lm,
+        {language: workshop.texts[language].statistics},
+        site="mlp.act",
+        tokens=spec.tokens,
+        block=spec.block,
+        rows=0,
+        quantiles="batch-mean",
+    )
 
 
 def _polysemanticity(workshop: Workshop, output: Path, language: str) -> None:

@@ -1,0 +1,91 @@
+"""The audit: statistics of one site written at another, in a study of tasks."""
+
+import pytest
+
+import tiny
+from langneurons.beyond.crossing import cross
+from langneurons.data import make_blocks
+from langneurons.errors import InputError
+from langneurons.evaluation import perplexity
+from langneurons.identification import NeuronSet, Units
+from langneurons.intervention import Intervention, OutOfRangeWarning, Value, intervene
+from langneurons.statistics import collect
+from langneurons.study import Study
+from langneurons.study.schema import parse
+from langneurons.study.spec import check_written
+from langneurons.study.workshop import Workshop
+
+TEXT = {"en": ["the cat and the dog " * 6] * 4, "hi": ["हिन्दी और " * 9] * 4}
+
+
+@pytest.mark.parametrize("value", ["P10@mlp.pre", "mean@mlp.pre", "P10", "zero", "-1"])
+def test_statistics_may_be_of_the_site_before(value):
+    assert check_written(value) == value
+
+
+@pytest.mark.parametrize("value", ["zero@mlp.pre", "1@mlp.pre", "P10@mlp.out", "P101@mlp.pre"])
+def test_nothing_else_may(value):
+    with pytest.raises(ValueError, match=r"value|statistic"):
+        check_written(value)
+    study = {"languages": ["en", "hi"], "interventions": {"values": [value]}}
+    with pytest.raises(InputError, match=r"interventions\.values"):
+        parse(study)
+
+
+def test_a_crossed_value_is_the_statistic_before_written_behind(tmp_path):
+    lm = tiny.lm("llama")
+    shape = (lm.layers, lm.sites["mlp.act"].width)
+    neurons = NeuronSet({"en": Units([0, 1], [2, 3]), "hi": Units([0], [1])}, shape)
+    for site, folder in (("mlp.act", "statistics"), ("mlp.pre", "statistics/mlp.pre")):
+        collect(lm, TEXT, site=site, block=16, rows=64, output=tmp_path / folder)
+    config = parse({"languages": ["en", "hi"], "interventions": None})
+    workshop = Workshop(config, tmp_path, {})
+    plain = workshop.value("P10", "hi", "mlp.act")
+    crossed = workshop.value("P10@mlp.pre", "hi", "mlp.act")
+    before = workshop.statistics("mlp.pre").quantile("hi", 0.1)
+    assert crossed.site == plain.site == "mlp.act"
+    assert crossed.tensor is not None
+    assert crossed.tensor.equal(before)
+    assert not crossed.tensor.equal(plain.tensor)
+    assert float(crossed.tensor.min()) < -0.2785  # SiLU never gives that
+    with (
+        pytest.warns(OutOfRangeWarning),
+        intervene(lm, Intervention(neurons["hi"], crossed)),
+    ):
+        pass
+
+
+def test_the_audit_collects_both_sites_and_trains_both_heads():
+    plan = Study.from_yaml("audit", ["budget=small"]).plan()
+    names = {stage.name: stage for stage in plan.stages}
+    assert {"statistics/hi", "statistics/mlp.pre/hi"} <= names.keys()
+    cell = names["scores/mini-nli/none/hi/P10@mlp.pre-own-lape"]
+    assert "statistics/mlp.pre/hi" in cell.parents
+    assert "statistics/mlp.pre/hi" not in names["scores/mini-nli/none/hi/P10-own-lape"].parents
+    heads = {
+        name: names[f"finetune/{name}/none"].settings["finetune"].get("head")
+        for name in ("mini-nli", "mini-nli-last-position")
+    }
+    assert heads == {"mini-nli": None, "mini-nli-last-position": "last-position"}
+
+
+def test_quantiles_averaged_over_batches_are_a_reading_of_their_own():
+    lm = tiny.lm("llama")
+    shape = (lm.layers, lm.sites["mlp.act"].width)
+    neurons = NeuronSet({"en": Units([0, 1], [2, 3]), "hi": Units([0], [1])}, shape)
+    stats, before = (collect(lm, TEXT, site=site, block=16, rows=64)
+                     for site in ("mlp.act", "mlp.pre"))  # fmt: skip
+    batched = collect(lm, TEXT, site="mlp.act", block=16, rows=0, quantiles="batch-mean")
+    blocks = make_blocks(TEXT["hi"], lm.tokenizer, block=16)
+    table = cross(
+        lm, neurons, "hi", blocks, ["P10"], stats, before, random=1, matched=1, batched=batched
+    )
+    assert set(table["kind"]) == {"own", "random", "matched"}
+    assert len(table) == 3 * 5
+    assert table["beyond"].notna().sum() == 3
+    assert table.loc[table["beyond"].notna(), "reading"].eq("paper").all()
+    own = table[table["kind"] == "own"].set_index("reading")["ratio"]
+    direct = perplexity(
+        lm, blocks, intervention=Intervention(neurons["hi"], Value.quantile(batched, "hi", 0.1))
+    )
+    assert own["batches"] == pytest.approx(direct.value / perplexity(lm, blocks).value)
