@@ -20,6 +20,7 @@ from langneurons.evaluation.qa import qa_rows
 from langneurons.evaluation.scores import Scores
 from langneurons.evaluation.shards import SHARD, parts_folder, run_in_shards
 from langneurons.evaluation.touched import Interventions, describe_intervention, intervened
+from langneurons.evaluation.translation import translation_rows
 from langneurons.progress import track
 from langneurons.version import __version__
 
@@ -52,7 +53,7 @@ def evaluate(
 
     Classification goes by the model's classification head where it has one (an adapter trained on
     the task), else by the likelihood of verbalised labels in the language; questions are answered
-    by greedy generation and scored as SQuAD and MLQA do.
+    by greedy generation and scored as SQuAD and MLQA do; translations are scored by chrF++.
 
     Args:
         lm: The model, also one that an adapter has been loaded into.
@@ -124,7 +125,7 @@ def evaluate(
         "max_new_tokens": max_new_tokens,
     }
     options: dict[str, Any] = {"batch_size": batch_size}
-    if method == "generation":
+    if method in ("generation", "translation"):
         options["max_new_tokens"] = max_new_tokens
     target = None if output is None else Path(output)
     with (
@@ -135,6 +136,7 @@ def evaluate(
             "head": partial(classification_rows, lm, task),
             "likelihood": partial(likelihood_rows, lm, task, lang),
             "generation": partial(qa_rows, lm, task, lang),
+            "translation": partial(translation_rows, lm, task, lang),
         }[method]
         table = run_in_shards(
             examples,
@@ -158,17 +160,19 @@ def evaluate(
 
 
 def _method(lm: LanguageModel, task: Task) -> str:
-    if task.kind == "qa":
+    if task.kind in ("qa", "translation"):
         if has_head(lm):
             raise InputError(
                 f"the model has a classification head and cannot answer {task.name}: use the plain "
                 "model or an adapter trained on questions."
             )
-        return "generation"
+        return "generation" if task.kind == "qa" else "translation"
     return "head" if has_head(lm) and task.kind == "classification" else "likelihood"
 
 
 def _metrics(task: Task, method: str, protocol: str) -> tuple[tuple[str, ...], dict[str, float]]:
+    if method == "translation":
+        return ("chrf",), {"chrf": 0.0}
     if method != "generation":
         return ("accuracy",), {"accuracy": task.chance}
     names = ("exact_match", "f1") if protocol == "strict" else ("exact_match_ids", "f1_ids")

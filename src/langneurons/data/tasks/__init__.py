@@ -8,6 +8,7 @@ from langneurons.data.tasks.base import (
     NLIExample,
     QAExample,
     Task,
+    TranslationExample,
     get_task,
 )
 from langneurons.data.tasks.encoding import Encoded, encode_example, encode_text
@@ -21,6 +22,7 @@ __all__ = [
     "NLIExample",
     "QAExample",
     "Task",
+    "TranslationExample",
     "encode_example",
     "encode_text",
     "get_task",

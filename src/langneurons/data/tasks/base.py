@@ -12,7 +12,7 @@ from langneurons.data.tasks.splits import parse_split, sample_groups
 from langneurons.errors import InputError
 from langneurons.registry import Registry
 
-Kind = Literal["classification", "qa", "choice"]
+Kind = Literal["classification", "qa", "choice", "translation"]
 
 NO_GOLD = -1
 """Label of an example whose gold answer is not known; it is counted, never scored."""
@@ -61,6 +61,16 @@ class ChoiceExample(Example):
     label: int
 
 
+@dataclass(frozen=True)
+class TranslationExample(Example):
+    """A sentence, its translation, and the English names of both languages."""
+
+    source: str
+    reference: str
+    source_language: str
+    target_language: str
+
+
 class Task(abc.ABC):
     """Examples in several languages and the text a model reads for each.
 
@@ -75,8 +85,8 @@ class Task(abc.ABC):
 
     Attributes:
         name: Registered name.
-        kind: ``"classification"`` (a head or verbalised labels), ``"qa"`` (a generated answer)
-            or ``"choice"`` (the likeliest of the example's own answers).
+        kind: ``"classification"`` (a head or verbalised labels), ``"qa"`` (a generated answer),
+            ``"choice"`` (the likeliest of the example's own answers) or ``"translation"``.
         labels: Names of the classes, in the order of the label index; empty for others.
         languages: Language codes known to exist; a local folder may hold others.
         stop: Text that ends a generated answer.
