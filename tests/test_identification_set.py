@@ -135,6 +135,19 @@ def test_seeds_differ_and_a_full_layer_is_refused():
         NeuronSet({"a": units(*[(0, i) for i in range(6)])}, (1, 10)).random_like(0)
 
 
+@pytest.mark.parametrize("matched", [None, "rate"])
+def test_units_taken_out_of_a_set_do_not_come_back_as_controls(matched):
+    generator = torch.Generator().manual_seed(0)
+    counts = {"a": torch.randint(0, 50, (2, 12), generator=generator)}
+    statistics = Statistics.from_counts(counts, {"a": 50})
+    removed = units((0, 0), (0, 1), (0, 2), (1, 3))
+    kept = NeuronSet({"a": units((0, 5), (0, 6), (1, 1))}, (2, 12))
+    for seed in range(20):
+        control = kept.random_like(seed, matched=matched, statistics=statistics, avoid=removed)
+        assert len(control["a"] & (removed | kept["a"])) == 0
+        assert [len(layer) for layer in control["a"].by_layer(2)] == [2, 1]
+
+
 def test_rate_matched_control_has_the_same_activity():
     generator = torch.Generator().manual_seed(0)
     counts = torch.randint(0, 1000, (2, 2000), generator=generator)

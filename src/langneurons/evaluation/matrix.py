@@ -104,6 +104,7 @@ def perplexity_change(
     stats: Statistics | None = None,
     baseline: MutableMapping[str, PerplexityResult] | None = None,
     others: NeuronSet | None = None,
+    avoid: Units | None = None,
     control_columns: Literal["own", "all"] = "own",
     seed: int = 0,
     tokens: int | None = None,
@@ -127,6 +128,7 @@ def perplexity_change(
         baseline: Untouched perplexities by language that are known already; missing ones are put
             there.
         others: The whole set that ``neurons`` is a part of, so that controls avoid all of it.
+        avoid: Further units that no control may hold.
         control_columns: Measure controls on the row's own language, or on all.
         seed: First seed of the controls.
         tokens: See :func:`~langneurons.evaluation.language_modelling.perplexity`.
@@ -152,6 +154,7 @@ def perplexity_change(
             number,
             matched="rate" if kind == "matched" else None,
             statistics=stats if kind == "matched" else None,
+            avoid=avoid,
         )
         for kind, numbers in draws.items()
         for number in numbers

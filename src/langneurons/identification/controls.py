@@ -29,6 +29,7 @@ def random_like(
     *,
     matched: str | None = None,
     statistics: Statistics | None = None,
+    avoid: Units | None = None,
 ) -> NeuronSet:
     """See :meth:`NeuronSet.random_like`."""
     from langneurons.identification.neuron_set import NeuronSet
@@ -37,7 +38,8 @@ def random_like(
         raise unknown("kind of matching", matched, ["rate"])
     if matched == "rate":
         _check(neurons, statistics)
-    taken = neurons.union().by_layer(neurons.shape[0])
+    union = neurons.union() if avoid is None else neurons.union() | avoid
+    taken = union.by_layer(neurons.shape[0])
     units, gaps = {}, {}
     for language, own in neurons.items():
         # One stream per language: its control stays the same whichever languages stand beside it.

@@ -289,7 +289,11 @@ class NeuronSet(Displayed, Mapping[str, Units]):
     # ------------------------------------------------------------------ controls
 
     def random_like(
-        self, seed: int, matched: str | None = None, statistics: Statistics | None = None
+        self,
+        seed: int,
+        matched: str | None = None,
+        statistics: Statistics | None = None,
+        avoid: Units | None = None,
     ) -> NeuronSet:
         """A random control: for each language as many units in each layer, none of them in it.
 
@@ -300,6 +304,8 @@ class NeuronSet(Displayed, Mapping[str, Units]):
                 equally often in that language, the fair control for a method that selects active
                 units.
             statistics: Where the activation rates come from; needed for ``"rate"``.
+            avoid: Further units that are no controls, such as the units that were taken out of a
+                larger set to get this one.
 
         Returns:
             A set of the same sizes per language and layer. Units of any language of this set are
@@ -311,7 +317,7 @@ class NeuronSet(Displayed, Mapping[str, Units]):
         """
         from langneurons.identification.controls import random_like
 
-        return random_like(self, seed, matched=matched, statistics=statistics)
+        return random_like(self, seed, matched=matched, statistics=statistics, avoid=avoid)
 
     # ------------------------------------------------------------------ use, save, load
 

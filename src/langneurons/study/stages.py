@@ -162,6 +162,7 @@ def _sweep(workshop: Workshop, output: Path, language: str) -> None:
             stats=workshop.statistics(workshop.config.site(spec.neurons)),
             baseline=workshop.baseline,
             others=found,
+            avoid=workshop.avoided(spec.neurons),
             seed=workshop.config.seed,
         )
         tables.append(change.table.assign(value=value))
@@ -241,6 +242,7 @@ def _perplexity(workshop: Workshop, output: Path, neurons: str, language: str) -
         stats=workshop.statistics(workshop.config.site(neurons)),
         baseline=workshop.baseline,
         others=workshop.neurons(neurons),
+        avoid=workshop.avoided(neurons),
         seed=workshop.config.seed,
     )
     write_table(output, change.table.assign(neurons=neurons, value=spec.value))

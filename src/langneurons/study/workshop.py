@@ -79,14 +79,25 @@ class Workshop:
             self._neurons[name] = NeuronSet.load(self.out / "neurons" / f"{name}.json")
         return self._neurons[name]
 
+    def avoided(self, neurons: str) -> Units | None:
+        """Units that no control of a set may hold besides its own: those it was derived from.
+
+        A unit taken out because it does most of the damage would otherwise come back as a control.
+        """
+        source = self.config.neurons[neurons].derive
+        return None if source is None else self.neurons(source).union()
+
     def units(self, neurons: str, language: str, kind: str, seed: int) -> Units:
         """A language's units, or a control of the same size (``random``, ``matched``)."""
         found = self.neurons(neurons)
         if kind == "random":
-            found = found.random_like(seed)
+            found = found.random_like(seed, avoid=self.avoided(neurons))
         elif kind == "matched":
             found = found.random_like(
-                seed, matched="rate", statistics=self.statistics(self.config.site(neurons))
+                seed,
+                matched="rate",
+                statistics=self.statistics(self.config.site(neurons)),
+                avoid=self.avoided(neurons),
             )
         if not len(found[language]):
             raise InputError(
