@@ -145,7 +145,10 @@ def test_single_units_in_words():
         ]
     )
     (said,) = answer.unit_effects(table)
-    assert "is 1 in layer 3: perplexity ×1.100 [1.090, 1.110] (largest of 2 units" in said.text
+    assert (
+        "is 1 in layer 3: perplexity ×1.100 [1.090, 1.110] (chosen for being the largest"
+        in said.text
+    )
 
 
 def test_figures_draw_every_cell():

@@ -81,7 +81,7 @@ def llama_run(folder, gain=0.0, **scores):
             "finetuning": trained,
             "neurons": sets,
             "overlap": overlap_table(sets, rng),
-            "perplexity": perplexity_table(rng, LANGUAGES, draws=2),
+            "perplexity": perplexity_table(rng, LANGUAGES, draws=3),
         },
         model={"name": "meta-llama/Llama-3.1-8B"},
         languages=list(LANGUAGES),
@@ -161,6 +161,13 @@ def test_other_findings(tmp_path):
     run = read_run(llama_run(tmp_path))
     said = verdicts(run)
     assert said["Setting"] == "reproduced"
+    rows = run.tables["perplexity"]
+    few = rows[(rows["kind"] == "own") | (rows["seed"] == 0)]
+    run.tables["perplexity"] = few
+    assert verdicts(run)["Setting"] == "open"  # one random draw says too little
+    flat = rows.assign(ratio=1.0, low=0.99, high=1.01)
+    run.tables["perplexity"] = flat
+    assert verdicts(run)["Setting"] == "not reproduced"
     assert said["LAPE"] == "the paper says both"
     assert said["Fine-tuning"] in ("reproduced", "open")
     assert len(table(findings(run)).rows) == len(findings(run))

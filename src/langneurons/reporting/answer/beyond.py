@@ -31,8 +31,8 @@ def unit_effects(table: pd.DataFrame) -> Iterator[Sentence]:
         top = extreme(group, "ratio", largest=True)
         yield Sentence(
             f"The single unit that matters most to {language} is {top['index']} in layer "
-            f"{top['layer']}: perplexity {_ratio(top)} (largest of {count(len(group), 'unit')}, "
-            "so rather too large).",
+            f"{top['layer']}: perplexity {_ratio(top)} (chosen for being the largest, so rather an "
+            "overestimate).",
             _tone(top["low"], top["high"], 1),
         )
 

@@ -29,6 +29,9 @@ Verdict = Literal["reproduced", "not reproduced", "open", "the paper says both"]
 RESOLUTION = 3.0
 """Points: "no effect" counts as reproduced only where a change of this size would be seen."""
 
+FEWEST = 3
+"""Languages and random draws without which the matrix of perplexity changes says too little."""
+
 LOW = ("P5", "P10")
 """Values the paper found to be the harmful ones."""
 
@@ -68,7 +71,8 @@ def table(found: list[Finding]) -> Table:
         "What the paper finds, the published numbers behind it (single runs), what this run shows, "
         "and whether the finding is reproduced. Open: this run cannot tell; that nothing changes "
         f"counts as reproduced only where a change of {number(RESOLUTION, 0)} points would have "
-        "been seen (median detectable change).",
+        "been seen (median detectable change), and the matrix of perplexity changes only over "
+        f"{FEWEST} languages and {FEWEST} random draws or more.",
         data,
         [
             Column("claim", "the paper finds"),
@@ -91,14 +95,17 @@ def _dominance(run: Run) -> Iterator[Finding]:
         dominant = group["dominant"] & group["shown"]
         beyond = int((dominant & (group["beyond_random"] | group["random"].isna())).sum())
         none = not bool(group["shown"].any())
-        verdict: Verdict = "reproduced" if beyond * 2 > len(group) else "not reproduced"
+        draws = int(group["random_draws"].min())
+        verdict: Verdict = "open"
+        if len(group) >= FEWEST and draws >= FEWEST:
+            verdict = "reproduced" if beyond * 2 > len(group) else "not reproduced"
         yield Finding(
             f"Setting a language's {name} neurons to zero raises its own perplexity most.",
             "the diagonal of the PPXC matrix dominates (its numbers are not published)",
-            f"own language raised most, beyond every random draw, in {beyond} of "
+            f"own language raised most, beyond {count(draws, 'random draw')}, in {beyond} of "
             f"{count(len(group), 'language')}"
             + ("; no rise could be shown at all" if none else ""),
-            "open" if none and len(group) < 3 else verdict,
+            verdict,
         )
 
 
