@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from langneurons.reporting import style
 from langneurons.reporting.aggregate import records
-from langneurons.reporting.figures.canvas import blank, heat, short, tip
+from langneurons.reporting.figures.canvas import blank, heat, logarithmic, short, tip
 from langneurons.reporting.numbers import number, with_interval
 
 READINGS = {
@@ -19,8 +19,9 @@ READINGS = {
     "paper": "paper: pre to act",
     "clipped": "paper, in range",
     "inside": "pre to pre",
+    "batches": "right, mean of batches",
 }
-"""The four readings of a statistic, by what is written where."""
+"""The readings of a statistic, by what is written where."""
 
 
 def deactivation(table: pd.DataFrame) -> Figure:
@@ -50,8 +51,9 @@ def deactivation(table: pd.DataFrame) -> Figure:
         tip(dot, f"own neurons, {row['value']}: ×{ratio}")
     top.plot([], [], "o", color=style.OWN, ms=5, label=style.LABELS["own"])
     top.set_ylabel("perplexity ratio")
-    if float(table["ratio"].max()) > 5:
-        top.set_yscale("log")
+    largest = float(table["ratio"].max())
+    if largest > 5:
+        logarithmic(top, "y", 1, largest)
         top.set_ylabel("perplexity ratio, log")
     bars = []
     for column, shift, colour, label in (

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from langneurons.artifacts import atomic_path, write_text
 from langneurons.reporting import style
@@ -28,6 +29,24 @@ def blank(height: float, width: float = style.WIDTH) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def logarithmic(axes: Axes, which: str, low: float, high: float) -> None:
+    """A logarithmic axis with plain numbers at its ticks, as many as there is room for.
+
+    Args:
+        axes: Where to draw.
+        which: ``"x"`` or ``"y"``.
+        low: Smallest value drawn, above 0.
+        high: Largest value drawn.
+    """
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axes.set(**{f"{which}scale": "log"})
+    decades = float(np.log10(high / low))
+    steps = (1.0, 2.0, 5.0) if decades < 2.5 else (1.0, 3.0) if decades < 4 else (1.0,)
+    axis.set_major_locator(LogLocator(subs=steps, numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def tip(artist: object, text: str) -> None:

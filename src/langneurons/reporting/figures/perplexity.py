@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter
 
 from langneurons.reporting import style
 from langneurons.reporting.aggregate import matrix as cells_of
-from langneurons.reporting.figures.canvas import blank, heat, short, tip
+from langneurons.reporting.figures.canvas import blank, heat, logarithmic, short, tip
 from langneurons.reporting.numbers import number, with_interval
 
 
@@ -93,10 +93,9 @@ def controls(perplexity: pd.DataFrame) -> Figure:
     axes.axvline(1, color=style.INK, lw=0.7, zorder=0)
     top = float(np.nanmax(diagonal["high"].fillna(diagonal["ratio"])))
     if top > 3:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-        axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, place: ""))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+        logarithmic(axes, "x", 1, top)
+    else:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     axes.set_yticks(range(len(order)), [short(name) for name in order])
     axes.set_ylim(len(order) - 0.5, -0.5)
     scale = ", logarithmic" if top > 3 else ""

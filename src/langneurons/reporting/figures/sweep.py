@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from langneurons.reporting import style
 from langneurons.reporting.aggregate import records
-from langneurons.reporting.figures.canvas import blank, short, tip
+from langneurons.reporting.figures.canvas import blank, logarithmic, short, tip
 from langneurons.reporting.numbers import with_interval
 
 
@@ -51,7 +51,7 @@ def sweep(table: pd.DataFrame) -> Figure:
     axes.set_ylabel("perplexity ratio")
     top = float(table["high"].max())
     if top > 10:
-        axes.set_yscale("log")
+        logarithmic(axes, "y", 1, top)
         axes.set_ylabel("perplexity ratio, logarithmic")
     if not several:
         axes.set_title(f"n: {short(table['units'].iloc[0])} of all units")
