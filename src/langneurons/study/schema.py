@@ -274,19 +274,13 @@ class StudyConfig(Spec):
     def _plain_name(cls, name: str) -> str:
         return plain("study", name)
 
-    @field_validator("tasks", mode="before")
+    @field_validator("tasks", "adapters", "subspaces", "features", mode="before")
     @classmethod
-    def _without(cls, tasks: Any) -> Any:
-        # A study that includes another takes one of its tasks away by null.
-        if not isinstance(tasks, dict):
-            return {} if tasks is None else tasks
-        return {name: task for name, task in tasks.items() if task is not None}
-
-    @field_validator("adapters", "subspaces", "features", mode="before")
-    @classmethod
-    def _none(cls, given: Any) -> Any:
-        # A budget or an override takes a preset's tasks away by null.
-        return {} if given is None else given
+    def _without(cls, parts: Any) -> Any:
+        # A budget, an override or an including study takes one part away by null, or all of them.
+        if not isinstance(parts, dict):
+            return {} if parts is None else parts
+        return {name: part for name, part in parts.items() if part is not None}
 
     @field_validator("languages")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
@@ -113,9 +114,23 @@ def crossing(table: pd.DataFrame) -> Iterator[Sentence]:
             100 * row["share"], 100 * row["share_low"], 100 * row["share_high"], 0
         )
         yield Sentence(
-            f"{head}, and these make {share} % of its damage.",
+            f"{head}, and these make {share} % of its damage{_random_share(table, row)}.",
             _tone(row["share_low"], row["share_high"], 0),
         )
+
+
+def _random_share(table: pd.DataFrame, row: dict[str, Any]) -> str:
+    """The same share for as many random units, over their draws."""
+    same = (table[list(_CELL)] == [row[key] for key in _CELL]).all(axis=1)
+    drawn = table[same & (table["reading"] == "paper") & (table["kind"] == "random")]["share"]
+    known = 100 * drawn.dropna()
+    if known.empty:
+        return ""
+    low, high = number(float(known.min()), 0), number(float(known.max()), 0)
+    return f" (of as many random units': {low if low == high else f'{low} to {high}'} %)"
+
+
+_CELL = ("neurons", "language", "value")
 
 
 def polysemanticity(table: pd.DataFrame, harm: pd.DataFrame | None) -> Iterator[Sentence]:

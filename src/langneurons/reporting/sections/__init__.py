@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterable
 from langneurons.reporting import answer, style
 from langneurons.reporting.about import compared_with, facts, trained_on
 from langneurons.reporting.inputs import Run
-from langneurons.reporting.sections import beyond, methods, neurons, paper, parts, perplexity, tasks
+from langneurons.reporting.sections import (
+    beyond,
+    methods,
+    neurons,
+    paper,
+    parts,
+    perplexity,
+    representations,
+    tasks,
+)
 from langneurons.reporting.sections.base import Block, Explorer, Picture, Report, Section, Tabs
 
 __all__ = ["PARTS", "Block", "Explorer", "Picture", "Report", "Section", "Tabs", "compose"]
@@ -28,6 +37,8 @@ PARTS: tuple[Callable[[Run], Iterable[Section]], ...] = (
     beyond.deactivated,
     beyond.crossed,
     beyond.information,
+    representations.subspaces,
+    representations.features,
     parts.others,
     paper.against,
     paper.layout,

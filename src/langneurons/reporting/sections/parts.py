@@ -22,6 +22,8 @@ _SHOWN = {
     *("neurons", "overlap", "perplexity", "scores", "rules", "finetuning", "adapters", "sweep"),
     *("unit_effects", "forcing", "deactivation", "residual", "crossing"),
     *("polysemanticity", "polysemanticity_harm", "polysemanticity_units"),
+    *("subspaces", "subspaces_cost", "subspaces_moves"),
+    *("features", "feature_languages", "feature_perplexity"),
 }
 _CAPTIONS = {
     "two_holders": "Scores without intervention on items in whose text two people or more have "
