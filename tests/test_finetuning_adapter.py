@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 import tiny
 from finetuning_world import Answers, Classes
 from langneurons.errors import ArtifactError, InputError
+from langneurons.evaluation import evaluate
 from langneurons.evaluation.classification import classify
 from langneurons.finetuning import (
     Adapter,
@@ -202,6 +204,21 @@ def test_two_adapters_of_one_model_do_not_meet(tmp_path):
     torch.testing.assert_close(first.model(input_ids=IDS).logits, alone, rtol=0, atol=0)
     assert not torch.allclose(second.model(input_ids=IDS).logits, alone)
     torch.testing.assert_close(lm.model(input_ids=IDS).logits, untouched, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("head", ["last-token", "last-position"])
+def test_a_model_in_bfloat16_is_trained_and_scored(head, tmp_path):
+    """The head stays in float32; what the backbone gives it is cast."""
+    lm = tiny.lm()
+    in_bf16 = lm.with_model(copy.deepcopy(lm.model).to(torch.bfloat16))
+    options = {**FAST, "head": head, "max_length": 24}
+    adapter = finetune(in_bf16, Classes(), "en", UNITS, output=tmp_path / "a", **options)
+    adapted = load_adapter(in_bf16, adapter)
+    with torch.no_grad():
+        logits = adapted.model(input_ids=IDS).logits
+    assert logits.shape[-1] == len(Classes.labels)
+    assert torch.isfinite(logits).all()
+    assert evaluate(adapted, Classes(), "en", split="train").n > 0
 
 
 @pytest.mark.parametrize("site", ["mlp.act", "mlp.out", "attn.out"])

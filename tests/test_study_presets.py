@@ -220,3 +220,10 @@ def test_numbers_for_people():
         "4.6 days",
     ]
     assert [human_bytes(n) for n in (12, 2.5e6, 3e12)] == ["12 B", "2.5 MB", "3.0 TB"]
+
+
+def test_a_named_part_that_is_null_is_left_out():
+    whole = loading.load("gemma-3-270m-xnli")
+    less = loading.load("gemma-3-270m-xnli", ["tasks.xquad=null"])
+    assert set(whole.tasks) == {"xnli", "xquad"}
+    assert set(less.tasks) == {"xnli"}

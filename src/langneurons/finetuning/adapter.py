@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from langneurons.artifacts import file_digest, read_json, write_json
 from langneurons.errors import ArtifactError, InputError
-from langneurons.finetuning.structure import classification_model, pad_id, shared_copy
+from langneurons.finetuning.structure import classification_model, head_names, pad_id, shared_copy
 
 if TYPE_CHECKING:
     from torch import nn
@@ -149,7 +149,10 @@ def load_adapter(lm: LanguageModel, path: str | os.PathLike[str] | Adapter) -> L
     base = build_base(lm, info)
     try:
         with _frozen_flags(base):
-            model = PeftModel.from_pretrained(base, folder, torch_device=str(lm.device))
+            # Factors in the model's own dtype, as training under autocast used them.
+            model = PeftModel.from_pretrained(
+                base, folder, torch_device=str(lm.device), autocast_adapter_dtype=False
+            )
     except (RuntimeError, ValueError, KeyError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
@@ -173,8 +176,16 @@ def build_base(lm: LanguageModel, info: dict[str, Any], seed: int = 0) -> PreTra
     pad = info.get("pad")
     pad = pad_id(lm.tokenizer) if pad is None else int(pad)
     model = classification_model(causal, info["labels"], pad=pad, seed=seed)
+    for name in head_names(model):
+        if next(model.get_submodule(name).parameters(), None) is not None:
+            model.get_submodule(name).register_forward_pre_hook(_in_its_dtype)
     prepare_head(model, info, pad)
     return model
+
+
+def _in_its_dtype(head: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    # A head is trained in float32, also on a model that is loaded in bfloat16.
+    return (args[0].to(next(head.parameters()).dtype), *args[1:])
 
 
 def prepare_head(model: PreTrainedModel, info: dict[str, Any], pad: int) -> None:

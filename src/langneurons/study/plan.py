@@ -16,7 +16,7 @@ from langneurons.study.spec import BEFORE
 VERSIONS = {
     "statistics": 1,
     "neurons": 1,
-    "overlap": 1,
+    "overlap": 2,
     "derived": 1,
     "perplexity": 2,
     "effects": 1,
@@ -103,7 +103,7 @@ def plan(config: StudyConfig, identity: Identity) -> Plan:
 
     stages = _statistics(config, identity) + _neurons(config)
     stages += _effects(config, identity) + _derived(config)
-    names = tuple(f"neurons/{name}" for name in config.neurons)
+    names = tuple(f"neurons/{name}" for name in config.found)
     stages.append(Stage("overlap", "overlap", {}, {}, names, "overlap.parquet"))
     stages += _perplexity(config, identity)
     stages += _sweep(config, identity) + _forcing(config, identity)

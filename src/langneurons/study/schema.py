@@ -386,6 +386,11 @@ class StudyConfig(Spec):
             raise ValueError("protocol paper takes statistics of mlp.pre: leave statistics.site")
         return self
 
+    @property
+    def found(self) -> list[str]:
+        """Neuron sets that a method found; the others are parts of these."""
+        return [name for name, spec in self.neurons.items() if spec.derive is None]
+
     def site(self, neurons: str) -> str:
         """Where the units of a neuron set live; a derived set lives where its source does."""
         spec = self.neurons[neurons]

@@ -208,7 +208,7 @@ def _beginning(text: str, words: int) -> str:
 
 @_stage
 def _overlap(workshop: Workshop, output: Path) -> None:
-    names = list(workshop.config.neurons)
+    names = workshop.config.found
     tables = []
     for position, first in enumerate(names):
         for second in names[position:]:
