@@ -84,7 +84,7 @@ def gated(net: Any, ids: Tensor, edit: Edit = untouched) -> Tensor:
         pre = edit("mlp.pre", number, x @ gate.T)
         act = edit("mlp.act", number, pre / (1 + (-pre).exp()))
         out = edit("mlp.out", number, act * (x @ up.T))
-        hidden = hidden + out @ mlp.down_proj.weight.T
+        hidden = edit("resid", number, hidden + out @ mlp.down_proj.weight.T)
     hidden = rms(hidden, net.model.norm.weight, config.rms_norm_eps)
     return hidden @ net.lm_head.weight.T
 
@@ -113,6 +113,7 @@ def plain(net: Any, ids: Tensor, edit: Edit = untouched) -> Tensor:
         act = edit("mlp.act", number, 0.5 * pre * (1 + cubic.tanh()))
         out = edit("mlp.out", number, act)
         hidden = hidden + out @ layer.mlp.c_proj.weight + layer.mlp.c_proj.bias
+        hidden = edit("resid", number, hidden)
     return norm(hidden, body.ln_f) @ net.lm_head.weight.T
 
 
