@@ -9,7 +9,8 @@ TORCH := torch==2.13.0
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test test-all test-real test-smollm2 real-models lint format bench bench-real docs clean
+.PHONY: demo test test-all test-real test-smollm2 real-models lint format bench bench-real \
+        pages coverage nightly docs clean
 
 $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -52,6 +53,15 @@ bench: $(STAMP)  ## speed as ratios, interleaved in one process
 
 bench-real: $(STAMP)  ## memory and speed on the real models (make real-models first)
 	$(BIN)/python -m bench real
+
+pages: $(STAMP)  ## the pages of the documentation that are made from the source
+	$(BIN)/python -m scripts.pages
+
+coverage: $(STAMP)  ## branch coverage of the fast tests
+	$(PYTEST) --cov=langneurons --cov-branch --cov-report=term-missing:skip-covered
+
+nightly: $(STAMP)  ## every test, the slow ones too, with ten times the examples
+	LANGNEURONS_NIGHTLY=1 $(PYTEST) -m 'not real'
 
 docs: $(STAMP)  ## the documentation, into site/
 	@test -x $(BIN)/mkdocs || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'

@@ -116,11 +116,11 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"no file {str(path)!r}.") from error
+        raise InputError(f"no file {str(path)!r}: check the path.") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ArtifactError(f"{str(path)!r} is damaged (not valid JSON): make it again.") from error
     if not isinstance(value, dict):
-        raise ArtifactError(f"{str(path)!r} holds no JSON object.")
+        raise ArtifactError(f"{str(path)!r} holds no JSON object: make it again.")
     expected = value.pop(_CHECKSUM, None)
     if expected is not None and expected != digest(value):
         raise ArtifactError(f"{str(path)!r} is damaged (checksum differs): make it again.")
@@ -188,7 +188,7 @@ def read_tensors(
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
-        raise InputError(f"no file {str(path)!r}.")
+        raise InputError(f"no file {str(path)!r}: check the path.")
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -227,7 +227,7 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     import pyarrow as pa
 
     if not Path(path).is_file():
-        raise InputError(f"no file {str(path)!r}.")
+        raise InputError(f"no file {str(path)!r}: check the path.")
     try:
         return pd.read_parquet(path)
     except (pa.ArrowInvalid, OSError) as error:

@@ -11,6 +11,10 @@ class LangNeuronsError(Exception):
 
     exit_code = 1
 
+    def __init__(self, message: str) -> None:
+        # A library's own message may be quoted in it, and those come with line breaks.
+        super().__init__(" ".join(message.split()))
+
 
 class InputError(LangNeuronsError, ValueError):
     """The user's input cannot be used; nothing was started (exit code 2)."""

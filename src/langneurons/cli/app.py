@@ -64,10 +64,11 @@ mini.add(app)
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 a run failed, 2 bad input, 130 interrupted."""
-    debug = "--debug" in sys.argv
     # --quiet and --debug may stand anywhere, as people type them.
-    arguments = [word for word in sys.argv[1:] if word not in ("--debug", "--quiet")]
-    first = [word for word in ("--debug", "--quiet") if word in sys.argv[1:]]
+    anywhere = ("--debug", "--quiet", "-q")
+    arguments = [word for word in sys.argv[1:] if word not in anywhere]
+    first = [word for word in anywhere if word in sys.argv[1:]]
+    debug = "--debug" in first
     try:
         code = app(args=[*first, *arguments], standalone_mode=False)
     except LangNeuronsError as error:

@@ -89,7 +89,9 @@ def parameters(items: Iterable[str] | None) -> dict[str, Any]:
         try:
             found[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise InputError(f"cannot read the value of {item!r}.") from error
+            raise InputError(
+                f"the value of {item!r} must be YAML, such as 0.02 or [1, 2]."
+            ) from error
     return found
 
 

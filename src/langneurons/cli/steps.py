@@ -318,7 +318,7 @@ def _chosen_units(neurons: Path | None, units: str | None) -> Units | str:
             raise unknown("language of the neuron set", lang, found)
         union = found[lang] if union is None else union | found[lang]
     if union is None:
-        raise InputError("--units names no language.")
+        raise InputError("--units names no language: give some, such as --units hi,ur.")
     return union
 
 
@@ -393,7 +393,7 @@ def evaluate(
     from langneurons.models import load
 
     if (value is None) != (neurons is None):
-        raise InputError("--value and --neurons go together.")
+        raise InputError("--value and --neurons go together: give both or neither.")
     found = _neuron_set(neurons) if neurons else None
     stats = read_statistics(statistics) if statistics else None
     made = task if task.startswith("harness:") else get_task(task)
@@ -404,7 +404,9 @@ def evaluate(
         intervention = None
         if found is not None and value is not None:
             if lang not in found or not len(found[lang]):
-                raise InputError(f"the neuron set has no unit for {lang}.")
+                raise InputError(
+                    f"the neuron set has no unit for {lang}: leave it out of --languages."
+                )
             intervention = Intervention(
                 units=found[lang], value=value_of(value, stats, lang), site=found.site
             )

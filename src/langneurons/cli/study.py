@@ -37,7 +37,7 @@ def add(app: typer.Typer) -> None:
     app.command(epilog="Example: langneurons report runs/mini")(report)
     app.command(epilog="Example: langneurons explore runs/mini")(explore)
     app.command(epilog="Example: langneurons explain neurons/lape -o runs/mini")(explain)
-    app.command(name="presets")(list_presets)
+    app.command(name="presets", epilog="Example: langneurons presets --json")(list_presets)
 
 
 _RUN = """Examples:
@@ -215,6 +215,14 @@ def _print_plan(study: Study, out: Path, as_json: bool) -> None:
         say("The model is not at hand: give its `size` to see time, memory and disk")
 
 
+def _check_run(directory: Path) -> None:
+    if not (directory / "run.json").is_file():
+        raise InputError(
+            f"{str(directory)!r} is no run directory (it has no run.json): give the folder that "
+            "`langneurons run -o DIR` wrote."
+        )
+
+
 def report(
     directory: Annotated[Path, typer.Argument(help="A run directory.")],
     as_json: AsJson = False,
@@ -222,8 +230,7 @@ def report(
     """Write the report of a run directory again."""
     from langneurons.reporting import report as write
 
-    if not (directory / "run.json").is_file():
-        raise InputError(f"{str(directory)!r} is no run directory (it has no run.json).")
+    _check_run(directory)
     page = write(directory)
     if as_json:
         print_json({"report": str(page)})
@@ -240,8 +247,7 @@ def explore(
     from langneurons.reporting import report as write
     from langneurons.reporting.explorer.serve import server
 
-    if not (directory / "run.json").is_file():
-        raise InputError(f"{str(directory)!r} is no run directory (it has no run.json).")
+    _check_run(directory)
     folder = directory / "report"
     if not (folder / "index.html").is_file():
         write(directory)

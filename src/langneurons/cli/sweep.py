@@ -57,7 +57,7 @@ def sweep(
     if lang not in found:
         raise unknown("language of the neuron set", lang, found)
     if not len(found[lang]):
-        raise InputError(f"the neuron set has no unit for {lang}.")
+        raise InputError(f"the neuron set has no unit for {lang}: choose another --lang.")
     stats = steps.read_statistics(statistics) if statistics else None
     chosen = {
         name: steps.value_of(name, stats, lang)
@@ -65,7 +65,7 @@ def sweep(
         if name
     }
     if text is None and model != "mini":
-        raise InputError(f"--model {model} needs text: --text {lang}.txt")
+        raise InputError(f"--model {model} needs text: give --text PATH.")
     if text is None:
         from langneurons import mini
 

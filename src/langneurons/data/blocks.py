@@ -207,7 +207,9 @@ def _leading_tokens(tokenizer: PreTrainedTokenizerBase, bos: bool | None) -> lis
         return []
     if bos is True:
         if tokenizer.bos_token_id is None:
-            raise InputError("bos=True, but the tokenizer has no beginning-of-sequence token.")
+            raise InputError(
+                "bos=True, but the tokenizer has no beginning-of-sequence token: leave bos out."
+            )
         return [int(tokenizer.bos_token_id)]
     special = set(tokenizer.all_special_ids)
     ids = list(tokenizer("a", add_special_tokens=True)["input_ids"])
@@ -232,7 +234,9 @@ def _tokenize(
         if prefixes is not None:
             heads = list(prefixes[first : first + len(chunk)])
             if len(heads) < len(chunk):
-                raise InputError(f"there are more texts than prefixes ({len(prefixes)}).")
+                raise InputError(
+                    f"there are more texts than prefixes ({len(prefixes)}): give one a text."
+                )
         whole = [head + text for head, text in zip(heads, chunk, strict=True)]
         keys.extend(map(document_key, whole))
         encoded = tokenizer(

@@ -110,7 +110,9 @@ def _check_file(path: Path) -> None:
         with path.open("rb"):
             pass
     except OSError as error:
-        raise InputError(f"cannot read {str(path)!r} ({error.strerror}).") from error
+        raise InputError(
+            f"cannot read {str(path)!r} ({error.strerror}): mend its permissions."
+        ) from error
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -145,13 +147,13 @@ def _read_json_lines(path: Path, field: str | None) -> Iterator[str]:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
                 raise InputError(
-                    f"{str(path)!r}, line {number}: not JSON ({error.msg})."
+                    f"{str(path)!r}, line {number}: not JSON ({error.msg}); mend the line."
                 ) from error
             if isinstance(row, str):
                 row = {"text": row}
             if not isinstance(row, dict):
                 raise InputError(
-                    f"{str(path)!r}, line {number}: neither a JSON object nor a string."
+                    f"{str(path)!r}, line {number}: neither a JSON object nor a string; mend it."
                 )
             yield row
 
@@ -168,7 +170,9 @@ def _read_parquet(path: Path, field: str | None) -> Iterator[str]:
         rows = (row for group in file.iter_batches(batch_size=1024) for row in group.to_pylist())
         yield from _column(rows, field, str(path))
     except pa.ArrowInvalid as error:
-        raise InputError(f"{str(path)!r} is damaged or no Parquet file.") from error
+        raise InputError(
+            f"{str(path)!r} is damaged or no Parquet file: fetch or make it again."
+        ) from error
 
 
 def _read_separated(path: Path, field: str | None, delimiter: str) -> Iterator[str]:
@@ -182,7 +186,9 @@ def _read_separated(path: Path, field: str | None, delimiter: str) -> Iterator[s
             rows = csv.DictReader(lines, delimiter=delimiter, strict=True)
         yield from _column(rows, field, str(path))
     except csv.Error as error:
-        raise InputError(f"{str(path)!r} is no well-formed table ({error}).") from error
+        raise InputError(
+            f"{str(path)!r} is no well-formed table ({error}): write it as UTF-8 CSV with a header."
+        ) from error
 
 
 @READERS.register("tsv")
@@ -209,12 +215,12 @@ def _read_squad(path: Path, field: str | None) -> Iterator[str]:
         ]
     except json.JSONDecodeError as error:
         raise InputError(
-            f"{str(path)!r} is not JSON ({error.msg}, line {error.lineno})."
+            f"{str(path)!r} is not JSON ({error.msg}, line {error.lineno}): mend the file."
         ) from error
     except (KeyError, TypeError) as error:
         raise InputError(
             f"{str(path)!r} is not in SQuAD format (data / paragraphs / context): "
-            "for other JSON use one object a line and the ending .jsonl."
+            "write other JSON as one object a line, with the ending .jsonl."
         ) from error
     return iter(dict.fromkeys(contexts))
 
@@ -252,7 +258,9 @@ def _column(rows: Iterable[Mapping[str, Any]], field: str | None, source: str) -
         if value is None:
             continue
         if not isinstance(value, str):
-            raise InputError(f"{source!r}: field {name!r} holds {type(value).__name__}, no text.")
+            raise InputError(
+                f"{source!r}: field {name!r} holds {type(value).__name__}, no text: name another."
+            )
         yield value
 
 

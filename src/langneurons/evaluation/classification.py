@@ -63,7 +63,7 @@ def classify(
         if not np.isfinite(part).all():
             raise RunError(
                 "the model's class scores are not finite: the intervention's value or the "
-                "adapter drove it out of range."
+                "adapter drove it out of range; choose a milder one or another dtype."
             )
         if found is None:
             found = np.empty((len(sequences), part.shape[1]))

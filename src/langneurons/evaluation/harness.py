@@ -67,7 +67,7 @@ def evaluate_harness(
         )
     folder, _, task = name.rpartition(":")
     if folder and not Path(folder).is_dir():
-        raise InputError(f"no folder {folder!r} with task files.")
+        raise InputError(f"no folder {folder!r} with task files: check the path.")
     manager = TaskManager(include_path=folder or None, include_defaults=not folder)
     if task not in manager.all_tasks:
         raise InputError(

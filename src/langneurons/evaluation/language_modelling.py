@@ -105,7 +105,7 @@ def perplexity(
     """
     if isinstance(texts, Blocks):
         if tokens is not None:
-            raise InputError("tokens applies to texts; blocks are taken whole.")
+            raise InputError("tokens applies to texts, blocks are taken whole: leave tokens out.")
         blocks = texts
     else:
         blocks = make_blocks(texts, lm.tokenizer, block=block, tokens=tokens)
@@ -118,7 +118,7 @@ def perplexity(
     if np.isnan(loss_sum).any():
         raise RunError(
             "the loss is not a number: the intervention's value or the adapter drove the model "
-            "out of range."
+            "out of range; choose a milder one or another dtype."
         )
     return PerplexityResult(
         pd.DataFrame(

@@ -65,10 +65,12 @@ def encode_continuation(
         start = 1
     scored = len(whole) - start
     if scored < 1:
-        raise InputError(f"nothing to score in {continuation!r}: a label has no words.")
+        raise InputError(
+            f"nothing to score in {continuation!r}, a label has no words: give it some."
+        )
     cut = 0 if max_length is None else max(len(whole) - max_length, 0)
     if cut >= start:
-        raise InputError(f"a label of {scored} tokens does not fit into {max_length}.")
+        raise InputError(f"a label of {scored} tokens does not fit into {max_length}: shorten it.")
     return Continuation(whole[cut:], scored, cut)
 
 
@@ -101,7 +103,7 @@ def continuation_scores(
     if np.isnan(found).any():
         raise RunError(
             "the model's log-likelihoods are not numbers: the intervention's value or the adapter "
-            "drove it out of range."
+            "drove it out of range; choose a milder one or another dtype."
         )
     return found
 

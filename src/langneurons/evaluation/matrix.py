@@ -230,7 +230,7 @@ def _value(value: Value | float | Mapping[str, Value | float], row: str) -> Valu
     if not isinstance(value, Mapping):
         return value
     if row not in value:
-        raise InputError(f"no value is given for the neurons of {row!r}.")
+        raise InputError(f"no value is given for the neurons of {row!r}: add one.")
     return value[row]
 
 

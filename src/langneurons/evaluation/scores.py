@@ -56,7 +56,9 @@ class Scores(Displayed):
             if column not in self.rows.columns
         ]
         if missing:
-            raise InputError(f"scores of {self.task} lack the column {missing[0]!r}.")
+            raise InputError(
+                f"scores of {self.task} lack the column {missing[0]!r}: evaluate again."
+            )
 
     @staticmethod
     def _column(metric: str) -> str:
@@ -121,7 +123,7 @@ class Scores(Displayed):
                 )
             keep &= (self.rows[name] == value).to_numpy()
         if not keep.any():
-            raise InputError(f"no example of {self.task} has {facts}.")
+            raise InputError(f"no example of {self.task} has {facts}: choose other facts.")
         return Scores(self.task, self.lang, self.metrics, self.rows[keep], self.details, self.guess)
 
     def paired(
@@ -138,7 +140,7 @@ class Scores(Displayed):
             InputError: If the two do not hold the same examples, or share no scored one.
         """
         if self.task != other.task:
-            raise InputError(f"cannot compare {self.task} with {other.task}.")
+            raise InputError(f"cannot compare {self.task} with {other.task}: take one task.")
         index, against = pd.Index(self.rows["id"]), pd.Index(other.rows["id"])
         if len(index) != len(against) or not index.isin(against).all():
             shared = int(index.isin(against).sum())
@@ -150,7 +152,9 @@ class Scores(Displayed):
         second = other._values(metric)[against.get_indexer(index)]
         known = np.isfinite(first) & np.isfinite(second)
         if not known.any():
-            raise InputError(f"no example of {self.task} has a known gold answer.")
+            raise InputError(
+                f"no example of {self.task} has a known gold answer: choose a split that has some."
+            )
         return first[known], second[known], self.rows["group"].to_numpy()[known]
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -177,7 +181,7 @@ class Scores(Displayed):
         table = read_table(path)
         head = table.attrs
         if head.get("langneurons.scores") != 1:
-            raise ArtifactError(f"{str(path)!r} holds no scores.")
+            raise ArtifactError(f"{str(path)!r} holds no scores: evaluate again.")
         table.attrs = {}
         metrics, details, guess = tuple(head["metrics"]), head["details"], head["guess"]
         return cls(head["task"], head["lang"], metrics, table, details, guess)

@@ -120,11 +120,13 @@ def squad_scores(
     else:
         rows = squad_rows(dataset, "the data set")
         if not rows:
-            raise InputError("the data set holds no questions.")
+            raise InputError("the data set holds no questions: give some.")
     exact = total = 0.0
     for row in rows:
         if not row["answers"]:
-            raise InputError(f"question {row['id']!r} has no gold answer to score against.")
+            raise InputError(
+                f"question {row['id']!r} has no gold answer to score against: leave it out."
+            )
         prediction = predictions.get(row["id"])
         if prediction is not None:
             exact += best(exact_match, prediction, row["answers"], lang)

@@ -57,7 +57,8 @@ def translation_rows(
     longest = max_positions(lm)
     if longest is not None and longest <= new:
         raise InputError(
-            f"max_new_tokens={new} leaves no room for a prompt in the model's {longest} positions."
+            f"max_new_tokens={new} leaves no room for a prompt in the model's {longest} positions: "
+            "lower it."
         )
     room = None if longest is None else longest - new
     encoded = [encode_example(task, example, lm.tokenizer, room) for example in examples]

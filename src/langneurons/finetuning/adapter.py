@@ -89,7 +89,7 @@ def save_adapter(model: nn.Module, output: Path, info: dict[str, Any]) -> Adapte
         if isinstance(model, PeftModel):
             model.save_pretrained(part, save_embedding_layers=False)
             if not (part / WEIGHTS).is_file():
-                raise ArtifactError("PEFT wrote no adapter_model.safetensors.")
+                raise ArtifactError("PEFT wrote no adapter_model.safetensors: train again.")
         else:
             cast("PreTrainedModel", model).save_pretrained(part / FULL)
         for entry in part.iterdir():
@@ -228,11 +228,13 @@ def _foreign(folder: Path) -> dict[str, Any]:
     """What can be told of an adapter that another program made."""
     config = folder / "adapter_config.json"
     if not config.is_file():
-        raise InputError(f"no adapter in {str(folder)!r} (no adapter_config.json there).")
+        raise InputError(
+            f"no adapter in {str(folder)!r} (no adapter_config.json there): check the path."
+        )
     try:
         task = json.loads(config.read_text(encoding="utf-8")).get("task_type")
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ArtifactError(f"{str(config)!r} is damaged (not valid JSON).") from error
+        raise ArtifactError(f"{str(config)!r} is damaged (not valid JSON): train again.") from error
     if task != "SEQ_CLS":
         return {"kind": "qa"}
     try:
@@ -240,7 +242,12 @@ def _foreign(folder: Path) -> dict[str, Any]:
             heads = [name for name in file.keys() if name.endswith("score.weight")]  # noqa: SIM118
             count = file.get_slice(heads[0]).get_shape()[0] if heads else 0
     except (SafetensorError, OSError) as error:
-        raise ArtifactError(f"{str(folder / WEIGHTS)!r} is missing or damaged.") from error
+        raise ArtifactError(
+            f"{str(folder / WEIGHTS)!r} is missing or damaged: train again."
+        ) from error
     if not count:
-        raise InputError(f"the adapter {str(folder)!r} holds no classification head 'score'.")
+        raise InputError(
+            f"the adapter {str(folder)!r} holds no classification head 'score': save it with "
+            "modules_to_save=['score']."
+        )
     return {"kind": "classification", "labels": [f"LABEL_{i}" for i in range(count)]}

@@ -270,7 +270,7 @@ def _examples(task: Task, lang: str, recipe: Recipe) -> list[Example]:
         if count is not None and count > len(pool):
             raise InputError(
                 f"{task.name} has {len(pool)} examples of {other!r} in {recipe.split!r}, fewer "
-                f"than the {count} shots asked for."
+                f"than the {count} shots asked for: lower shots."
             )
         chosen.extend(pool[:count])
     return chosen

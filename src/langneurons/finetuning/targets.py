@@ -98,7 +98,7 @@ def choose(
     if deepest >= lm.layers or widest >= width or int(chosen.min()) < 0:
         raise InputError(
             f"the units are not of this model: they reach layer {deepest}, unit {widest}, but "
-            f"{lm.name} has {lm.layers} layers of {width} units at {site!r}."
+            f"{lm.name} has {lm.layers} layers of {width} units at {site!r}; find them on it."
         )
     return Choice("units", site, chosen[:, 0].clone(), chosen[:, 1].clone())
 

@@ -121,7 +121,9 @@ def train(
         RunError: If the loss is no longer finite.
     """
     if not data.items:
-        raise InputError("there is nothing to train on: the training set has 0 examples.")
+        raise InputError(
+            "there is nothing to train on, the training set has 0 examples: take another split."
+        )
     run = _Run(model, data, recipe, checkpoint, key)
     names = report_to if run.processes.main else ()
     with tracking(names, checkpoint.parent / "logs", recipe.describe()) as trackers:

@@ -103,7 +103,7 @@ def _pool(width: int, own: _Array, taken: _Array, language: str, layer: int) -> 
     if len(pool) < len(own):
         raise InputError(
             f"language {language!r} has {len(own)} of {width} units in layer {layer}: too few "
-            "others are left for a control of the same size."
+            "others are left for a control of the same size; use a smaller set."
         )
     return pool
 

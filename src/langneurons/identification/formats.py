@@ -51,7 +51,9 @@ def save_neurons(neurons: NeuronSet, path: Path, *, layout: Layout | None = None
     """
     suffix = path.suffix.lower()
     if layout is not None and (suffix != ".json" or layout not in ("layers", "pairs")):
-        raise InputError(f"layout {layout!r} is for .json files, 'layers' or 'pairs'.")
+        raise InputError(
+            f"layout {layout!r} must be 'layers' or 'pairs', for a .json file: else leave it out."
+        )
     lists = {name: item.by_layer(neurons.shape[0]) for name, item in neurons.items()}
     if suffix == ".json" and layout is None:
         write_json(path, neurons.to_dict())
@@ -99,7 +101,7 @@ def load_neurons(
         ArtifactError: If the file is damaged.
     """
     if not path.is_file():
-        raise InputError(f"no file {str(path)!r}.")
+        raise InputError(f"no file {str(path)!r}: check the path.")
     suffix = path.suffix.lower()
     if suffix == ".json":
         value = _read_any_json(path)
@@ -146,7 +148,7 @@ def _read_any_table(path: Path) -> pd.DataFrame:
         # A language called "na" or "null" is no missing value.
         return pd.read_csv(path, sep=separator, keep_default_na=False, dtype={"language": str})
     except (UnicodeDecodeError, ValueError) as error:
-        raise InputError(f"{str(path)!r} is no table of neurons: {error}") from error
+        raise InputError(f"{str(path)!r} is no table of neurons ({error}): mend it.") from error
 
 
 def _read_pth(path: Path) -> Any:
@@ -154,7 +156,8 @@ def _read_pth(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise ArtifactError(
-            f"{str(path)!r} is damaged, or holds more than tensors and lists, which is not loaded."
+            f"{str(path)!r} is damaged, or holds more than tensors and lists, which is not "
+            "loaded: export it as plain tensors."
         ) from error
 
 
@@ -165,11 +168,11 @@ def _from_lists(
     if isinstance(value, list):
         return _name(value, path, languages)
     if not isinstance(value, dict) or not value:
-        raise InputError(f"{str(path)!r} holds no neurons: an object of languages is expected.")
+        raise InputError(f"{str(path)!r} holds no neurons: give an object with a key a language.")
     if languages is not None:
         missing = [name for name in languages if name not in value]
         if missing:
-            raise InputError(f"{str(path)!r} has no language {', '.join(missing)}.")
+            raise InputError(f"{str(path)!r} has no language {', '.join(missing)}: leave it out.")
         value = {name: value[name] for name in languages}
     lists = list(value.values())
     if not all(
@@ -191,7 +194,7 @@ def _from_lists(
             )
         layout = "pairs" if as_pairs else "layers"
     if not (as_pairs if layout == "pairs" else as_layers):
-        raise InputError(f"{str(path)!r} does not have the layout {layout!r}.")
+        raise InputError(f"{str(path)!r} does not have the layout {layout!r}: leave it out.")
     if layout == "pairs":
         return {
             name: Units.from_pairs([(a, b) for a, b in item]) for name, item in value.items()
@@ -203,10 +206,13 @@ def _name(lists: Any, path: Path, languages: Sequence[str] | None) -> tuple[dict
     """Lists over languages of lists over layers, whose languages the file does not name."""
     if not isinstance(lists, list) or not lists or not all(isinstance(x, list) for x in lists):
         raise InputError(
-            f"{str(path)!r} is no list over languages of lists over layers: is it a count file?"
+            f"{str(path)!r} is no list over languages of lists over layers: give a "
+            "neuron file, not a count file."
         )
     if len({len(item) for item in lists}) != 1:
-        raise InputError(f"{str(path)!r}: the languages have different numbers of layers.")
+        raise InputError(
+            f"{str(path)!r}: the languages have different numbers of layers; give a whole file."
+        )
     if languages is None:
         if len(lists) > len(PUBLISHED_ORDER):
             raise InputError(
@@ -221,7 +227,7 @@ def _name(lists: Any, path: Path, languages: Sequence[str] | None) -> tuple[dict
     if len(languages) != len(lists):
         raise InputError(
             f"{str(path)!r} holds {len(lists)} languages, {len(languages)} are named "
-            f"({', '.join(languages)}): the file may leave out languages without a unit at its end."
+            f"({', '.join(languages)}): name those it holds (it may lack the last, without units)."
         )
     return (
         {name: Units.from_layers(item) for name, item in zip(languages, lists, strict=True)},
@@ -241,8 +247,8 @@ def _from_table(
     missing = [name for name in ("language", "layer", "index") if name not in table.columns]
     if missing:
         raise InputError(
-            f"{str(path)!r} has no column {', '.join(missing)}: a table of neurons has the columns "
-            "language, layer, index and perhaps score."
+            f"{str(path)!r} has no column {', '.join(missing)}: name the columns of a table of "
+            "neurons language, layer, index and perhaps score."
         )
     if not all(pd.api.types.is_integer_dtype(table[name]) for name in ("layer", "index")):
         raise InputError(f"{str(path)!r}: layer and index must be integers.")
@@ -271,7 +277,9 @@ def _shape(
 ) -> tuple[int, int]:
     if shape is not None:
         if layers is not None and layers != shape[0]:
-            raise InputError(f"{str(path)!r} holds {layers} layers, the shape says {shape[0]}.")
+            raise InputError(
+                f"{str(path)!r} holds {layers} layers, the shape says {shape[0]}: mend the shape."
+            )
         return shape
     parts = [item for item in units if len(item)]
     deepest = max((int(item.layers.max()) + 1 for item in parts), default=1)
@@ -308,11 +316,13 @@ def read_counts(
         for language, name in files.items():
             path = Path(name)
             if not path.is_file():
-                raise InputError(f"no file {str(path)!r} (counts of language {language!r}).")
+                raise InputError(
+                    f"no file {str(path)!r} (counts of language {language!r}): check the path."
+                )
             value = _read_pth(path)
             if not isinstance(value, dict) or not {"n", "over_zero"} <= set(value):
                 raise InputError(
-                    f"{str(path)!r} is no count file: the entries 'n' and 'over_zero' are needed."
+                    f"{str(path)!r} is no count file: it needs the entries 'n' and 'over_zero'."
                 )
             counts[language] = cast("torch.Tensor", value["over_zero"]).to(torch.int64)
             tokens[language] = int(value["n"])

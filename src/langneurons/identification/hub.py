@@ -89,11 +89,11 @@ def push_to_hub(
                 commit_message=commit_message,
             )
     except HFValidationError as error:
-        raise InputError(f"{repo_id!r} is no repository name (owner/name).") from error
+        raise InputError(f"{repo_id!r} is no repository name: write OWNER/NAME.") from error
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
         raise RunError(
-            f"could not upload to {repo_id!r}: {_first_line(error)} "
-            "Check the network, the name and that you are logged in."
+            f"could not upload to {repo_id!r} ({_first_line(error)}): "
+            "check the network, the name and that you are logged in."
         ) from error
     return str(commit.commit_url)
 
@@ -109,7 +109,7 @@ def from_pretrained(name: str | os.PathLike[str], *, revision: str | None = None
     if folder.is_dir():
         path = folder / FILE_NAME
         if not path.is_file():
-            raise InputError(f"folder {str(folder)!r} holds no {FILE_NAME}.")
+            raise InputError(f"folder {str(folder)!r} holds no {FILE_NAME}: give one that does.")
         return NeuronSet.load(path)
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
@@ -123,17 +123,23 @@ def from_pretrained(name: str | os.PathLike[str], *, revision: str | None = None
     try:
         path = Path(hf_hub_download(str(name), FILE_NAME, revision=revision))
     except HFValidationError as error:
-        raise InputError(f"{str(name)!r} is neither a folder nor a Hub repository.") from error
+        raise InputError(
+            f"{str(name)!r} is neither a folder nor a Hub repository: write OWNER/NAME."
+        ) from error
     except LocalEntryNotFoundError as error:
         raise RunError(
-            f"could not fetch {str(name)!r}: {_first_line(error)} Check the network."
+            f"could not fetch {str(name)!r} ({_first_line(error)}): check the network."
         ) from error
     except RepositoryNotFoundError as error:
-        raise InputError(f"no repository {str(name)!r} on the Hub.") from error
+        raise InputError(f"no repository {str(name)!r} on the Hub: check the name.") from error
     except EntryNotFoundError as error:
-        raise InputError(f"repository {str(name)!r} holds no {FILE_NAME}.") from error
+        raise InputError(
+            f"repository {str(name)!r} holds no {FILE_NAME}: name one with neurons."
+        ) from error
     except (HfHubHTTPError, OSError) as error:
-        raise RunError(f"could not fetch {str(name)!r}: {_first_line(error)}") from error
+        raise RunError(
+            f"could not fetch {str(name)!r} ({_first_line(error)}): check the network."
+        ) from error
     return NeuronSet.load(path)
 
 

@@ -74,7 +74,9 @@ class NeuronSet(Displayed, Mapping[str, Units]):
             item.check(self.shape)
         for language, score in self.scores.items():
             if language not in self._units or score.shape != (len(self._units[language]),):
-                raise InputError(f"scores of language {language!r} do not fit its units.")
+                raise InputError(
+                    f"scores of language {language!r} do not fit its units: give one a unit."
+                )
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -84,7 +86,8 @@ class NeuronSet(Displayed, Mapping[str, Units]):
     def __getitem__(self, language: str) -> Units:
         if language not in self._units:
             raise LanguageMissingError(
-                f"no neurons for language {language!r}: this set holds {', '.join(self._units)}."
+                f"no neurons for language {language!r}: this set holds {', '.join(self._units)}; "
+                "choose one of them."
             )
         return self._units[language]
 
@@ -142,7 +145,8 @@ class NeuronSet(Displayed, Mapping[str, Units]):
         if self.shape != other.shape or self.site != other.site:
             raise InputError(
                 f"sets of different models or sites: {self.shape[0]}x{self.shape[1]} {self.site} "
-                f"and {other.shape[0]}x{other.shape[1]} {other.site} have no unit in common."
+                f"and {other.shape[0]}x{other.shape[1]} {other.site} have no unit in common: "
+                "compare sets of one model and site."
             )
 
     def _combine(self, other: NeuronSet, sign: str) -> NeuronSet:
@@ -202,7 +206,9 @@ class NeuronSet(Displayed, Mapping[str, Units]):
         units = {}
         for language, item in self._units.items():
             if language not in self.scores and len(item):
-                raise InputError(f"no scores for language {language!r}: this set has no ranking.")
+                raise InputError(
+                    f"no scores for language {language!r}: take a set of a method that ranks units."
+                )
             if len(item):
                 best = torch.sort(self.scores[language], descending=True, stable=True).indices
                 item = Units(item.layers[best[:count]], item.indices[best[:count]])
@@ -365,7 +371,9 @@ class NeuronSet(Displayed, Mapping[str, Units]):
         """
         try:
             if value["format"] != "langneurons.neurons":
-                raise InputError(f"not a neuron set: format {value['format']!r}.")
+                raise InputError(
+                    f"not a neuron set (format {value['format']!r}): give one of langneurons."
+                )
             if value["version"] != 1:
                 raise InputError(
                     f"this neuron set has format version {value['version']}, known is 1: "
@@ -385,7 +393,9 @@ class NeuronSet(Displayed, Mapping[str, Units]):
                 },
             )
         except (KeyError, TypeError, IndexError, AttributeError) as error:
-            raise InputError(f"not a neuron set of langneurons: {error!r} is missing.") from error
+            raise InputError(
+                f"not a neuron set of langneurons ({error!r}): write it again."
+            ) from error
 
     def save(self, path: str | os.PathLike[str], **options: Any) -> None:
         """Write to a file: ``.json`` is the own, complete format; others hold the units only.

@@ -53,7 +53,9 @@ class Ranked:
 
     def __init__(self, rows: Sequence[Tensor]) -> None:
         if len(rows) > 1 << _LABEL_BITS:
-            raise InputError(f"at most {1 << _LABEL_BITS} languages can be ranked together.")
+            raise InputError(
+                f"at most {1 << _LABEL_BITS} languages can be ranked together: give fewer."
+            )
         self.languages = len(rows)
         self.rows = len(rows[0])
         parts: list[npt.NDArray[Any]] = []

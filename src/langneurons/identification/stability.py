@@ -161,7 +161,7 @@ def resample(statistics: Statistics, rows: Mapping[str, Tensor]) -> Statistics:
     made = {}
     for language, index in rows.items():
         if len(index) == 0:
-            raise InputError(f"no token row of language {language!r} is left.")
+            raise InputError(f"no token row of language {language!r} is left: collect more rows.")
         statistics.keys(language)  # refuses statistics without rows, in its own words
         sample = statistics[language].sample
         assert sample is not None

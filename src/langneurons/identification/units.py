@@ -43,9 +43,7 @@ class Units:
             )
         if len(first):
             if int(first.min()) < 0 or int(second.min()) < 0:
-                raise InputError(
-                    "layers and indices of units count from 0: a negative one is given."
-                )
+                raise InputError("layers and indices of units count from 0: give no negative one.")
             pairs = torch.unique(torch.stack([first, second], dim=1), dim=0)
             first, second = pairs[:, 0].contiguous(), pairs[:, 1].contiguous()
         self.layers = first
@@ -100,7 +98,8 @@ class Units:
         if layer >= shape[0] or index >= shape[1]:
             raise InputError(
                 f"a unit (up to layer {layer}, index {index}) lies outside a model of "
-                f"{shape[0]} layers x {shape[1]} units: these units belong to another model."
+                f"{shape[0]} layers x {shape[1]} units: it is of another model; take "
+                "the one it was found in."
             )
 
     def by_layer(self, layers: int) -> list[Tensor]:
@@ -112,7 +111,7 @@ class Units:
         if len(self) and int(self.layers.max()) >= layers:
             raise InputError(
                 f"a unit lies in layer {int(self.layers.max())}, the model has {layers} layers: "
-                "these units belong to another model."
+                "they are of another model; take the one they were found in."
             )
         counts = torch.bincount(self.layers, minlength=layers)
         return list(self.indices.split(counts.tolist()))

@@ -86,13 +86,15 @@ def _scale(lm: LanguageModel, item: Intervention) -> Tensor:
     units = item.chosen
     units.check(shape)
     if item.what.kind != "tensor":
-        raise InputError(f"{item.name!r} cannot be written into weights: it is not a factor.")
+        raise InputError(
+            f"{item.name!r} is not a factor and cannot be written into weights: use 0, or multiply."
+        )
     values = item.what.resolve(shape)[units.layers, units.indices]
     linear = item.mode == "multiply" or (item.mode == "set" and bool((values == 0).all()))
     if not linear:
         raise InputError(
-            f"{item.name!r} cannot be written into weights: only setting to 0 and multiplying are "
-            "linear in them."
+            f"{item.name!r} cannot be written into weights: use 0 or multiply, as only "
+            "setting to 0 and multiplying are linear in them."
         )
     scale = torch.ones(shape)
     scale[units.layers, units.indices] = values

@@ -201,8 +201,8 @@ def _plan(lm: LanguageModel, item: Intervention) -> dict[int, _Writer]:
         first = int(units.layers.min()) if len(units) else lm.layers
         if not 0 <= unit < width or not 0 <= layer < lm.layers:
             raise InputError(
-                f"no unit ({layer}, {unit}): {lm.name} has {lm.layers} layers of {width} units "
-                f"at {item.site!r}."
+                f"no unit ({layer}, {unit}): choose within the {lm.layers} layers of {width} units "
+                f"that {lm.name} has at {item.site!r}."
             )
         if layer > first:
             raise InputError(

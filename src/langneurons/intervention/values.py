@@ -130,10 +130,14 @@ class Value:
         if first.tensor is None or second.tensor is None or {b.kind for b in bounds} != {"tensor"}:
             raise InputError("the bounds of a clipped value must be numbers or statistics.")
         if bool((first.tensor > second.tensor).any()):
-            raise InputError(f"cannot clip to {first.name}..{second.name}: low lies above high.")
+            raise InputError(
+                f"cannot clip to {first.name}..{second.name}, low lies above high: give low first."
+            )
         sites = {bound.site for bound in bounds if bound.site is not None}
         if len(sites) > 1:
-            raise InputError("the bounds of a clipped value are statistics of different sites.")
+            raise InputError(
+                "the bounds of a clipped value are statistics of different sites: take one site."
+            )
         return cls(
             f"clip({first.name}, {second.name})",
             kind="clip",
@@ -189,12 +193,13 @@ def _known(statistics: Statistics, language: str) -> None:
 
 def _spread(value: Value, tensor: Tensor | None, shape: tuple[int, int]) -> Tensor:
     if tensor is None:
-        raise InputError(f"the value {value.name!r} is not a fixed number.")
+        raise InputError(f"the value {value.name!r} must be a fixed number here.")
     if tensor.ndim == 0:
         return tensor.expand(shape)
     if tuple(tensor.shape) != shape:
         raise InputError(
             f"the value {value.name!r} is for {tensor.shape[0]} layers x {tensor.shape[1]} units, "
-            f"the site has {shape[0]} x {shape[1]}: it belongs to another model or site."
+            f"the site has {shape[0]} x {shape[1]}: it belongs to another model or site, take "
+            "one of this."
         )
     return tensor

@@ -86,7 +86,9 @@ def check_header(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(8)
     if head[:4] != _MAGIC:
-        raise InputError(f"{str(path)!r} is no GGUF file (it does not begin with 'GGUF').")
+        raise InputError(
+            f"{str(path)!r} is no GGUF file (it does not begin with 'GGUF'): give another file."
+        )
     if len(head) < 8 or struct.unpack("<I", head[4:])[0] not in _VERSIONS:
         raise InputError(
             f"{str(path)!r} is truncated or of an unknown GGUF version: fetch it again."

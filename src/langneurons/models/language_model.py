@@ -47,7 +47,9 @@ class LanguageModel:
         self.revision = revision
         plain: Any = plain_model(model)
         if not hasattr(plain, "config") or not hasattr(plain, "named_modules"):
-            raise InputError(f"{type(model).__name__} is no model of Transformers.")
+            raise InputError(
+                f"{type(model).__name__} is no model of Transformers: use langneurons.load."
+            )
         self.config = plain.config.get_text_config(decoder=True)
         self.backbone: nn.Module = _backbone(plain)
         self.layer_modules: Sequence[nn.Module] = decoder_layers(

@@ -99,7 +99,7 @@ def _locate(name: str, revision: str | None) -> tuple[str, str | None]:
         repository, _, file = name.rpartition(":")
         if repository:
             return str(dequantised(_fetch(repository, file, revision))), None
-        raise InputError(f"no file {name!r}.")
+        raise InputError(f"no file {name!r}: check the path.")
     if path.is_file():
         raise InputError(f"{name!r} is a file: give a model folder or a .gguf file.")
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
@@ -196,7 +196,9 @@ def _cannot_load(label: str, place: str, error: Exception) -> InputError:
             "need `hf auth login`)."
         )
     if caused_by(hub.RevisionNotFoundError, hub.RemoteEntryNotFoundError):
-        return InputError(f"the Hub has {label!r}, but not this revision or file.")
+        return InputError(
+            f"the Hub has {label!r}, but not this revision or file: check its list of files."
+        )
     network = (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, hub.HfHubHTTPError)
     unreachable = any(
         type(item).__module__.split(".")[0] in ("httpx", "httpcore", "requests", "urllib3")
@@ -208,4 +210,4 @@ def _cannot_load(label: str, place: str, error: Exception) -> InputError:
             "network or give a local folder or .gguf file."
         )
     reason = " ".join(str(error).split())[:300] or type(error).__name__
-    return InputError(f"cannot load the model {label!r}: {reason}")
+    return InputError(f"cannot load the model {label!r} ({reason}): check its files.")

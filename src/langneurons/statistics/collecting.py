@@ -194,7 +194,7 @@ def _blocks(
         except InputError as error:
             raise InputError(f"text of {lang!r}: {error}") from error
     if blocks.tokens == 0:
-        raise InputError(f"text of {lang!r}: the blocks hold no token to count.")
+        raise InputError(f"text of {lang!r}: the blocks hold no token to count; give more text.")
     return blocks
 
 

@@ -39,7 +39,9 @@ class BatchQuantiles:
     def merge(self, other: BatchQuantiles) -> BatchQuantiles:
         """Mean over the batches of both."""
         if self.probabilities != other.probabilities:
-            raise InputError("statistics with quantiles of different probabilities do not merge.")
+            raise InputError(
+                "statistics with quantiles of different probabilities do not merge: collect alike."
+            )
         batches = self.batches + other.batches
         total = self.values * self.batches + other.values * other.batches
         return BatchQuantiles(self.probabilities, total / batches, batches)
@@ -91,7 +93,7 @@ class LanguageStatistics:
         if twice:
             raise InputError(
                 f"both statistics of {language!r} hold the same text ({min(twice)[:12]}): "
-                "merging would count it twice."
+                "merging would count it twice; merge statistics of different text."
             )
         moments = sample = quantiles = None
         if self.moments is not None and other.moments is not None:
@@ -333,10 +335,12 @@ class Statistics(Displayed):
             ("shapes", self.shape, other.shape),
         ):
             if mine != theirs:
-                raise InputError(f"statistics of different {what} do not merge: {mine}, {theirs}.")
+                raise InputError(
+                    f"statistics of different {what} do not merge ({mine}, {theirs}): take alike."
+                )
         models = [item.get("sha256") for item in (self.model, other.model) if item]
         if len(set(models)) > 1:
-            raise InputError("statistics of different models do not merge.")
+            raise InputError("statistics of different models do not merge: collect on one.")
         merged = dict(self.by_language)
         for lang, item in other.by_language.items():
             merged[lang] = merged[lang].merge(item, lang) if lang in merged else item
@@ -405,14 +409,15 @@ class Statistics(Displayed):
             shape = shape or tuple(tensor.shape)
             if tuple(tensor.shape) != shape:
                 raise InputError(
-                    f"counts of {lang!r} are {tuple(tensor.shape)}, those before {shape}."
+                    f"counts of {lang!r} are {tuple(tensor.shape)}, those before {shape}: give "
+                    "counts of one model and site."
                 )
             if tensor.is_floating_point() and bool((tensor != tensor.round()).any()):
-                raise InputError(f"counts of {lang!r} are no whole numbers.")
+                raise InputError(f"counts of {lang!r} are no whole numbers: give counts.")
             if bool((tensor < 0).any()):
-                raise InputError(f"counts of {lang!r} are negative somewhere.")
+                raise InputError(f"counts of {lang!r} must not be negative.")
             if lang not in tokens or int(tokens[lang]) < 1:
-                raise InputError(f"the number of tokens of {lang!r} is missing or not positive.")
+                raise InputError(f"tokens of {lang!r} are missing or not positive: give them.")
             seen = int(tokens[lang])
             above = int((tensor > seen).sum())
             if above:

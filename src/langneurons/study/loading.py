@@ -132,12 +132,12 @@ def _read(study: str | Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         text = (_PRESETS / f"{study}.yaml").read_text(encoding="utf-8")
         source = Path(str(study))
     if source in seen:
-        raise InputError(f"study file {str(study)!r} includes itself.")
+        raise InputError(f"study file {str(study)!r} includes itself: take the `include` out.")
     try:
         data = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError as error:
         line = str(error).replace("\n", " ")
-        raise InputError(f"study file {str(study)!r} is no valid YAML: {line}.") from error
+        raise InputError(f"study file {str(study)!r} is no valid YAML: {line}; mend it.") from error
     if not isinstance(data, dict):
         raise InputError(f"study file {str(study)!r} must hold keys and values.")
     include = data.pop("include", [])
@@ -172,7 +172,9 @@ def _override(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
         config = OmegaConf.merge(OmegaConf.create(data), OmegaConf.from_dotlist(list(overrides)))
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         line = str(error).splitlines()[0]
-        raise InputError(f"cannot apply {' '.join(overrides)!r}: {line}.") from error
+        raise InputError(
+            f"cannot apply {' '.join(overrides)!r}: {line}; write KEY=VALUE, dots for nested keys."
+        ) from error
     # Interpolations stay unresolved: a study file reads no environment variables, so that no
     # secret can end in a run's records.
     plain = OmegaConf.to_container(config, resolve=False)

@@ -105,7 +105,7 @@ def plot(out: Path | None, kind: str | None) -> Drawing:
         raise InputError("nothing has been run yet: run the study, or give out=RUN_DIRECTORY.")
     pictures = {picture.name: picture for picture in compose(read_run(out)).pictures()}
     if not pictures:
-        raise InputError(f"the run in {str(out)!r} has no figure.")
+        raise InputError(f"the run in {str(out)!r} has no figure: run more of the study.")
     first = next((name for name in pictures if name.startswith("perplexity_matrix")), None)
     name = kind or first or next(iter(pictures))
     if name not in pictures:

@@ -246,7 +246,7 @@ class StudyConfig(Spec):
     )
     adapters: dict[str, AdapterSpec] = Field(default_factory=dict)
     interventions: InterventionsSpec | None = Field(None)
-    seed: int = Field(0)
+    seed: int = Field(0, description="Seed of everything random.")
     methods: list[str] | dict[str, dict[str, Any] | None] | None = Field(
         None, description="Grid: one neuron set a method (with its parameters), see below."
     )
@@ -287,7 +287,7 @@ class StudyConfig(Spec):
     def _distinct(cls, languages: list[str]) -> list[str]:
         double = sorted({lang for lang in languages if languages.count(lang) > 1})
         if double:
-            raise ValueError(f"languages named twice: {', '.join(double)}")
+            raise ValueError(f"languages named twice: {', '.join(double)}; name each once")
         for lang in languages:
             plain("language", lang)
         return languages
@@ -436,7 +436,9 @@ class StudyConfig(Spec):
             if spec.derive not in self.neurons:
                 raise unknown("neuron set", spec.derive, self.neurons, f"in 'neurons.{name}'")
             if spec.site is not None:
-                raise ValueError(f"neurons.{name}: a derived set takes no site of its own")
+                raise ValueError(
+                    f"neurons.{name}: a derived set has the site of its source, leave site out"
+                )
             if self.neurons[spec.derive].derive is not None:
                 raise ValueError(f"neurons.{name}: derive from a set that a method found")
             looked = self.effects.neurons if self.effects else []

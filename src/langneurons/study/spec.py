@@ -45,5 +45,7 @@ def check_written(value: str) -> str:
     name = value.removesuffix(BEFORE)
     check_value(name)
     if name != value and not (name.startswith("P") or name in ("mean", "minimum", "maximum")):
-        raise ValueError(f"value {value!r}: only a statistic can be taken at another site")
+        raise ValueError(
+            f"value {value!r}: only a statistic can be taken at another site, use mean or P90"
+        )
     return value

@@ -137,7 +137,7 @@ class Autoencoder:
         if not (place / CONFIG).is_file() or not (place / WEIGHTS).is_file():
             raise InputError(
                 f"{str(place)!r} is no sparse autoencoder of SAELens: {CONFIG} or {WEIGHTS} is "
-                "missing."
+                "missing; give the folder that holds both."
             )
         config = read_json(place / CONFIG)
         kind = str(config.get("architecture"))
@@ -167,7 +167,9 @@ class Autoencoder:
         except (KeyError, SafetensorError) as error:
             raise ArtifactError(f"{str(place)!r} is damaged ({error}): fetch it again.") from error
         if found.w_dec.shape != found.w_enc.T.shape:
-            raise ArtifactError(f"{str(place)!r} is damaged: encoder and decoder do not fit.")
+            raise ArtifactError(
+                f"{str(place)!r} is damaged, encoder and decoder do not fit: fetch it again."
+            )
         return found
 
 

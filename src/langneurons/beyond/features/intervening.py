@@ -131,5 +131,5 @@ def check(lm: LanguageModel, site: str, coders: Mapping[int, Autoencoder]) -> No
         if item.width != width:
             raise InputError(
                 f"the features of layer {layer} read {item.width} activations, {site!r} of "
-                f"{lm.name} has {width}: they belong to another model or site."
+                f"{lm.name} has {width}: take those of this model and site."
             )

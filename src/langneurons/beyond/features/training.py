@@ -65,7 +65,9 @@ class Recipe:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}.")
         if self.k > self.features:
-            raise InputError(f"k ({self.k}) is above the number of features ({self.features}).")
+            raise InputError(
+                f"k ({self.k}) is above the number of features ({self.features}): lower k."
+            )
 
 
 class _Jump(torch.autograd.Function):

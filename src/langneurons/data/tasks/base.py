@@ -141,7 +141,7 @@ class Task(abc.ABC):
                 ]
             rows.extend(found)
         if not rows:
-            raise InputError(f"{self.name}: split {split!r} of {lang!r} is empty.")
+            raise InputError(f"{self.name}: split {split!r} of {lang!r} is empty: take another.")
         _check_ids(self.name, lang, rows)
         return rows if limit is None else sample_groups(rows, limit, seed, lambda row: row.group)
 
@@ -177,7 +177,9 @@ class Task(abc.ABC):
             InputError: If the example has no gold answer.
         """
         if not isinstance(example, QAExample) or not example.answers:
-            raise InputError(f"{self.name}: example {example.id!r} has no gold answer.")
+            raise InputError(
+                f"{self.name}: example {example.id!r} has no gold answer: take another split."
+            )
         return f" {example.answers[0]}{self.stop}"
 
     def verbalised(self, example: Example, lang: str) -> tuple[tuple[str, str], ...]:
@@ -247,7 +249,9 @@ def get_task(spec: str | Task, **options: Any) -> Task:
         return kind(**options)
     except TypeError as error:
         given = ", ".join(sorted(options))
-        raise InputError(f"task {name!r} does not take all of: {given} ({error}).") from error
+        raise InputError(
+            f"task {name!r} does not take all of: {given} ({error}); leave out what it does not."
+        ) from error
 
 
 def _check_template(template: str, context: str) -> None:

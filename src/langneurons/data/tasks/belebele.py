@@ -76,7 +76,7 @@ class Belebele(Task):
     def _read(self, lang: str, split: str) -> Sequence[Example]:
         code = CODES.get(lang, lang)
         if split != "test":
-            raise InputError(f"{self.name} is a test set and has no {split!r} split.")
+            raise InputError(f"{self.name} is a test set and has no split {split!r}: take test.")
         if self.path is None:
             rows = load_hub(self.repo, code, split, f"{self.name} {lang!r}")
             return [_example(row, self.repo) for row in rows]
@@ -117,4 +117,6 @@ def _example(row: Mapping[str, Any], source: str) -> ChoiceExample:
             label=int(gold) - 1 if gold in {"1", "2", "3", "4"} else NO_GOLD,
         )
     except KeyError as error:
-        raise InputError(f"{source} has no column {error} as Belebele's files have.") from error
+        raise InputError(
+            f"{source} has no column {error}: use the columns of Belebele's own files."
+        ) from error

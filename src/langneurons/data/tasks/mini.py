@@ -167,5 +167,7 @@ def split_around(text: str, middle: str) -> tuple[str, str, str]:
     """Cut ``text`` before and after the first ``middle``."""
     before, found, after = text.partition(middle)
     if not found:
-        raise InputError("the input text does not hold the example's context as it stands.")
+        raise InputError(
+            "the input text does not hold the example's context as it stands: use the template."
+        )
     return before, middle, after

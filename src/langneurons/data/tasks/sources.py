@@ -37,14 +37,16 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
                 encoding="utf-8",
             )
     except FileNotFoundError as error:
-        raise InputError(f"no file {str(path)!r}.") from error
+        raise InputError(f"no file {str(path)!r}: check the path.") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{str(path)!r} is not UTF-8 text: convert it to UTF-8.") from error
     except (ValueError, OSError) as error:  # pandas, pyarrow and json raise subclasses of these
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{str(path)!r} cannot be read as {path.suffix[1:]}: {reason}") from error
+        raise InputError(
+            f"{str(path)!r} cannot be read as {path.suffix[1:]} ({reason}): mend or convert it."
+        ) from error
     if table.empty:
-        raise InputError(f"{str(path)!r} holds no rows.")
+        raise InputError(f"{str(path)!r} holds no rows: give a file with examples.")
     rows: list[dict[str, Any]] = table.to_dict("records")
     return rows
 
@@ -56,7 +58,7 @@ def find_file(folder: Path, stems: Sequence[str], suffixes: Sequence[str], what:
         InputError: If there is none; the message names what was looked for and what is there.
     """
     if not folder.is_dir():
-        raise InputError(f"no folder {str(folder)!r} ({what}).")
+        raise InputError(f"no folder {str(folder)!r} ({what}): check the path.")
     for stem in stems:
         for suffix in suffixes:
             path = folder / f"{stem}{suffix}"
@@ -65,7 +67,9 @@ def find_file(folder: Path, stems: Sequence[str], suffixes: Sequence[str], what:
     seen = sorted(item.name for item in folder.iterdir())
     listing = ", ".join(seen[:12]) + (" ..." if len(seen) > 12 else "")
     wanted = " or ".join(f"{stem}{suffixes[0]}" for stem in stems)
-    raise InputError(f"{what} not found: no {wanted} in {str(folder)!r}, which holds {listing}.")
+    raise InputError(
+        f"{what} not found: no {wanted} in {str(folder)!r}, which holds {listing}; give its folder."
+    )
 
 
 def load_hub(repo: str, config: str | None, split: str, what: str) -> list[dict[str, Any]]:
@@ -93,10 +97,12 @@ def load_hub(repo: str, config: str | None, split: str, what: str) -> list[dict[
     except (datasets.exceptions.DatasetsError, HfHubHTTPError, FileNotFoundError) as error:
         raise InputError(
             f"{what}: {repo!r} was not found on the Hub or its files cannot be read "
-            f"({str(error).splitlines()[0][:160]})."
+            f"({str(error).splitlines()[0][:160]}): check the name, or give local files as "
+            "TASK:FOLDER."
         ) from error
     except ValueError as error:  # unknown configuration or split
-        raise InputError(f"{what}: {str(error).splitlines()[0][:240]}") from error
+        reason = str(error).splitlines()[0][:240]
+        raise InputError(f"{what} cannot be read ({reason}): give local files.") from error
     return list(rows)
 
 
@@ -113,12 +119,12 @@ def read_squad(path: Path) -> list[dict[str, Any]]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"no file {str(path)!r}.") from error
+        raise InputError(f"no file {str(path)!r}: check the path.") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{str(path)!r} is not UTF-8 JSON.") from error
+        raise InputError(f"{str(path)!r} is not UTF-8 JSON: mend or convert the file.") from error
     rows = squad_rows(value, str(path))
     if not rows:
-        raise InputError(f"{str(path)!r} holds no questions.")
+        raise InputError(f"{str(path)!r} holds no questions: give a file with some.")
     return rows
 
 
@@ -144,6 +150,6 @@ def squad_rows(value: Any, name: str) -> list[dict[str, Any]]:
                 )
     except (KeyError, TypeError) as error:
         raise InputError(
-            f"{name} is not in the SQuAD layout (data > paragraphs > qas): {error!r}."
+            f"{name} must be in the SQuAD layout (data > paragraphs > qas), and lacks {error}."
         ) from error
     return rows

@@ -73,12 +73,14 @@ def transfer(
         InputError: If the kind is unknown, texts are not parallel, or the pivot is missing.
     """
     if kind not in (1, 2):
-        raise InputError(f"kind of transfer neurons is 1 or 2, got {kind!r}.")
+        raise InputError(f"kind of transfer neurons must be 1 or 2, got {kind!r}.")
     if site != "mlp.out":
-        raise InputError(f"transfer neurons live at mlp.out, got site {site!r}.")
+        raise InputError(f"transfer neurons live at mlp.out, not at {site!r}: leave site out.")
     first, last = layers if layers is not None else _default_layers(kind, lm.layers)
     if not 0 <= first < last <= lm.layers:
-        raise InputError(f"layers ({first}, {last}) lie outside the model's {lm.layers} layers.")
+        raise InputError(
+            f"layers ({first}, {last}) lie outside the model's {lm.layers} layers: choose others."
+        )
     blocks = {language: _sentences(lm, item, block, language) for language, item in texts.items()}
     if kind == 1:
         _check_parallel(blocks, pivot)

@@ -70,7 +70,8 @@ def explore(
     if statistics.shape != neurons.shape or statistics.site != neurons.site:
         raise InputError(
             f"neurons of {neurons.shape[0]}x{neurons.shape[1]} {neurons.site} do not belong to "
-            f"statistics of {statistics.shape[0]}x{statistics.shape[1]} {statistics.site}."
+            f"statistics of {statistics.shape[0]}x{statistics.shape[1]} {statistics.site}: "
+            "take statistics of the same model and site."
         )
     if not statistics.has("rows"):
         raise InputError("the explorer needs token rows: collect statistics with rows above 0.")

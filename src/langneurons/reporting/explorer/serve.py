@@ -29,7 +29,7 @@ def server(report: Path, port: int = 0) -> ThreadingHTTPServer:
     """
     root = report.resolve()
     if not (root / "index.html").is_file():
-        raise InputError(f"no report in {str(report)!r}: `langneurons report` writes one.")
+        raise InputError(f"no report in {str(report)!r}: write one by `langneurons report`.")
 
     class Handler(_Handler):
         folder = root

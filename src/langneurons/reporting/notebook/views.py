@@ -61,7 +61,7 @@ def plot(value: object, kind: str | None, options: Mapping[str, Any]) -> Drawing
     except TypeError as error:
         takes = list(inspect.signature(draw).parameters)[1:]
         raise InputError(
-            f"drawing {name!r}: {error}; it takes {listing(takes) or 'no options'}."
+            f"drawing {name!r}: {error}; give {listing(takes) or 'no options'}."
         ) from error
     with style.figure_style():
         return draw(value, **options)
@@ -211,7 +211,8 @@ def _activity(value: Statistics) -> Drawing:
 def _unit(value: Statistics, layer: int, index: int) -> Drawing:
     if not (0 <= layer < value.shape[0] and 0 <= index < value.shape[1]):
         raise InputError(
-            f"no unit {layer}.{index}: there are {value.shape[0]} layers of {value.shape[1]} units."
+            f"no unit {layer}.{index}: choose within {value.shape[0]} layers of {value.shape[1]} "
+            "units."
         )
     rows = {lang: value.rows(lang, layer)[:, index].float().numpy() for lang in value.languages}
     rates = {lang: float(value.prob_positive(lang)[layer, index]) for lang in value.languages}
