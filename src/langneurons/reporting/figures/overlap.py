@@ -30,36 +30,37 @@ def languages(overlap: pd.DataFrame) -> Figure:
             }
         )
         table = pd.concat([table, turned]).drop_duplicates(["language_a", "language_b"])
-    order = list(dict.fromkeys([*table["language_a"], *table["language_b"]]))
+    rows, columns = (list(dict.fromkeys(table[key])) for key in ("language_a", "language_b"))
+    if itself:
+        rows = columns = list(dict.fromkeys([*rows, *columns]))
     cells = table.set_index(["language_a", "language_b"])
-    values = np.full((len(order), len(order)), np.nan)
-    for i, a in enumerate(order):
-        for j, b in enumerate(order):
+    values = np.full((len(rows), len(columns)), np.nan)
+    for i, a in enumerate(rows):
+        for j, b in enumerate(columns):
             if (a, b) in cells.index and not (itself and a == b):
                 values[i, j] = cells.loc[(a, b), "jaccard"]
     top = max(0.2, float(np.nanmax(values, initial=0)))  # a small overlap has to look small
 
     def say(i: int, j: int) -> str:
-        row = cells.loc[(order[i], order[j])]
+        row = cells.loc[(rows[i], columns[j])]
         return (
-            f"{order[i]} and {order[j]}: {number(row['shared'], 0)} shared of "
+            f"{rows[i]} and {columns[j]}: {number(row['shared'], 0)} shared of "
             f"{number(row['size_a'], 0)} and {number(row['size_b'], 0)}, Jaccard "
             f"{number(row['jaccard'], 3)} (by chance {number(row['expected_jaccard'], 3)}), "
             f"p = {p_value(row['p_value'])}"
         )
 
-    side = 0.9 + 0.42 * len(order)
-    figure = blank(side, min(style.WIDTH, side + 0.6))
+    figure = blank(0.9 + 0.42 * len(rows), min(style.WIDTH, 1.5 + 0.42 * len(columns)))
     axes = figure.subplots()
     heat(
         axes,
         values,
-        [short(name) for name in order],
-        [short(name) for name in order],
+        [short(name) for name in rows],
+        [short(name) for name in columns],
         opacity=lambda value: value / top,
         text=lambda value: "0" if value == 0 else "<.01" if value < 0.005 else number(value, 2),
         tips=say,
-        size=7.5 if len(order) <= 10 else 6,
+        size=7.5 if len(columns) <= 10 else 6,
     )
     axes.set_ylabel(short(table["a"].iloc[0], 40))
     axes.set_xlabel(short(table["b"].iloc[0], 40))
