@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import glob
+from pathlib import Path
+
+from langneurons.artifacts import file_digest
 from langneurons.study.plan import Identity, Stage, held_out, of_set, statistics_of
 from langneurons.study.schema import StudyConfig
 
@@ -138,6 +142,7 @@ def _features(config: StudyConfig, identity: Identity) -> list[Stage]:
                     "text": identity.texts,
                     "statistics": config.statistics.tokens,
                     "held_out": held,
+                    "published": _published(spec.path),
                 },
                 parents=(),
                 output=f"features/{name}",
@@ -157,3 +162,11 @@ def _features(config: StudyConfig, identity: Identity) -> list[Stage]:
             )
         )
     return stages
+
+
+def _published(path: str | None) -> list[list[str]]:
+    """Content of the files of published autoencoders, so that changed ones are read again."""
+    if path is None:
+        return []
+    files = sorted(glob.glob(path.replace("{layer}", "*") + "/*"))
+    return [[file, file_digest(file)] for file in files if Path(file).is_file()]
