@@ -6,12 +6,13 @@ import contextlib
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import tiny
 from langneurons.errors import InputError
-from langneurons.evaluation import evaluate, perplexity, perplexity_change
+from langneurons.evaluation import evaluate, perplexity, perplexity_change, specificity
 from langneurons.identification import NeuronSet, Units
 from langneurons.intervention import Intervention, Value
 from langneurons.models import LanguageModel
@@ -171,3 +172,37 @@ def test_a_classification_head_is_reached_too() -> None:
         for a, b in zip(found.rows["log_likelihoods"], plain.rows["log_likelihoods"], strict=True)
     ]
     assert all(moved)
+
+
+def test_specificity_says_which_sets_matter_to_their_own_language() -> None:
+    def cell(row: str, column: str, kind: str, ratio: float, seed: int = 0) -> dict:
+        return {"neurons": "s", "row": row, "column": column, "kind": kind, "seed": seed,
+                "units": 5, "ratio": ratio, "low": ratio * 0.9, "high": ratio * 1.1}  # fmt: skip
+
+    table = pd.DataFrame(
+        [
+            *(cell("a", "a", "own", 8.0), cell("a", "b", "own", 2.0)),  # beyond all
+            *(cell("b", "b", "own", 2.0), cell("b", "a", "own", 4.0)),  # hurts the other more
+            *(cell("a", "a", "random", 1.0), cell("a", "a", "random", 4.0, seed=1)),
+            *(cell("b", "b", "random", 1.0), cell("b", "b", "random", 1.0, seed=1)),
+            *(cell("a", "a", "matched", 7.0), cell("b", "b", "matched", 1.9)),
+            {**cell("c", "c", "own", 1.0), "units": 0},
+            {**cell("c", "a", "own", 1.0), "units": 0},
+        ]
+    )
+    (line,) = specificity(table).to_dict("records")
+    assert line["neurons"] == "s"
+    assert line["languages"] == 2
+    assert line["units"] == 5
+    assert line["own"] == pytest.approx(4.0)
+    assert line["others"] == pytest.approx(8**0.5)
+    assert line["random"] == pytest.approx(4 ** (1 / 4))
+    assert line["matched"] == pytest.approx((7 * 1.9) ** 0.5)
+    assert line["beyond_others"] == 1
+    assert line["beyond_random"] == 2
+    assert line["beyond_matched"] == 1  # 2.0 is above 1.9, its lower bound is not
+    assert line["specific"] == 1
+    alone = specificity(table[(table["row"] == "a") & (table["column"] == "a")])
+    assert np.isnan(alone.loc[0, "others"])
+    assert alone.loc[0, "specific"] == 1
+    assert specificity(table[table["row"] == "c"]).empty

@@ -16,6 +16,7 @@ from langneurons.evaluation.matrix import PerplexityChange, perplexity_change
 from langneurons.evaluation.qa import generate
 from langneurons.evaluation.runner import evaluate
 from langneurons.evaluation.scores import Scores, Spread, across_seeds
+from langneurons.evaluation.specificity import specificity
 from langneurons.evaluation.squad import squad_scores
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "perplexity",
     "perplexity_change",
     "ratio_interval",
+    "specificity",
     "squad_scores",
     "unit_effects",
 ]

@@ -3,7 +3,7 @@
 from langneurons.identification.api import identify
 from langneurons.identification.formats import read_counts, write_counts
 from langneurons.identification.language_sets import LANGUAGE_SETS, resolve_languages
-from langneurons.identification.method import METHODS, Found, Method, method
+from langneurons.identification.method import METHODS, QUOTAS, Found, Method, method
 from langneurons.identification.neuron_set import NeuronSet
 from langneurons.identification.overlap import overlap
 from langneurons.identification.stability import Stability, bootstrap, compare, resample
@@ -12,6 +12,7 @@ from langneurons.identification.units import Units
 __all__ = [
     "LANGUAGE_SETS",
     "METHODS",
+    "QUOTAS",
     "Found",
     "Method",
     "NeuronSet",

@@ -83,7 +83,10 @@ class BalancedRows:
 
     def layer(self, language: str, layer: int) -> Tensor:
         """Rows (n, U) of one language and layer, in key order, in the dtype they are stored in."""
-        return self._statistics.rows(language, layer)[self._order[language]]
+        rows = self._statistics.rows(language, layer)
+        kept = self._order[language]
+        # They are stored in this order, so that a slice does; picking each row would copy them all.
+        return rows[: self.size] if torch.equal(kept, torch.arange(self.size)) else rows[kept]
 
     def by_document(self, language: str, layer: int) -> Tensor:
         """The same rows, those of one document together and in the order of its text."""

@@ -76,6 +76,9 @@ class Method:
         return {**known, **given}
 
 
+QUOTAS = ("per_language", "per_layer")
+"""Options of :func:`~langneurons.identification.identify` that every method takes."""
+
 METHODS: Registry[Method] = Registry(
     "identification method", package="langneurons.identification.methods"
 )

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from langneurons.models import LanguageModel
     from langneurons.statistics import Statistics
 
+_HIDDEN = {"mlp.pre", "mlp.act", "mlp.out"}
+"""Sites whose units are coordinates of the same vector."""
+
 
 class NeuronSet(Displayed, Mapping[str, Units]):
     """Languages mapped to their units; immutable by convention.
@@ -141,8 +144,10 @@ class NeuronSet(Displayed, Mapping[str, Units]):
             scores=scores,
         )
 
-    def _match(self, other: NeuronSet) -> None:
-        if self.shape != other.shape or self.site != other.site:
+    def _match(self, other: NeuronSet, *, coordinates: bool = False) -> None:
+        """Refuse sets whose units are not the same things; see :meth:`overlap`."""
+        same = self.site == other.site or (coordinates and {self.site, other.site} <= _HIDDEN)
+        if self.shape != other.shape or not same:
             raise InputError(
                 f"sets of different models or sites: {self.shape[0]}x{self.shape[1]} {self.site} "
                 f"and {other.shape[0]}x{other.shape[1]} {other.site} have no unit in common: "
@@ -274,6 +279,10 @@ class NeuronSet(Displayed, Mapping[str, Units]):
     def overlap(self, other: NeuronSet | None = None) -> pd.DataFrame:
         """Units shared between languages, of this set or of this and another one.
 
+        A unit of ``mlp.pre``, ``mlp.act`` and ``mlp.out`` is the same coordinate of the MLP's
+        hidden vector, before and after the activation function and the product: sets of these
+        sites are compared with each other.
+
         Args:
             other: A set of an equally shaped model; None compares the languages of this set.
 
@@ -289,7 +298,7 @@ class NeuronSet(Displayed, Mapping[str, Units]):
         from langneurons.identification.overlap import overlap_table
 
         if other is not None:
-            self._match(other)
+            self._match(other, coordinates=True)
         return overlap_table(self, other)
 
     # ------------------------------------------------------------------ controls

@@ -1,7 +1,7 @@
 """Ranking token rows by activation, for many units at once, with ties treated exactly.
 
-A value and its language are packed into one integer (the value's order-preserving code in the high
-bits, the language in the low ones) and sorted by numpy's vectorised sort, about twenty times as
+A value and its language are packed into one integer (the value's code in the high bits, the
+language in the low ones) and sorted by numpy's vectorised sort, about twenty times as
 fast as sorting with an index and as comparing unit by unit.
 """
 
@@ -12,33 +12,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from langneurons.errors import InputError
+from langneurons.identification.codes import encode
 
 _LABEL_BITS = 10
-_INTEGERS: dict[torch.dtype, tuple[torch.dtype, int, npt.DTypeLike]] = {
-    torch.bfloat16: (torch.int16, 0x7FFF, np.int32),
-    torch.float16: (torch.int16, 0x7FFF, np.int32),
-    torch.float32: (torch.int32, 0x7FFFFFFF, np.int64),
-}
+_WIDER: dict[int, npt.DTypeLike] = {2: np.int32, 4: np.int64}
 
 _Floats = npt.NDArray[np.float64]
-
-
-def codes(values: Tensor) -> tuple[Tensor, npt.DTypeLike]:
-    """Integers in the order of floating-point values; -0 and +0 have the same.
-
-    Args:
-        values: bfloat16, float16 or float32, any shape, no NaN.
-
-    Returns:
-        Integers of the values' width, and the wider type that also has room for a label.
-    """
-    kind, rest, wide = _INTEGERS[values.dtype]
-    bits = values.contiguous().view(kind)
-    return torch.where(bits < 0, -(bits & rest), bits), wide
 
 
 class Ranked:
@@ -60,8 +42,8 @@ class Ranked:
         self.rows = len(rows[0])
         parts: list[npt.NDArray[Any]] = []
         for label, item in enumerate(rows):
-            code, wide = codes(item)
-            packed: npt.NDArray[Any] = np.ascontiguousarray(code.numpy().T).astype(wide)
+            codes, _ = encode(item)
+            packed: npt.NDArray[Any] = codes.astype(_WIDER[codes.itemsize])
             parts.append((packed << _LABEL_BITS) | label)
         order: npt.NDArray[Any] = np.sort(np.concatenate(parts, axis=1), axis=1)
         self.labels: npt.NDArray[np.int16] = (order & ((1 << _LABEL_BITS) - 1)).astype(np.int16)

@@ -32,7 +32,7 @@ VERSIONS = {
     "subspaces": 1,
     "features": 1,
     "feature_languages": 1,
-    "tables": 1,
+    "tables": 2,
 }
 
 

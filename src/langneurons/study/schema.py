@@ -50,7 +50,8 @@ class NeuronsSpec(Spec):
     )
     site: str | None = Field(None, description="Where its units live; default: statistics.site.")
     parameters: dict[str, Any] = Field(
-        default_factory=dict, description="The method's own parameters, as `identify` takes them."
+        default_factory=dict,
+        description="The method's own parameters, as `identify` takes them, and quotas.",
     )
 
 

@@ -125,7 +125,7 @@ class Study:
         """
         from langneurons.data.tasks import get_task
         from langneurons.finetuning import get_recipe
-        from langneurons.identification import METHODS
+        from langneurons.identification import METHODS, QUOTAS
         from langneurons.models import SITES
 
         if self.config.statistics.site not in SITES:
@@ -134,7 +134,8 @@ class Study:
             if spec.site is not None and spec.site not in SITES:
                 raise unknown("site", spec.site, SITES, f"in 'neurons.{name}'")
             try:
-                METHODS.get(spec.method).resolve(spec.parameters)
+                own = {key: v for key, v in spec.parameters.items() if key not in QUOTAS}
+                METHODS.get(spec.method).resolve(own)
             except LangNeuronsError as error:
                 raise InputError(f"neurons.{name}: {error}") from error
         sites = {name: part.site for name, part in self.config.subspaces.items()}

@@ -27,11 +27,15 @@ def write(workshop: Workshop, output: Path) -> None:
         workshop: The run.
         output: Folder of the tables.
     """
+    from langneurons.evaluation import specificity
+
     found = load_scores(workshop)
+    perplexity = _gather(workshop.out / "perplexity")
     made = {
         "neurons": neurons(workshop),
         "overlap": _read(workshop.out / "overlap.parquet"),
-        "perplexity": _gather(workshop.out / "perplexity"),
+        "perplexity": perplexity,
+        "specificity": specificity(perplexity) if len(perplexity) else perplexity,
         "unit_effects": _gather(workshop.out / "effects"),
         "sweep": _gather(workshop.out / "sweep"),
         "forcing": forcing(workshop),

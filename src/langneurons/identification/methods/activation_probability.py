@@ -5,18 +5,30 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from langneurons.errors import InputError
+from langneurons.identification.codes import (
+    Codes,
+    decode,
+    encode,
+    floor_code,
+    has_nan,
+    quantile,
+)
 from langneurons.identification.evidence import BalancedRows, finite_scores
 from langneurons.identification.method import Found, method
+from langneurons.identification.parallel import over_slices
 from langneurons.identification.selection import check_choice, check_share, take_top
 from langneurons.progress import track
 from langneurons.statistics import Statistics
 
 Threshold = Literal["own", "pooled", "others", "layer"]
 Score = Literal["probability", "absolute_mean"]
+
+_CODED_AT_ONCE = 1 << 20  # values; 2 MB of 16-bit codes and as much again while partitioning
 
 
 @method("activation_probability", needs="rows", least=1)
@@ -77,94 +89,152 @@ def activation_probability(
     if threshold == "others" and score == "probability" and len(statistics.languages) < 2:
         raise InputError("threshold='others' needs a second language.")
     sample = BalancedRows(statistics)
-    rates: dict[str, list[Tensor]] = {language: [] for language in sample.languages}
-    halves: list[dict[str, list[Tensor]]] = [
-        {language: [] for language in sample.languages} for _ in range(2)
+    names = sample.languages
+    masks = {language: sample.halves(language) for language in names}
+    layers, units = statistics.shape
+    # Whole rows, then the rows of either half: (K, L, U) each.
+    tables = [
+        torch.full((len(names), layers, units), torch.nan, dtype=torch.float64)
+        for _ in range(3 if split_half else 1)
     ]
-    parts = {language: sample.halves(language) for language in sample.languages}
-    layers = statistics.shape[0]
-    with track("activation probability", layers, "layers") as bar:
+    step = max(1, _CODED_AT_ONCE // (sample.size * len(names)))
+    with track("activation probability", layers * units, "units") as bar:
         for layer in range(layers):
-            rows = {
-                language: sample.by_document(language, layer).float().numpy()
-                for language in sample.languages
-            }
-            for language, rate in _rates(rows, threshold, q, score, batches).items():
-                rates[language].append(rate)
-            for half, kept in enumerate(halves if split_half else []):
-                part = {language: rows[language][parts[language] == half] for language in rows}
-                for language, rate in _rates(part, threshold, q, score, batches).items():
-                    kept[language].append(rate)
-            bar.advance()
+            rows = {language: sample.by_document(language, layer) for language in names}
+            heights: list[_Limits] = [None] * len(tables)
+            if threshold == "layer" and score == "probability":
+                heights = _layer_limits(rows, masks, q, batches, units, step, len(tables))
+
+            def rated(
+                part: slice, rows: dict[str, Tensor] = rows, heights: list[_Limits] = heights
+            ) -> list[Tensor]:
+                pieces = _pieces(rows, masks, part, len(heights))
+                return [
+                    _rates(piece, threshold, q, score, batches, height)
+                    for piece, height in zip(pieces, heights, strict=True)
+                ]
+
+            for part, found in over_slices(rated, units, step):
+                for table, rates in zip(tables, found, strict=True):
+                    table[:, layer, part] = rates
+                bar.advance(found[0].shape[1])
+    whole, *halves = (dict(zip(names, table, strict=True)) for table in tables)
     scores = {
-        language: finite_scores(torch.stack(found), language, "activation_probability")
-        for language, found in rates.items()
+        language: finite_scores(found, language, "activation_probability")
+        for language, found in whole.items()
     }
-    facts = {}
-    if split_half:
-        facts = _stability(halves, top, statistics.shape)
+    facts = _stability(halves, top, statistics.shape) if split_half else {}
     return Found(scores=scores, selected=take_top(scores, top), facts=facts)
 
 
-_Rows = dict[str, "np.ndarray[tuple[int, int], np.dtype[np.float32]]"]
+_Coded = dict[str, Codes]
+_Limits = dict[str, float] | None
+
+
+def _pieces(
+    rows: dict[str, Tensor], masks: dict[str, npt.NDArray[np.int64]], part: slice, number: int
+) -> list[tuple[_Coded, torch.dtype]]:
+    """Codes (U, n) of some units: of all rows and, for a ``number`` of 3, of either half."""
+    coded, dtype = {}, torch.float32
+    for language, item in rows.items():
+        coded[language], dtype = encode(item[:, part])
+    made = [(coded, dtype)]
+    for half in range(number - 1):
+        chosen = {name: np.compress(masks[name] == half, item, 1) for name, item in coded.items()}
+        made.append((chosen, dtype))
+    return made
+
+
+def _layer_limits(
+    rows: dict[str, Tensor],
+    masks: dict[str, npt.NDArray[np.int64]],
+    q: float | Literal["mean"],
+    batches: int,
+    units: int,
+    step: int,
+    number: int,
+) -> list[_Limits]:
+    """The mean over a layer's units of their own percentile, per language and piece of rows."""
+
+    def own(part: slice) -> list[dict[str, npt.NDArray[np.float64]]]:
+        return [
+            {
+                name: _in_batches(item, q, batches, dtype) if item.size else np.array([np.nan])
+                for name, item in coded.items()
+            }
+            for coded, dtype in _pieces(rows, masks, part, number)
+        ]
+
+    found = [limits for _, limits in over_slices(own, units, step)]
+
+    def mean(piece: int, name: str) -> float:
+        limits = np.concatenate([item[piece][name] for item in found])
+        return float(limits[~np.isnan(limits)].mean()) if not np.isnan(limits).all() else np.nan
+
+    return [{name: mean(piece, name) for name in rows} for piece in range(number)]
 
 
 def _rates(
-    rows: _Rows, threshold: Threshold, q: float | Literal["mean"], score: Score, batches: int
-) -> dict[str, Tensor]:
-    """Score of each unit of one layer, per language; rows are (n, U) in document order.
+    piece: tuple[_Coded, torch.dtype],
+    threshold: Threshold,
+    q: float | Literal["mean"],
+    score: Score,
+    batches: int,
+    heights: _Limits,
+) -> Tensor:
+    """Score of some units of one layer, (K, U); codes are (U, n) in document order.
 
-    NaN where a language has no row (a half of a single document).
+    NaN where a unit has NaN, and where a language has no row (a half of a single document).
     """
-    if any(len(item) == 0 for item in rows.values()):
-        return {
-            language: torch.full((item.shape[1],), torch.nan, dtype=torch.float64)
-            for language, item in rows.items()
-        }
+    coded, dtype = piece
+    items = list(coded.values())
+    found = np.full((len(items), len(items[0])), np.nan)
+    if any(item.shape[1] == 0 for item in items):
+        return torch.from_numpy(found)
     if score == "absolute_mean":
-        return {
-            language: torch.from_numpy(np.abs(item).mean(0, dtype=np.float64))
-            for language, item in rows.items()
-        }
-    limits = {}
-    if threshold in ("own", "layer"):
-        for language, item in rows.items():
-            pieces = np.array_split(item, min(batches, max(len(item), 1)))
-            limits[language] = np.mean([_central(piece, q) for piece in pieces], axis=0)
-            if threshold == "layer":
-                limits[language] = np.full_like(limits[language], np.mean(limits[language]))
-    elif threshold == "pooled":
-        pooled = _central(np.concatenate(list(rows.values())), q)
-        limits = dict.fromkeys(rows, pooled)
-    else:
-        for language in rows:
-            others = [item for name, item in rows.items() if name != language]
-            limits[language] = _central(np.concatenate(others), q)
-    return {
-        language: torch.from_numpy((item > limits[language]).mean(0, dtype=np.float64))
-        for language, item in rows.items()
-    }
+        for k, item in enumerate(items):
+            found[k] = np.abs(decode(item, dtype)).mean(1)
+        return torch.from_numpy(found)
+    pooled = _central(np.concatenate(items, axis=1), q, dtype) if threshold == "pooled" else None
+    for k, (language, item) in enumerate(coded.items()):
+        if pooled is not None:
+            limit = pooled
+        elif threshold == "others":
+            limit = _central(np.concatenate(items[:k] + items[k + 1 :], axis=1), q, dtype)
+        elif heights is not None:
+            limit = np.full(len(item), heights[language])
+        else:
+            limit = _in_batches(item, q, batches, dtype)
+        above = item > floor_code(limit, dtype)[:, None]
+        found[k] = np.count_nonzero(above, axis=1) / item.shape[1]
+    found[:, np.any([has_nan(item, dtype) for item in items], axis=0)] = np.nan
+    return torch.from_numpy(found)
+
+
+def _in_batches(
+    item: Codes, q: float | Literal["mean"], batches: int, dtype: torch.dtype
+) -> npt.NDArray[np.float64]:
+    """Percentile of each unit, averaged over batches of consecutive rows."""
+    pieces = np.array_split(item, min(batches, item.shape[1]), axis=1)
+    limit = np.mean([_central(piece, q, dtype) for piece in pieces], axis=0)
+    return np.where(has_nan(item, dtype), np.nan, limit)
 
 
 def _central(
-    rows: np.ndarray[tuple[int, int], np.dtype[np.float32]], q: float | Literal["mean"]
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    codes: Codes, q: float | Literal["mean"], dtype: torch.dtype
+) -> npt.NDArray[np.float64]:
     if q == "mean":
-        return np.asarray(rows.mean(0, dtype=np.float64))
-    # One unit's values side by side in memory: partitioning columns in place is ten times slower.
-    return np.quantile(np.ascontiguousarray(rows.T), q, axis=1).astype(np.float64)
+        return np.asarray(decode(codes, dtype).mean(1))
+    return quantile(codes, q, dtype)
 
 
 def _stability(
-    halves: list[dict[str, list[Tensor]]], top: float, shape: tuple[int, int]
+    halves: list[dict[str, Tensor]], top: float, shape: tuple[int, int]
 ) -> dict[str, object]:
     jaccard = {}
     taken = 1
     for language in halves[0]:
-        a, b = (
-            next(iter(take_top({language: torch.stack(half[language])}, top).values()))
-            for half in halves
-        )
+        a, b = (next(iter(take_top({language: half[language]}, top).values())) for half in halves)
         together = int((a | b).sum())
         taken = int(a.sum())
         jaccard[language] = int((a & b).sum()) / together if together else float("nan")

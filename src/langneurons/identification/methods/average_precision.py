@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from langneurons.identification.evidence import BalancedRows, finite_scores
 from langneurons.identification.method import Found, method
+from langneurons.identification.parallel import over_slices
 from langneurons.identification.ranking import Ranked
 from langneurons.identification.selection import take_top
 from langneurons.progress import track
@@ -76,12 +78,16 @@ def _detectors(
     with track(name.replace("_", " "), layers * units, "units") as bar:
         for layer in range(layers):
             rows = [sample.layer(language, layer) for language in languages]
-            for start in range(0, units, step):
-                chunk = [item[:, start : start + step] for item in rows]
+
+            def measured(part: slice, rows: list[Tensor] = rows) -> Tensor:
+                chunk = [item[:, part] for item in rows]
                 found = torch.from_numpy(measure(Ranked(chunk)))
                 broken = torch.stack([item.isnan().any(0) for item in chunk]).any(0)
                 found[:, broken] = torch.nan
-                table[:, layer, start : start + step] = found
+                return found
+
+            for part, found in over_slices(measured, units, step):
+                table[:, layer, part] = found
                 bar.advance(found.shape[1])
     scores = {
         language: finite_scores(table[k], language, name) for k, language in enumerate(languages)

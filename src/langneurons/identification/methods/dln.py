@@ -9,6 +9,7 @@ from torch import Tensor
 
 from langneurons.identification.evidence import BalancedRows
 from langneurons.identification.method import Found, method
+from langneurons.identification.parallel import over_slices
 from langneurons.identification.selection import check_share, percentile
 from langneurons.progress import track
 from langneurons.statistics import Statistics
@@ -74,17 +75,19 @@ def dln(
             rows = [sample.layer(language, layer) for language in languages]
             if bool(broken[layer].any()):
                 rows = [item.nan_to_num(0) for item in rows]
+            ends = low[layer], high[layer]
+
+            def compared(
+                part: slice, rows: list[Tensor] = rows, ends: tuple[Tensor, Tensor] = ends
+            ) -> Tensor:
+                left, right = ends[0][part], ends[1][part]
+                counts = [histogram(item[:, part], left, right, bins) for item in rows]
+                return pair_overlaps(torch.stack(counts), sample.size)
+
             step = max(1, _BINNED_AT_ONCE // sample.size)
-            for start in range(0, units, step):
-                part = slice(start, start + step)
-                counts = torch.stack(
-                    [
-                        histogram(item[:, part], low[layer, part], high[layer, part], bins)
-                        for item in rows
-                    ]
-                )
-                overlaps[:, layer, part] = pair_overlaps(counts, sample.size)
-                bar.advance(counts.shape[1])
+            for part, found in over_slices(compared, units, step):
+                overlaps[:, layer, part] = found
+                bar.advance(found.shape[1])
     if bool(broken.any()):
         warnings.warn(
             f"method 'dln': {int(broken.sum())} units have NaN in their statistics and are left "
