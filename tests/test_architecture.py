@@ -22,7 +22,7 @@ ORDER = [
 ]
 # `mini` is a model, a text and two tasks: the places that turn the name "mini" into them.
 MAY_NAME_MINI = {"models/loading.py", "data/tasks/mini.py", "study/inputs.py", "cli/steps.py",
-                 "cli/mini.py", "cli/sweep.py"}  # fmt: skip
+                 "cli/mini.py", "cli/sweep.py", "cli/identify.py"}  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:

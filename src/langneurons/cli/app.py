@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from langneurons.cli import across, information, mini, neurons, steps, study, sweep
+from langneurons.cli import (
+    across,
+    identify,
+    information,
+    mini,
+    neurons,
+    steps,
+    study,
+    sweep,
+)
 from langneurons.errors import LangNeuronsError
 from langneurons.version import __version__
 
@@ -55,6 +64,7 @@ def _options(
 
 study.add(app)
 steps.add(app)
+identify.add(app)
 sweep.add(app)
 across.add(app)
 neurons.add(app)

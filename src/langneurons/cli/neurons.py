@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from langneurons.cli.drawing import check_figure, write_figure
 from langneurons.cli.options import AsJson, Languages, language_list, print_json, print_table
 from langneurons.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from langneurons.identification import NeuronSet
 
 commands = typer.Typer(no_args_is_help=True, help="Show, compare, import and export neuron sets.")
 File = Annotated[Path, typer.Argument(help="A neuron set (.json) or a published .pth file.")]
@@ -41,22 +47,91 @@ def show(file: File, as_json: AsJson = False) -> None:
     typer.echo("Total: " + ", ".join(f"{lang} {len(units):,}" for lang, units in found.items()))
 
 
-@commands.command(epilog="Example: langneurons neurons compare lape.json dln.json")
+@commands.command(
+    epilog="Example: langneurons neurons compare runs/mini/neurons/*.json --figure overlap.png"
+)
 def compare(
-    first: File,
-    second: Annotated[Path, typer.Argument(help="The other set.")],
+    files: Annotated[list[Path], typer.Argument(help="Neuron sets, of models of one shape.")],
+    languages: Languages = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw it (.png, .svg, .pdf): a heat map, and an UpSet plot (NAME-upset) of more "
+            "than three."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Overlap per language, with the overlap expected by chance and its p-value."""
+    """Overlap of sets (methods, seeds, models), with chance and its p-value.
+
+    Two sets are compared language by language, more of them over all languages that both hold: a
+    unit counts once for each language it belongs to. Of one set, the languages are compared.
+    """
+    from langneurons.identification import compare as overlaps
+
+    check_figure(figure)
+    sets = _named(files, language_list(languages))
+    if len(sets) == 1:
+        ((title, neurons),) = sets.items()
+        table = drawn = neurons.overlap().rename(columns={"language": "first", "other": "second"})
+        members = neurons.table()
+    else:
+        table = overlaps(sets)
+        pooled = overlaps(sets, pooled=True)
+        title = " against ".join(sets) if len(sets) == 2 else "Overlap over all languages"
+        drawn = pooled.rename(columns={"set": "first", "other_set": "second"})
+        members = _members(sets)
+    if as_json:
+        more = pooled.to_dict("records") if len(sets) > 2 else []
+        print_json([*table.to_dict("records"), *more])
+    elif len(sets) == 2:
+        print_table(table.drop(columns=["set", "other_set"]), title=title)
+    else:
+        print_table(drawn.drop(columns="language", errors="ignore"), title=title)
+    if figure:
+        _draw(drawn, members, figure, "language" if len(sets) == 1 else "neuron set")
+
+
+def _named(files: list[Path], languages: list[str]) -> dict[str, NeuronSet]:
+    """Sets by their files' names, with as much of the folder as tells them apart."""
     from langneurons.identification import NeuronSet
 
-    one, other = NeuronSet.load(first), NeuronSet.load(second)
-    table = one.overlap(other)
-    same = table[table["language"] == table["other"]].drop(columns="other")
-    if as_json:
-        print_json(table.to_dict("records"))
-    else:
-        print_table(same, title=f"{first.name} against {second.name}")
+    if len(set(files)) < len(files):
+        raise InputError("a neuron set is named twice.")
+    names = {path: path.stem for path in files}
+    if len(set(names.values())) < len(files):
+        names = {path: str(path.with_suffix("")) for path in files}
+    found = {name: NeuronSet.load(path) for path, name in names.items()}
+    return {
+        name: neurons.select(languages) if languages else neurons for name, neurons in found.items()
+    }
+
+
+def _members(sets: dict[str, NeuronSet]) -> pd.DataFrame:
+    """Units of every set with the set in the language's place, each once per language."""
+    import pandas as pd
+
+    every = list(sets.values())
+    common = [lang for lang in every[0] if all(lang in neurons for neurons in every)]
+    tables = {name: neurons.select(common).table() for name, neurons in sets.items()}
+    parts = [
+        part.assign(layer=part["language"] + part["layer"].astype(str), language=name)
+        for name, part in tables.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _draw(table: pd.DataFrame, members: pd.DataFrame, figure: Path, what: str) -> None:
+    from langneurons.reporting.figures import overlap, sets
+
+    names = {"first": "language_a", "second": "language_b", "size": "size_a"}
+    pairs = table.rename(columns={**names, "other_size": "size_b"}).assign(a=what, b=what)
+    write_figure(lambda: overlap.languages(pairs), figure)
+    typer.echo(f"Figure: {figure}")
+    if members["language"].nunique() > 3:
+        second = figure.with_stem(f"{figure.stem}-upset")
+        write_figure(lambda: sets.upset(members), second)
+        typer.echo(f"Figure: {second}")
 
 
 @commands.command(
@@ -66,13 +141,24 @@ def import_(
     file: File,
     output: Annotated[Path, typer.Argument(help="Own format, .json.")],
     languages: Languages = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(help="Layers x units of the model, such as 32x11008, if the file is silent."),
+    ] = None,
+    site: Annotated[str, typer.Option(help="Where the units live.")] = "mlp.act",
 ) -> None:
     """Read a published set (.pth, .csv, .parquet, .json) and write it in our format."""
     from langneurons.identification import NeuronSet
 
     if output.suffix != ".json":
         raise InputError(f"the output must end in .json, not {output.suffix!r}.")
-    found = NeuronSet.load(file, languages=language_list(languages) or None)
+    size = None
+    if shape is not None:
+        layers, _, units = shape.lower().partition("x")
+        if not (layers.isdigit() and units.isdigit()):
+            raise InputError(f"--shape {shape!r} must be LAYERSxUNITS, such as 32x11008.")
+        size = (int(layers), int(units))
+    found = NeuronSet.load(file, languages=language_list(languages) or None, shape=size, site=site)
     found.save(output)
     typer.echo(f"Neurons: {output} ({', '.join(found)})")
 
@@ -80,7 +166,7 @@ def import_(
 @commands.command(epilog="Example: langneurons neurons export lape.json lape.csv")
 def export(
     file: File,
-    output: Annotated[Path, typer.Argument(help="A .csv, .parquet or .json file.")],
+    output: Annotated[Path, typer.Argument(help="A .csv, .parquet, .json or .pth file.")],
 ) -> None:
     """Write a set as a plain table: language, layer, index."""
     from langneurons.identification import NeuronSet

@@ -1,4 +1,4 @@
-"""Commands that do one step: collect, identify, perplexity, finetune, evaluate."""
+"""Commands that do one step: collect, perplexity, finetune, evaluate."""
 
 from __future__ import annotations
 
@@ -36,9 +36,6 @@ Parameter = Annotated[
 Neurons = Annotated[
     Path | None, typer.Option("--neurons", "-n", help="Neuron set: .json or a published .pth.")
 ]
-Directory = Annotated[
-    Path, typer.Argument(help="Folder of statistics, or a run directory.", metavar="DIR")
-]
 
 
 def add(app: typer.Typer) -> None:
@@ -46,9 +43,6 @@ def add(app: typer.Typer) -> None:
     app.command(
         epilog="Example: langneurons collect -m gemma.gguf -t en=en.txt -t hi=hi.txt -o stats"
     )(collect)
-    app.command(
-        epilog="Example: langneurons identify stats --method lape -p top=0.02 -o lape.json"
-    )(identify)
     app.command(
         epilog="Example: langneurons perplexity -n lape.json -t en=en.txt -t hi=hi.txt "
         "-m gemma.gguf"
@@ -62,7 +56,8 @@ def add(app: typer.Typer) -> None:
     )(evaluate)
 
 
-def _texts(text: list[str] | None, languages: str | None) -> dict[str, list[str]]:
+def read_all_texts(text: list[str] | None, languages: str | None) -> dict[str, list[str]]:
+    """The documents of each language that ``--text`` names."""
     from langneurons.data import read_texts
     from langneurons.errors import LangNeuronsError
 
@@ -105,7 +100,7 @@ def collect(
         wanted = language_list(languages) or list(mini.LANGUAGES)
         texts = {lang: mini.text(lang, tokens=tokens or 60_000) for lang in wanted}
     else:
-        texts = _texts(text, languages)
+        texts = read_all_texts(text, languages)
     lm = load(model, dtype=dtype)
     if what_if:
         expected = statistics.estimate(
@@ -127,81 +122,21 @@ def collect(
         typer.echo(f"Statistics: {output} (tokens: {counted})")
 
 
-def read_statistics(directory: Path) -> Statistics:
-    """Statistics in a folder, or in a run directory's folder of them."""
+def read_statistics(path: Path) -> Statistics:
+    """Statistics in a folder, in a run directory's folder of them, or published counts.
+
+    Counts are one safetensors file, or a folder of files ``activation.LANGUAGE.pth``.
+    """
+    from langneurons.identification import read_counts
     from langneurons.statistics import Statistics
 
-    inside = directory / "statistics"
-    return Statistics.load(inside if inside.is_dir() else directory)
-
-
-def identify(
-    directory: Directory,
-    method: Annotated[
-        str, typer.Option(help="Method, or all that read statistics; see the docs.")
-    ] = "lape",
-    languages: Languages = None,
-    param: Parameter = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File; default DIR/neurons/METHOD.json.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Find the units of each language from collected statistics."""
-    from langneurons import identification
-
-    stats = read_statistics(directory)
-    if method == "all":
-        _identify_all(stats, directory, language_list(languages), as_json)
-        return
-    found = identification.identify(
-        stats, method=method, languages=language_list(languages) or None, **parameters(param)
-    )
-    path = output or directory / "neurons" / f"{method}.json"
-    found.save(path)
-    if as_json:
-        print_json(
-            {"output": str(path), "units": {lang: len(units) for lang, units in found.items()}}
-        )
-    else:
-        _print_sizes(found)
-        typer.echo(f"Neurons: {path}")
-
-
-def _identify_all(stats: Statistics, directory: Path, languages: list[str], as_json: bool) -> None:
-    """Every method that reads what was collected, each into a file of its own."""
-    import pandas as pd
-
-    from langneurons.identification import METHODS, identify
-
-    rows: list[dict[str, Any]] = []
-    for name in METHODS.names():
-        if METHODS.get(name).needs == "model":
-            continue
-        try:
-            found = identify(stats, method=name, languages=languages or None)
-        except InputError as error:
-            rows.append({"method": name, "note": str(error)})
-            continue
-        found.save(directory / "neurons" / f"{name}.json")
-        sizes = {lang: len(units) for lang, units in found.items()}
-        rows.append({"method": name, **sizes, "note": ""})
-    if as_json:
-        print_json(rows)
-        return
-    print_table(pd.DataFrame(rows).fillna(0), title="Units by method and language")
-    typer.echo(f"Neurons: {directory / 'neurons'}")
-
-
-def _print_sizes(found: NeuronSet) -> None:
-    import pandas as pd
-
-    total = found.shape[0] * found.shape[1]
-    rows = [
-        {"language": lang, "units": len(units), "share %": 100 * len(units) / total}
-        for lang, units in found.items()
-    ]
-    print_table(pd.DataFrame(rows))
+    inside = path / "statistics"
+    if inside.is_dir():
+        return Statistics.load(inside)
+    if path.is_file():
+        return read_counts(path)
+    counts = {file.name.split(".")[-2]: file for file in sorted(path.glob("*.pth"))}
+    return read_counts(counts) if counts else Statistics.load(path)
 
 
 def _neuron_set(path: Path) -> NeuronSet:
@@ -272,7 +207,7 @@ def perplexity(
         wanted = language_list(languages) or list(found)
         texts = {lang: mini.text(lang, tokens=2 * tokens, split="heldout") for lang in wanted}
     else:
-        texts = _texts(text, languages)
+        texts = read_all_texts(text, languages)
     lm = load(model, dtype=dtype)
     blocks = {
         lang: make_blocks(documents, lm.tokenizer, block=block, tokens=tokens)

@@ -17,6 +17,7 @@ from langneurons.identification.api import identify
 from langneurons.identification.language_sets import resolve_languages
 from langneurons.identification.method import METHODS
 from langneurons.identification.neuron_set import NeuronSet
+from langneurons.identification.overlap import overlap
 from langneurons.identification.units import Units
 from langneurons.progress import track
 from langneurons.statistics import LanguageStatistics, Statistics
@@ -198,18 +199,23 @@ def _moments(rows: Tensor) -> Moments:
     )
 
 
-def compare(sets: Mapping[str, NeuronSet]) -> pd.DataFrame:
+def compare(sets: Mapping[str, NeuronSet], *, pooled: bool = False) -> pd.DataFrame:
     """Overlap, language by language, of every pair of sets (methods, seeds, texts, models).
 
     Args:
         sets: Name to set; all of equally shaped models and one site.
+        pooled: Instead of a row a language, one for all languages that both sets hold: a unit
+            counts once for each language it belongs to, and is shared where both sets give it to
+            the same language.
 
     Returns:
-        One row per pair of sets and language that both hold: columns set, other_set, language,
-        then those of :func:`langneurons.identification.overlap.overlap`.
+        One row per pair of sets and language that both hold: columns set, other_set, language
+        (``"all"`` where pooled), then those of
+        :func:`langneurons.identification.overlap.overlap`.
 
     Raises:
-        InputError: If there are fewer than two sets, or the shapes or sites differ.
+        InputError: If there are fewer than two sets, the shapes or sites differ, or two sets have
+            no language in common.
     """
     names = list(sets)
     if len(names) < 2:
@@ -217,9 +223,30 @@ def compare(sets: Mapping[str, NeuronSet]) -> pd.DataFrame:
     parts = []
     for position, name in enumerate(names):
         for other in names[position + 1 :]:
-            table = sets[name].overlap(sets[other])
-            same = table[table["language"] == table["other"]].drop(columns="other")
+            first, second = sets[name], sets[other]
+            common = [language for language in first if language in second]
+            if not common:
+                raise InputError(
+                    f"{name} ({', '.join(first)}) and {other} ({', '.join(second)}) have no "
+                    "language in common."
+                )
+            table = first.overlap(second)
+            if pooled:
+                shape = (first.shape[0] * len(common), first.shape[1])
+                shared = overlap(_stacked(first, common), _stacked(second, common), shape)
+                same = pd.DataFrame([{"language": "all", **shared}])
+            else:
+                same = table[table["language"] == table["other"]].drop(columns="other")
             same.insert(0, "other_set", other)
             same.insert(0, "set", name)
             parts.append(same)
     return pd.concat(parts, ignore_index=True)
+
+
+def _stacked(neurons: NeuronSet, languages: Sequence[str]) -> Units:
+    """Units of several languages as those of one model with so many times the layers."""
+    layers = neurons.shape[0]
+    return Units(
+        torch.cat([neurons[name].layers + k * layers for k, name in enumerate(languages)]),
+        torch.cat([neurons[name].indices for name in languages]),
+    )
