@@ -101,7 +101,9 @@ def identify(
         if bootstrap and METHODS.get(name).needs != "model":
             rows[-1]["stability"] = _stable(stats, name, chosen, options, bootstrap, seed, path)
     if not found:
-        raise InputError(rows[0]["note"])
+        raise InputError(
+            f"no method found a set ({rows[0]['note'].rstrip('.')}): use other parameters or more text."
+        )
     if as_json:
         single = {"output": rows[0].get("file"), "units": next(iter(found.values())).sizes()}
         more = {key: rows[0][key] for key in ("stability",) if key in rows[0]}
@@ -115,7 +117,7 @@ def _check(names: list[str], options: Mapping[str, Any]) -> None:
     from langneurons.identification import METHODS, QUOTAS
 
     if not names:
-        raise InputError("--method names no method.")
+        raise InputError("--method names no method: give one, such as lape, or all.")
     for name in names:
         METHODS.get(name)
     for key in options:

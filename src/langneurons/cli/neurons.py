@@ -97,7 +97,7 @@ def _named(files: list[Path], languages: list[str]) -> dict[str, NeuronSet]:
     from langneurons.identification import NeuronSet
 
     if len(set(files)) < len(files):
-        raise InputError("a neuron set is named twice.")
+        raise InputError("a neuron set is named twice: give each file once.")
     names = {path: path.stem for path in files}
     if len(set(names.values())) < len(files):
         names = {path: str(path.with_suffix("")) for path in files}

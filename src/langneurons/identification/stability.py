@@ -228,7 +228,7 @@ def compare(sets: Mapping[str, NeuronSet], *, pooled: bool = False) -> pd.DataFr
             if not common:
                 raise InputError(
                     f"{name} ({', '.join(first)}) and {other} ({', '.join(second)}) have no "
-                    "language in common."
+                    "language in common: compare sets that share one."
                 )
             table = first.overlap(second)
             if pooled:
