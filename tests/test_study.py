@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-import yaml
 
-import tiny
+import study_world
 from langneurons import Study
 from langneurons.errors import InputError
 from langneurons.study import inputs, loading, records
@@ -16,44 +15,11 @@ from langneurons.study.plan import Identity, plan
 from langneurons.study.runner import execute, locked
 from langneurons.study.schema import parse
 
-WORDS = {
-    "en": "the cat and the dog run over the hill to the house near a river",
-    "es": "el gato y el perro corren por la colina hasta la casa junto al río",
-    "hi": "बिल्ली और कुत्ता पहाड़ी पर नदी के पास घर तक दौड़ते हैं",
-}
-
-
-def documents(lang: str, count: int = 40) -> list[str]:
-    words = WORDS[lang].split()
-    return [
-        " ".join(words[(start * 7 + step * (1 + start % 5)) % len(words)] for step in range(30))
-        for start in range(count)
-    ]
-
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """A folder with a tiny model, three texts and a study file."""
-    root = tmp_path_factory.mktemp("world")
-    lm = tiny.lm("llama")
-    lm.model.save_pretrained(root / "model")
-    lm.tokenizer.save_pretrained(root / "model")
-    for lang in WORDS:
-        (root / f"{lang}.txt").write_text("\n".join(documents(lang)), encoding="utf-8")
-    study = {
-        "name": "tiny",
-        "model": str(root / "model"),
-        "languages": list(WORDS),
-        "text": str(root / "{lang}.txt"),
-        "statistics": {"tokens": 600, "block": 32, "rows": 128},
-        "neurons": {
-            "lape": {"method": "lape", "parameters": {"top": 0.2}},
-            "two": {"method": "lape", "languages": ["en", "hi"], "parameters": {"top": 0.2}},
-        },
-        "perplexity": {"neurons": ["lape"], "tokens": 600, "random": 1, "matched": 1},
-    }
-    (root / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
-    return root
+    return study_world.build(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +162,7 @@ def test_the_run_directory_describes_itself(world, finished):
     ):
         assert (finished / path).is_file(), path
     run = json.loads((finished / "run.json").read_text())
-    assert run["languages"] == list(WORDS)
+    assert run["languages"] == list(study_world.WORDS)
     assert {stage["status"] for stage in run["stages"]} == {"done"}
     assert all(stage["seconds"] > 0 for stage in run["stages"])
     table = pd.read_parquet(finished / "tables/perplexity.parquet")

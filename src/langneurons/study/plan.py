@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import graphlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from langneurons.artifacts import digest
@@ -15,6 +15,8 @@ from langneurons.study.spec import BEFORE
 # them, are then made again.
 VERSIONS = {
     "statistics": 1,
+    "shard": 1,
+    "merge": 1,
     "neurons": 1,
     "overlap": 2,
     "derived": 1,
@@ -140,12 +142,14 @@ def _statistics(config: StudyConfig, identity: Identity) -> list[Stage]:
 
 def _site_statistics(config: StudyConfig, identity: Identity, site: str) -> list[Stage]:
     spec = config.statistics.model_copy(update={"site": site})
-    other = site != config.statistics.site
-    return [
-        Stage(
-            name=statistics_name(config, site, lang),
+    other = site if site != config.statistics.site else None
+    stages = []
+    for lang in config.languages:
+        name = statistics_name(config, site, lang)
+        whole = Stage(
+            name=name,
             kind="statistics",
-            arguments={"language": lang, **({"site": site} if other else {})},
+            arguments={"language": lang, **({"site": other} if other else {})},
             settings={
                 "statistics": spec.model_dump(),
                 "protocol": config.protocol,
@@ -155,11 +159,29 @@ def _site_statistics(config: StudyConfig, identity: Identity, site: str) -> list
                 "seed": config.seed,
             },
             parents=(),
-            output=f"{statistics_name(config, site, lang)}.*",
+            output=f"{name}.*",
             cost=spec.tokens / 1000,
         )
-        for lang in config.languages
+        stages += [whole] if spec.shards == 1 else _shards(whole, shard_folder(other, lang))
+    return stages
+
+
+def _shards(whole: Stage, folder: str) -> list[Stage]:
+    """A statistics stage in parts, and the stage that merges them under its name."""
+    count = whole.settings["statistics"]["shards"]
+    parts = [
+        replace(
+            whole,
+            name=f"{folder}/{part}",
+            kind="shard",
+            arguments={**whole.arguments, "part": part},
+            output=f"{folder}/{part}",
+            cost=whole.cost / count,
+        )
+        for part in range(count)
     ]
+    names = tuple(part.name for part in parts)
+    return [*parts, replace(whole, kind="merge", settings={}, parents=names, cost=1.0)]
 
 
 def _neurons(config: StudyConfig) -> list[Stage]:
@@ -202,6 +224,11 @@ def statistics_name(config: StudyConfig, site: str, language: str) -> str:
     """The study's own site lies in ``statistics/``, others in a folder of their own in it."""
     folder = "" if site == config.statistics.site else f"{site}/"
     return f"statistics/{folder}{language}"
+
+
+def shard_folder(site: str | None, language: str) -> str:
+    """Where the parts of a language lie in a run directory; ``site`` None for the study's own."""
+    return f"shards/{language}" if site is None else f"shards/{site}/{language}"
 
 
 def statistics_of(config: StudyConfig, site: str) -> tuple[str, ...]:

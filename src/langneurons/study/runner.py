@@ -92,7 +92,7 @@ def execute(
                 outcome = Outcome(stage.name, "skipped", 0.0, f"needs {missing[0]}")
             else:
                 bar.note(stage.name)
-                outcome = _one(out, plan, stage, run, reason or f"{missing[0]} failed")
+                outcome = one(out, plan, stage, run, reason or f"{missing[0]} failed")
                 if outcome.status == "failed":
                     lost.add(stage.name)
             if reason:
@@ -102,7 +102,19 @@ def execute(
     return outcomes
 
 
-def _one(out: Path, plan: Plan, stage: Stage, run: Callable[[Stage], None], reason: str) -> Outcome:
+def one(out: Path, plan: Plan, stage: Stage, run: Callable[[Stage], None], reason: str) -> Outcome:
+    """Do one stage and record it.
+
+    Args:
+        out: Run directory.
+        plan: Holds the keys of the stage and of its parents.
+        stage: What to do.
+        run: Does it; must write exactly ``stage.output``.
+        reason: Why it runs.
+
+    Returns:
+        ``done``, or ``failed`` with the error's first line.
+    """
     start = time.perf_counter()
     try:
         records.begin(out, plan, stage)

@@ -202,7 +202,9 @@ class RaySpec(Spec):
         None, ge=1, description="Workers, each with the model; default: as many as there is room."
     )
     cpus: float = Field(1, gt=0, description="CPU cores of a worker.")
-    gpus: float = Field(0, ge=0, description="GPUs of a worker.")
+    gpus: float | None = Field(
+        None, ge=0, description="GPUs of a worker; default: 1 where the cluster has any."
+    )
     retries: int = Field(3, ge=0, description="Times a stage is tried again after its worker died.")
 
 

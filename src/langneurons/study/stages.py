@@ -13,6 +13,7 @@ from langneurons.study.beyond.stages import KINDS as BEYOND
 from langneurons.study.passages import passages
 from langneurons.study.plan import Stage
 from langneurons.study.schema import HoldSpec, adapter_units
+from langneurons.study.shards import merge, shard
 from langneurons.study.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -30,7 +31,13 @@ def _stage(run: Run) -> Run:
 
 def run(workshop: Workshop, stage: Stage) -> None:
     """Do one stage and write its output into the run directory."""
-    kinds = {**KINDS, **BEYOND, "passages": passages}
+    kinds: dict[str, Run] = {
+        **KINDS,
+        **BEYOND,
+        "passages": passages,
+        "shard": shard,
+        "merge": merge,
+    }
     kinds[stage.kind](workshop, workshop.out / stage.output, **stage.arguments)
 
 

@@ -24,7 +24,7 @@ from langneurons.study.schema import StudyConfig
 if TYPE_CHECKING:
     from langneurons.reporting.notebook import Drawing
 
-EXECUTORS = ("local",)
+EXECUTORS = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -162,14 +162,14 @@ class Study:
     def run(
         self,
         out: str | Path,
-        executor: str = "local",
+        executor: str | None = None,
         report: Callable[[Outcome], None] = lambda outcome: None,
     ) -> Result:
         """Do everything that does not stand yet, then write the report.
 
         Args:
             out: Run directory; the same one continues an interrupted run.
-            executor: ``"local"``.
+            executor: ``"local"`` or ``"ray"``; None: the study's own ``executor``.
             report: Told of every stage's outcome as it comes.
 
         Returns:
@@ -178,11 +178,9 @@ class Study:
         Raises:
             InputError: Something is wrong with the study; nothing was started.
         """
+        executor = executor or self.config.executor
         if executor not in EXECUTORS:
             raise unknown("executor", executor, EXECUTORS)
-        from langneurons.study import stages
-        from langneurons.study.workshop import Workshop
-
         start, started = time.perf_counter(), _now()
         folder = self._out = Path(out)
         laid = self.plan()
@@ -192,8 +190,7 @@ class Study:
             torch.set_num_threads(self.config.threads)
         with locked(folder):
             write_text(folder / "study.yaml", public(loading.dump(self.config)))
-            workshop = Workshop(self.config, folder, self.texts())
-            outcomes = execute(folder, laid, lambda stage: stages.run(workshop, stage), report)
+            outcomes = self._execute(executor, folder, laid, report)
             if (
                 any(outcome.status == "done" for outcome in outcomes)
                 or not (folder / "run.json").is_file()
@@ -214,6 +211,19 @@ class Study:
         from langneurons.study.notebook import plot
 
         return plot(self._out if out is None else Path(out), kind)
+
+    def _execute(
+        self, executor: str, out: Path, laid: Plan, report: Callable[[Outcome], None]
+    ) -> list[Outcome]:
+        if executor == "ray":
+            from langneurons.study import distributed
+
+            return distributed.execute(self.config, out, laid, self.texts(), report)
+        from langneurons.study import stages
+        from langneurons.study.workshop import Workshop
+
+        workshop = Workshop(self.config, out, self.texts())
+        return execute(out, laid, lambda stage: stages.run(workshop, stage), report)
 
     def report(self, out: str | Path) -> Path:
         """Write the report of a run directory and return its page."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +31,7 @@ class Workshop:
         texts: Documents of every language.
     """
 
-    def __init__(self, config: StudyConfig, out: Path, texts: dict[str, Texts]) -> None:
+    def __init__(self, config: StudyConfig, out: Path, texts: Mapping[str, Texts]) -> None:
         self.config, self.out, self.texts = config, out, texts
         self.baseline: dict[str, Any] = {}
         self._neurons: dict[str, NeuronSet] = {}
