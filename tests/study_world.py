@@ -1,6 +1,7 @@
 """A tiny model, three texts and a study of them on disk, for tests of whole studies."""
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -41,7 +42,72 @@ def build(root: Path) -> Path:
         "perplexity": {"neurons": ["lape"], "tokens": 600, "random": 1, "matched": 1},
     }
     (root / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    (root / "xnli").mkdir()
+    for lang in WORDS:
+        for split in ("dev", "test"):
+            write_pairs(root / "xnli" / f"{split}.{lang}.tsv", lang)
+    (root / "tasks.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "include": "study.yaml",
+                "tasks": {"xnli": {"source": f"xnli:{root / 'xnli'}", "train_split": "dev"}},
+                "finetune": {"steps": 6, "batch_size": 4, "rank": 2, "checkpoint_every": 2},
+                "adapters": {"none": {}, "hi": {"neurons": "lape:hi"}},
+                "interventions": {
+                    **{"neurons": ["lape"], "values": ["zero", "P10"], "random": 1},
+                    "languages": ["es", "hi"],  # English has no units in this model
+                },
+            }
+        ),
+        encoding="utf-8",
+    )
     return root
+
+
+def write_pairs(path: Path, lang: str, count: int = 24) -> None:
+    """Premises and hypotheses of an XNLI file, with labels that follow from nothing."""
+    found = documents(lang, 2 * count)
+    labels = ("entailment", "neutral", "contradiction")
+    rows = [f"{labels[n % 3]}\t{found[2 * n][:60]}\t{found[2 * n + 1][:30]}" for n in range(count)]
+    path.write_text("label\tpremise\thypothesis\n" + "\n".join(rows) + "\n", encoding="utf-8")
+
+
+def run_apart(study: str, out: str, overrides: list[str], file_limit: int | None = None) -> None:
+    """A whole run as the command line does it, for a process of its own.
+
+    Args:
+        study: File or preset.
+        out: Run directory.
+        overrides: ``KEY=VALUE`` words.
+        file_limit: Largest file the process may write, as on a disk that fills.
+    """
+    import sys
+
+    from langneurons.cli.app import main
+
+    if file_limit is not None:
+        import resource
+        import signal
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+    words = [word for item in overrides for word in ("-s", item)]
+    sys.argv = ["langneurons", "run", study, "-o", out, "-s", "threads=1", *words]
+    with Path(f"{out}.log").open("a", encoding="utf-8") as log:
+        sys.stdout = sys.stderr = log
+        main()
+
+
+def apart() -> Any:
+    """Processes that start at once: a server holds what a study imports, and forks."""
+    import multiprocessing
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["torch", "transformers", "peft", "langneurons.study", "langneurons.finetuning",
+         "langneurons.evaluation", "langneurons.reporting", "study_world"]
+    )  # fmt: skip
+    return context
 
 
 def contents(out: Path) -> dict[str, bytes]:

@@ -54,12 +54,16 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         part.chmod(0o666 & ~umask)
         os.replace(part, target)
     except OSError as error:
-        raise RunError(
-            f"could not write {str(target)!r}: {error.strerror or error}. "
-            "Free disk space or choose another output folder, then repeat the command."
-        ) from error
+        raise _full(target, error.strerror or str(error)) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _full(target: Path, why: str) -> RunError:
+    return RunError(
+        f"could not write {str(target)!r}: {why}. "
+        "Free disk space or choose another output folder, then repeat the command."
+    )
 
 
 def digest(*parts: object) -> str:
@@ -139,13 +143,18 @@ def write_tensors(
         tensors: Names to tensors, any dtype and shape.
         metadata: JSON-serialisable values kept in the file's header.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     body = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header = {key: json.dumps(item, ensure_ascii=False) for key, item in (metadata or {}).items()}
     header[_CHECKSUM] = _tensor_digest(body)
     with atomic_path(path) as part:
-        save_file(body, part, metadata=header)
+        try:
+            save_file(body, part, metadata=header)
+        except SafetensorError as error:
+            # The library's own error for a disk that is full, which is no OSError.
+            raise _full(Path(path), str(error).rpartition("I/O error: ")[2]) from error
         _order_header(part)
 
 

@@ -83,14 +83,16 @@ class Worker:
         self._out = Path(place.out)
         self._workshop = Workshop(parse(json.loads(place.config)), self._out, _Shared(place.texts))
 
-    def run(self, stage: dict[str, Any], keys: dict[str, str], reason: str) -> dict[str, Any]:
+    def run(
+        self, stage: dict[str, Any], keys: dict[str, str], reason: str, without: list[str]
+    ) -> dict[str, Any]:
         """Do one stage; returns its outcome as plain values."""
         from langneurons.study import stages
 
         made = Stage(**{**stage, "parents": tuple(stage["parents"])})
         laid = Plan((made,), keys)
         outcome = runner.one(
-            self._out, laid, made, lambda item: stages.run(self._workshop, item), reason
+            self._out, laid, made, lambda item: stages.run(self._workshop, item), reason, without
         )
         return asdict(outcome)
 
@@ -100,10 +102,10 @@ class Worker:
 
 
 def _alone(
-    place: _Place, stage: dict[str, Any], keys: dict[str, str], reason: str
+    place: _Place, stage: dict[str, Any], keys: dict[str, str], reason: str, without: list[str]
 ) -> dict[str, Any]:
     """One stage in a process of its own, without a model."""
-    return Worker(place).run(stage, keys, reason)
+    return Worker(place).run(stage, keys, reason, without)
 
 
 def execute(
@@ -236,18 +238,18 @@ class _Cluster:
             elif lost and stage.kind != "tables":
                 self._settle(stage, Outcome(stage.name, "skipped", 0.0, f"needs {lost[0]}"), bar)
             elif stage.kind in _LIGHT:
-                self._submit(stage, None, reason or f"{lost[0]} failed", bar)
+                self._submit(stage, None, reason or f"{lost[0]} failed", lost, bar)
             elif self._idle:
                 worker = self._idle.pop() or self._actor.remote(self._place)
-                self._submit(stage, worker, reason or "", bar)
+                self._submit(stage, worker, reason or "", lost, bar)
 
-    def _submit(self, stage: Stage, worker: Any, reason: str, bar: Bar) -> None:
+    def _submit(self, stage: Stage, worker: Any, reason: str, lost: list[str], bar: Bar) -> None:
         keys = {name: self._laid.keys[name] for name in (stage.name, *stage.parents)}
         bar.note(stage.name)
         if worker is None:
-            reference = self._task.remote(self._place, asdict(stage), keys, reason)
+            reference = self._task.remote(self._place, asdict(stage), keys, reason, lost)
         else:
-            reference = worker.run.remote(asdict(stage), keys, reason)
+            reference = worker.run.remote(asdict(stage), keys, reason, lost)
         del self._waiting[stage.name]
         self._running[reference] = (stage, worker)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,29 @@ def begin(out: Path, plan: Plan, stage: Stage) -> None:
         write_json(begun, {"key": key})
 
 
+def clear_parts(out: Path) -> None:
+    """Remove the temporary files that a killed run was writing; nobody else writes here now."""
+    for path in out.rglob(".*.part"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
+
+
 def _key(path: Path) -> str | None:
     with contextlib.suppress(LangNeuronsError):
         return str(read_json(path)["key"])
     return None
 
 
-def save(out: Path, plan: Plan, stage: Stage, seconds: float) -> None:
-    """Record a finished stage with the checksum of every file it wrote."""
+def save(out: Path, plan: Plan, stage: Stage, seconds: float, without: Sequence[str] = ()) -> None:
+    """Record a finished stage with the checksum of every file it wrote.
+
+    Args:
+        out: Run directory.
+        plan: Holds the keys.
+        stage: The stage.
+        seconds: Time it took.
+        without: Parents that failed: the result holds what there was and is made again next time.
+    """
     write_json(
         _path(out, stage),
         {
@@ -56,6 +72,7 @@ def save(out: Path, plan: Plan, stage: Stage, seconds: float) -> None:
             "settings": stage.settings,
             "parents": {parent: plan.keys[parent] for parent in stage.parents},
             "files": {str(path.relative_to(out)): file_digest(path) for path in files(out, stage)},
+            "without": list(without),
             "seconds": round(seconds, 3),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         },
@@ -98,6 +115,8 @@ def why(out: Path, plan: Plan, stage: Stage) -> str | None:
         return "never run"
     if record["key"] != plan.keys[stage.name]:
         return _difference(record, plan, stage)
+    if record.get("without"):
+        return f"made without {record['without'][0]}, which had failed"
     for name, checksum in record["files"].items():
         path = out / name
         if not path.is_file():

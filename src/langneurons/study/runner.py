@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +92,8 @@ def execute(
                 outcome = Outcome(stage.name, "skipped", 0.0, f"needs {missing[0]}")
             else:
                 bar.note(stage.name)
-                outcome = one(out, plan, stage, run, reason or f"{missing[0]} failed")
+                reason = reason or f"{missing[0]} failed"
+                outcome = one(out, plan, stage, run, reason, missing)
                 if outcome.status == "failed":
                     lost.add(stage.name)
             if reason:
@@ -102,7 +103,14 @@ def execute(
     return outcomes
 
 
-def one(out: Path, plan: Plan, stage: Stage, run: Callable[[Stage], None], reason: str) -> Outcome:
+def one(
+    out: Path,
+    plan: Plan,
+    stage: Stage,
+    run: Callable[[Stage], None],
+    reason: str,
+    without: Sequence[str] = (),
+) -> Outcome:
     """Do one stage and record it.
 
     Args:
@@ -111,6 +119,7 @@ def one(out: Path, plan: Plan, stage: Stage, run: Callable[[Stage], None], reaso
         stage: What to do.
         run: Does it; must write exactly ``stage.output``.
         reason: Why it runs.
+        without: Parents that failed.
 
     Returns:
         ``done``, or ``failed`` with the error's first line.
@@ -121,18 +130,11 @@ def one(out: Path, plan: Plan, stage: Stage, run: Callable[[Stage], None], reaso
         run(stage)
     except LangNeuronsError as error:
         return Outcome(stage.name, "failed", time.perf_counter() - start, str(error))
-    except (
-        RuntimeError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        OSError,
-        MemoryError,
-    ) as error:
-        # One cell's fault must not cost the others; --debug shows where it came from.
+    except Exception as error:
+        # One cell's fault must not cost the others, whatever library it comes from: safetensors'
+        # own error, say, is none of Python's.
         words = f"{type(error).__name__}: {error}".splitlines()[0]
         return Outcome(stage.name, "failed", time.perf_counter() - start, words)
     seconds = time.perf_counter() - start
-    records.save(out, plan, stage, seconds)
+    records.save(out, plan, stage, seconds, without)
     return Outcome(stage.name, "done", seconds, reason)

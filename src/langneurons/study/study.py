@@ -189,16 +189,23 @@ class Study:
 
             torch.set_num_threads(self.config.threads)
         with locked(folder):
+            records.clear_parts(folder)
             write_text(folder / "study.yaml", public(loading.dump(self.config)))
             outcomes = self._execute(executor, folder, laid, report)
             if (
-                any(outcome.status == "done" for outcome in outcomes)
+                any(outcome.status != "kept" for outcome in outcomes)
                 or not (folder / "run.json").is_file()
             ):
                 write_json(folder / "environment.json", describe())
                 seconds = time.perf_counter() - start
                 self._write_run(folder, laid, outcomes, started, seconds)
-            page = self.report(folder) if (folder / "tables").is_dir() else None
+            page = None
+            if (folder / "tables").is_dir():
+                try:
+                    page = self.report(folder)
+                except LangNeuronsError as error:
+                    # A report that cannot be written is one more failure, not the loss of the list.
+                    outcomes = [*outcomes, Outcome("report", "failed", 0.0, str(error))]
         return Result(folder, tuple(outcomes), page, time.perf_counter() - start)
 
     def plot(self, kind: str | None = None, out: str | Path | None = None) -> Drawing:
