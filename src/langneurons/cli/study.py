@@ -66,6 +66,10 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done and stop.")
     ] = False,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option("--trust-remote-code", help="Let code from the model's repository run."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a study, or go on with one; the same command continues after a stop."""
@@ -81,7 +85,7 @@ def run(
             _print_plan(made, out, as_json)
             continue
         _announce(made, out)
-        results.append(made.run(out, report=_tell))
+        results.append(made.run(out, report=_tell, trust_remote_code=trust_remote_code))
         if as_json:
             print_json(_summary(results[-1]))
         else:

@@ -60,6 +60,7 @@ class _Place:
     folder: str
     threads: int
     texts: Mapping[str, Any]
+    trusted: bool
 
 
 class Worker:
@@ -81,7 +82,9 @@ class Worker:
             ) from error
         torch.set_num_threads(place.threads)
         self._out = Path(place.out)
-        self._workshop = Workshop(parse(json.loads(place.config)), self._out, _Shared(place.texts))
+        self._workshop = Workshop(
+            parse(json.loads(place.config)), self._out, _Shared(place.texts), place.trusted
+        )
 
     def run(
         self, stage: dict[str, Any], keys: dict[str, str], reason: str, without: list[str]
@@ -114,6 +117,7 @@ def execute(
     laid: Plan,
     texts: Mapping[str, Texts],
     report: Callable[[Outcome], None] = lambda outcome: None,
+    trusted: bool = False,
 ) -> list[Outcome]:
     """Run every stage whose result does not stand yet, on a Ray cluster.
 
@@ -123,6 +127,7 @@ def execute(
         laid: What to do.
         texts: Documents of every language.
         report: Told of every outcome as it comes.
+        trusted: Whether code from the model's repository may run.
 
     Returns:
         Outcomes in the plan's order, as :func:`langneurons.study.runner.execute` gives them.
@@ -137,6 +142,7 @@ def execute(
             out=str(out.resolve()),
             folder=str(Path.cwd()),
             threads=config.threads or max(1, int(config.ray.cpus)),
+            trusted=trusted,
             texts={lang: ray.put((item.statistics, item.held_out)) for lang, item in texts.items()},
         )
         return _Cluster(ray, config.ray, place, laid, out, report).run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,18 @@ _PACKAGES = (
 )
 
 
+# Access tokens of model hubs and of services, and passwords within addresses.
+_SECRETS = (
+    re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{16,}"),
+    re.compile(r"\b(?:sk|ghp|github_pat|glpat|xox[a-z])[-_][A-Za-z0-9_-]{16,}"),
+    re.compile(r"(?<=://)[^/@\s]+(?=@)"),
+)
+
+
 def public(text: str) -> str:
-    """The text with the home folder and the working folder's full path taken out."""
+    """The text without secrets, and without the home folder's and working folder's full path."""
+    for secret in _SECRETS:
+        text = secret.sub("***", text)
     for folder, short in ((str(Path.cwd()), "."), (str(Path.home()), "~")):
         if len(folder) > 1:
             text = text.replace(folder, short)

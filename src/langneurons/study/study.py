@@ -20,6 +20,7 @@ from langneurons.study.environment import describe, public
 from langneurons.study.plan import Plan, plan
 from langneurons.study.runner import Outcome, execute, locked
 from langneurons.study.schema import StudyConfig
+from langneurons.version import __version__
 
 if TYPE_CHECKING:
     from langneurons.reporting.notebook import Drawing
@@ -164,6 +165,8 @@ class Study:
         out: str | Path,
         executor: str | None = None,
         report: Callable[[Outcome], None] = lambda outcome: None,
+        *,
+        trust_remote_code: bool = False,
     ) -> Result:
         """Do everything that does not stand yet, then write the report.
 
@@ -171,6 +174,8 @@ class Study:
             out: Run directory; the same one continues an interrupted run.
             executor: ``"local"`` or ``"ray"``; None: the study's own ``executor``.
             report: Told of every stage's outcome as it comes.
+            trust_remote_code: Whether code from the model's repository may run; a study file
+                cannot ask for it.
 
         Returns:
             Outcomes and the report's path. A failed stage does not stop the others.
@@ -191,14 +196,14 @@ class Study:
         with locked(folder):
             records.clear_parts(folder)
             write_text(folder / "study.yaml", public(loading.dump(self.config)))
-            outcomes = self._execute(executor, folder, laid, report)
+            outcomes = self._execute(executor, folder, laid, report, trust_remote_code)
             if (
                 any(outcome.status != "kept" for outcome in outcomes)
                 or not (folder / "run.json").is_file()
             ):
                 write_json(folder / "environment.json", describe())
                 seconds = time.perf_counter() - start
-                self._write_run(folder, laid, outcomes, started, seconds)
+                self._write_run(folder, laid, outcomes, executor, started, seconds)
             page = None
             if (folder / "tables").is_dir():
                 try:
@@ -220,16 +225,21 @@ class Study:
         return plot(self._out if out is None else Path(out), kind)
 
     def _execute(
-        self, executor: str, out: Path, laid: Plan, report: Callable[[Outcome], None]
+        self,
+        executor: str,
+        out: Path,
+        laid: Plan,
+        report: Callable[[Outcome], None],
+        trusted: bool,
     ) -> list[Outcome]:
         if executor == "ray":
             from langneurons.study import distributed
 
-            return distributed.execute(self.config, out, laid, self.texts(), report)
+            return distributed.execute(self.config, out, laid, self.texts(), report, trusted)
         from langneurons.study import stages
         from langneurons.study.workshop import Workshop
 
-        workshop = Workshop(self.config, out, self.texts())
+        workshop = Workshop(self.config, out, self.texts(), trusted)
         return execute(out, laid, lambda stage: stages.run(workshop, stage), report)
 
     def report(self, out: str | Path) -> Path:
@@ -243,6 +253,7 @@ class Study:
         out: Path,
         laid: Plan,
         outcomes: Sequence[Outcome],
+        executor: str,
         started: str,
         seconds: float,
     ) -> None:
@@ -256,6 +267,10 @@ class Study:
                 "tasks": list(self.config.tasks),
                 "train_language": self.config.train_language,
                 "command": public(command_line()),
+                "version": __version__,
+                "seed": self.config.seed,
+                "dtype": _dtype_of(out) or self.config.dtype,
+                "executor": executor,
                 "budget": self.config.budget,
                 "protocol": self.config.protocol,
                 "started": started,
@@ -285,6 +300,17 @@ def command_line() -> str:
 
     name = os.path.basename(sys.argv[0]) or "python"
     return shlex.join([name, *sys.argv[1:]])
+
+
+def _dtype_of(out: Path) -> str | None:
+    """What the model was run in, as its statistics say."""
+    from langneurons.statistics import Statistics
+
+    try:
+        found = Statistics.load(out / "statistics")
+    except LangNeuronsError:
+        return None
+    return next((str(item.options.get("dtype")) for item in found.by_language.values()), None)
 
 
 def _model_of(out: Path) -> dict[str, Any]:

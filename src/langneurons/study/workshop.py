@@ -29,10 +29,13 @@ class Workshop:
         config: The study.
         out: Run directory.
         texts: Documents of every language.
+        trusted: Whether code from the model's repository may run.
     """
 
-    def __init__(self, config: StudyConfig, out: Path, texts: Mapping[str, Texts]) -> None:
-        self.config, self.out, self.texts = config, out, texts
+    def __init__(
+        self, config: StudyConfig, out: Path, texts: Mapping[str, Texts], trusted: bool = False
+    ) -> None:
+        self.config, self.out, self.texts, self._trusted = config, out, texts, trusted
         self.baseline: dict[str, Any] = {}
         self._neurons: dict[str, NeuronSet] = {}
         self._adapted: tuple[str, LanguageModel] | None = None
@@ -45,7 +48,12 @@ class Workshop:
         """The model, loaded on first use: a study that is complete never loads it."""
         from langneurons.models import load
 
-        return load(self.config.model, dtype=self.config.dtype, revision=self.config.revision)
+        return load(
+            self.config.model,
+            dtype=self.config.dtype,
+            revision=self.config.revision,
+            trust_remote_code=self._trusted,
+        )
 
     @cached_property
     def tokenizer(self) -> Any:
