@@ -71,6 +71,18 @@ class Adapter:
         return cls(folder, int(info["trainable"]), losses, info)
 
 
+def _name_base(folder: Path, name: str) -> None:
+    """Let PEFT's configuration name the model rather than the folder it lay in on this machine.
+
+    PEFT's model card, a form not filled in, names that folder too and is left out.
+    """
+    (folder / "README.md").unlink(missing_ok=True)
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = name
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def save_adapter(model: nn.Module, output: Path, info: dict[str, Any]) -> Adapter:
     """Write an adapter (or a fully fine-tuned model) and its description.
 
@@ -90,6 +102,7 @@ def save_adapter(model: nn.Module, output: Path, info: dict[str, Any]) -> Adapte
             model.save_pretrained(part, save_embedding_layers=False)
             if not (part / WEIGHTS).is_file():
                 raise ArtifactError("PEFT wrote no adapter_model.safetensors: train again.")
+            _name_base(part, str(info.get("model", {}).get("name", "")))
         else:
             cast("PreTrainedModel", model).save_pretrained(part / FULL)
         for entry in part.iterdir():

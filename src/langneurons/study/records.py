@@ -41,8 +41,10 @@ def begin(out: Path, plan: Plan, stage: Stage) -> None:
 
 def clear_parts(out: Path) -> None:
     """Remove the temporary files that a killed run was writing; nobody else writes here now."""
-    for path in out.rglob(".*.part"):
-        if path.is_file():
+    for path in [*out.rglob(".*.part"), *out.rglob(".part-*")]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
 
 

@@ -214,6 +214,9 @@ class StudyConfig(Spec):
     name: str = Field("study", description="Short name; names the default output folder.")
     model: str = Field("mini", description="mini, a Hub id, a folder, a .gguf file.")
     revision: str | None = Field(None, description="Revision of a Hub model.")
+    device: str = Field(
+        "auto", description="auto, balanced (spread over all accelerators), or a device."
+    )
     size: SizeSpec | None = Field(None, description="Size of the model, for `--dry-run` alone.")
     protocol: Literal["strict", "paper"] = Field(
         "strict",
@@ -475,7 +478,7 @@ def plain(kind: str, name: str) -> str:
     Raises:
         ValueError: If it may not.
     """
-    if not _NAME.match(name) or ".." in name:
+    if not _NAME.fullmatch(name) or ".." in name:
         raise ValueError(
             f"{kind} name {name!r} must be letters, digits and . _ + : @ - "
             "(it becomes part of a file name)"

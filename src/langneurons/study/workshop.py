@@ -51,6 +51,7 @@ class Workshop:
         return load(
             self.config.model,
             dtype=self.config.dtype,
+            device=self.config.device,
             revision=self.config.revision,
             trust_remote_code=self._trusted,
         )
