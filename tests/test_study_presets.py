@@ -75,6 +75,15 @@ def test_every_preset_is_planned_without_network_or_model(name, texts, offline, 
     assert not (tmp_path / "run").exists()
 
 
+def test_a_dry_run_reads_no_text_of_the_hub_before_there_are_results(offline, tmp_path):
+    config = loading.load("qwen-3")
+    assert config.text.startswith("hub:")
+    words = ["run", "qwen-3", "--dry-run", "--json", "-o", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["expected"]["kept"] == 0
+
+
 def test_the_presets_of_the_issue_are_there():
     assert set(loading.presets()) >= ISSUE
     assert not any(name.startswith("_") for name in loading.presets())

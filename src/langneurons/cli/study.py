@@ -166,7 +166,8 @@ def _print_plan(study: Study, out: Path, as_json: bool) -> None:
     from langneurons.study import records
     from langneurons.study.expectation import expect, human_bytes, human_time, measured_flops
 
-    laid = study.plan()
+    # Text of the Hub is not streamed just to find that there is nothing to keep.
+    laid = study.plan(fetch=(out / ".stages").is_dir())
     reasons = {stage.name: records.why(out, laid, stage) for stage in laid.stages}
     todo = [stage for stage in laid.stages if reasons[stage.name]]
     kept = [record for stage in laid.stages if (record := records.read(out, stage))]

@@ -117,12 +117,32 @@ def split(documents: Sequence[str], share: float, language: str) -> Texts:
 
 def identify(config: StudyConfig, texts: Mapping[str, Texts]) -> Identity:
     """Content identities of model, texts and tasks, without loading the model."""
-    return Identity(
-        model=model_identity(config.model, config.revision),
-        texts={lang: digest(text.statistics) for lang, text in texts.items()},
-        held_out={lang: digest(text.held_out) for lang, text in texts.items()},
-        tasks={name: task_identity(spec.source or name) for name, spec in config.tasks.items()},
+    return _identity(
+        config,
+        {lang: digest(text.statistics) for lang, text in texts.items()},
+        {lang: digest(text.held_out) for lang, text in texts.items()},
     )
+
+
+def identify_names(config: StudyConfig) -> Identity:
+    """Identities with the names of texts on the Hub for their content; texts here are read."""
+    kept, held = {}, {}
+    for lang in config.languages:
+        sources = sources_of(config, lang)
+        if any(source.startswith("hub:") for source in sources):
+            kept[lang] = held[lang] = digest(sources)
+        else:
+            texts = read(config, lang)
+            kept[lang], held[lang] = digest(texts.statistics), digest(texts.held_out)
+    return _identity(config, kept, held)
+
+
+def _identity(
+    config: StudyConfig, texts: Mapping[str, str], held_out: Mapping[str, str]
+) -> Identity:
+    tasks = {name: task_identity(spec.source or name) for name, spec in config.tasks.items()}
+    model = model_identity(config.model, config.revision)
+    return Identity(model=model, texts=texts, held_out=held_out, tasks=tasks)
 
 
 def model_path(name: str) -> Path:

@@ -109,13 +109,20 @@ class Study:
                     bar.advance()
         return self._texts
 
-    def plan(self) -> Plan:
+    def plan(self, *, fetch: bool = True) -> Plan:
         """All stages with their keys; checks everything that can be checked without a model.
+
+        Args:
+            fetch: Whether text of the Hub is read for its content. Without it such languages'
+                keys stand for the names of their sources: good for a look at a study that has no
+                results yet, since nothing can be kept.
 
         Raises:
             InputError: Unreadable or empty text, unknown method, task or fine-tuning setting.
         """
         self.check()
+        if not fetch and self._texts is None:
+            return plan(self.config, inputs.identify_names(self.config))
         return plan(self.config, inputs.identify(self.config, self.texts()))
 
     def check(self) -> None:
