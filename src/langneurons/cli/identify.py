@@ -102,7 +102,8 @@ def identify(
             rows[-1]["stability"] = _stable(stats, name, chosen, options, bootstrap, seed, path)
     if not found:
         raise InputError(
-            f"no method found a set ({rows[0]['note'].rstrip('.')}): use other parameters or more text."
+            f"no method found a set ({rows[0]['note'].rstrip('.')}): use other parameters or "
+            "more text."
         )
     if as_json:
         single = {"output": rows[0].get("file"), "units": next(iter(found.values())).sizes()}
