@@ -64,8 +64,8 @@ class Study:
     Example:
         >>> import langneurons as ln
         >>> study = ln.Study.from_yaml("mini", ["budget=small"])
-        >>> study.config.languages[:2]
-        ['en', 'es']
+        >>> study.config.languages[0]
+        'en'
     """
 
     def __init__(self, config: StudyConfig) -> None:
