@@ -16,7 +16,7 @@ from langneurons.errors import InputError
 from langneurons.finetuning import finetune, load_adapter
 from langneurons.identification import NeuronSet, Units, identify
 from langneurons.statistics import Statistics
-from test_study import WORDS, documents
+from study_world import WORDS, documents
 
 HEAD = tiny.HIDDEN // tiny.HEADS
 

@@ -29,7 +29,7 @@ from langneurons.errors import ArtifactError, InputError
 from langneurons.evaluation import perplexity
 from langneurons.identification import NeuronSet, Units, identify
 from langneurons.models import hook_site
-from test_study import WORDS, documents
+from study_world import WORDS, documents
 
 
 def coder(kind="topk", d=6, m=20, seed=0, **options):

@@ -10,7 +10,7 @@ import tiny
 from langneurons import Study
 from langneurons.beyond.features.autoencoder import Autoencoder
 from langneurons.errors import InputError
-from test_study import WORDS, documents
+from study_world import WORDS, documents
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from langneurons.identification.subspaces import (
 from langneurons.intervention.erasing import erased
 from langneurons.models import hook_site
 from langneurons.statistics import collect
-from test_study import WORDS, documents
+from study_world import WORDS, documents
 
 
 def clouds(seed=0, n=300, width=12, languages=3, gap=2.0):

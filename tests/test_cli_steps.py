@@ -8,7 +8,7 @@ import pytest
 
 import tiny
 from langneurons.cli import app as application
-from test_study import WORDS, documents
+from study_world import WORDS, documents
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import signal
@@ -320,15 +321,31 @@ def test_a_taken_port_and_a_missing_page_are_said(served, tmp_path):
         server(tmp_path / "none")
 
 
+@contextlib.contextmanager
+def _killed_at_the_end(process):
+    try:
+        yield
+    finally:
+        process.kill()
+
+
 def test_command_serves_until_it_is_stopped(tmp_path):
     report = tmp_path / "report"
     report.mkdir()
     (report / "index.html").write_text("<p>the page</p>", encoding="utf-8")
     (tmp_path / "run.json").write_text("{}", encoding="utf-8")
     command = [sys.executable, "-m", "langneurons", "explore", str(tmp_path)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    # Where the tests run in the background, Ctrl-C is ignored, and a child inherits that.
+    with (
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        ) as process,
+        _killed_at_the_end(process),
+    ):
         address = process.stdout.readline().split()[1]
         assert address.startswith("http://127.0.0.1:")
         port = int(address.rstrip("/").rpartition(":")[2])

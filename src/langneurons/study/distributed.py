@@ -77,8 +77,8 @@ class Worker:
             os.chdir(place.folder)
         except OSError as error:
             raise InputError(
-                f"a machine of the cluster does not see {place.folder!r}: start the study in a "
-                "folder that all machines share."
+                f"a machine of the cluster does not see {place.folder!r}: give an "
+                "output folder that all machines share."
             ) from error
         torch.set_num_threads(place.threads)
         self._out = Path(place.out)
@@ -172,7 +172,10 @@ def _connect(spec: RaySpec) -> tuple[Any, bool]:
         ray.init(address=address, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         line = str(error).splitlines()[0]
-        raise InputError(f"cannot reach the Ray cluster {address or 'here'!r}: {line}.") from error
+        raise InputError(
+            f"cannot reach the Ray cluster {address or 'here'!r} ({line}): check the address, or "
+            "leave it out for a cluster of its own."
+        ) from error
     return ray, True
 
 
