@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import langneurons as ln
-from langneurons.data import Blocks, make_blocks
+from langneurons.data import Blocks, batches, make_blocks
 from langneurons.evaluation import perplexity
 from langneurons.models import LanguageModel
 from langneurons.statistics import collect, run_backbone
@@ -43,8 +43,7 @@ def contestants(lm: LanguageModel, blocks: Blocks) -> dict[str, Callable[[], Any
     batch = 16
 
     def plain() -> None:
-        for start in range(0, len(blocks), batch):
-            part = blocks[start : start + batch]
+        for part in batches(blocks, batch_size=batch):
             run_backbone(lm, part.input_ids, part.attention_mask)
 
     return {
