@@ -1,4 +1,7 @@
-"""Run every benchmark of this folder that has a ``run(console)``, or those named."""
+"""Run every benchmark of this folder that has a ``run(console)``, or those named.
+
+Those that need real models or data (``ON_REQUEST``) run only when named.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ def main(chosen: list[str]) -> int:
         return 2
     for name in chosen or names():
         module = importlib.import_module(f"bench.{name}")
-        if not hasattr(module, "run"):
+        if not hasattr(module, "run") or (not chosen and hasattr(module, "ON_REQUEST")):
             continue
         console.rule(name)
         start = time.perf_counter()

@@ -7,10 +7,12 @@ would be. For F1, whose spread is not published either, the variance is bounded 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from langneurons.reporting.paper.published import published
 
@@ -24,6 +26,19 @@ def changes() -> pd.DataFrame:
     before, after = table["untouched"] / 100, table["score"] / 100
     variance = (before * (1 - before) + after * (1 - after)) / table["n"]
     return table.assign(half=100 * Z * np.sqrt(variance))
+
+
+def items_for(points: float, variance: float, power: float = 0.8) -> int:
+    """Items at which a difference is found at 5 % (two-sided) with a power: (z z)^2 variance / d^2.
+
+    Args:
+        points: The difference in points.
+        variance: Of one item's difference: 2 p (1 - p) of two independent samples, the share of
+            items that change of a paired one.
+        power: Chance to find it.
+    """
+    z = norm.ppf(0.975) + norm.ppf(power)
+    return math.ceil(variance * (100 * z / points) ** 2)
 
 
 def line(name: str, part: pd.DataFrame) -> str:
@@ -58,6 +73,10 @@ def run(console: Any) -> None:
     masked["change"] = masked["score"] - masked["untouched"]
     masked["half"] = 100 * Z * np.sqrt(
         (before * (1 - before) + after * (1 - after)) / masked["n"])  # fmt: skip
+    console.print("items needed to find one point with 80 % power")
+    console.print(f"  two independent samples at 70 %: {items_for(1, 2 * 0.7 * 0.3):,} each")
+    for share in (0.02, 0.05, 0.1):
+        console.print(f"  paired, {100 * share:.0f} % of the items change: {items_for(1, share):,}")
     console.print("LoRA on chosen rows of the MLP against none, no intervention")
     for (task, metric), part in masked.groupby(["task", "metric"]):
         console.print(line(f"{task} {metric}", part))

@@ -23,6 +23,7 @@ from langneurons.evaluation import perplexity
 from langneurons.models import LanguageModel
 from langneurons.statistics import collect, run_backbone
 
+ON_REQUEST = True
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("gemma-3-270m-q4_k_m.gguf", "SmolLM2-135M-Instruct.Q4_1.gguf")
 STUDIES = ("gemma-3-270m", "gemma-3-270m-xnli")

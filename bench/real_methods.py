@@ -1,4 +1,4 @@
-"""Every identification method on a real model: the table of docs/identification.md.
+"""Every identification method on a real model, in one table.
 
 ``langneurons run gemma-3-270m-methods -t 'FOLDER/{lang}.json'``, then ``python -m
 bench.real_methods RUN`` prints what the run found, as Markdown.

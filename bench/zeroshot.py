@@ -14,11 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import langneurons as ln
 from langneurons.data.tasks import Example, QAExample, Task, get_task
 from langneurons.evaluation import Scores, evaluate
 from langneurons.models import LanguageModel
 
+ON_REQUEST = True
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("LANGNEURONS_DATA", ROOT.parent / "shared" / "data"))
 MODELS = ("gemma-3-270m-q4_k_m.gguf", "SmolLM2-135M-Instruct.Q4_1.gguf")
@@ -84,8 +87,7 @@ def agreement(own: Scores, theirs: Scores) -> int:
     """Items in which both ways say the same."""
     if "log_likelihoods" in own.rows:
         pairs = zip(own.rows["log_likelihoods"], theirs.rows["log_likelihoods"], strict=True)
-        return sum(int(max(range(3), key=a.__getitem__) == max(range(3), key=b.__getitem__))
-                   for a, b in pairs)  # fmt: skip
+        return sum(int(np.argmax(a) == np.argmax(b)) for a, b in pairs)
     answers = zip(own.rows["prediction"], theirs.rows["prediction"], strict=True)
     return sum(a.strip() == b.strip() for a, b in answers)
 

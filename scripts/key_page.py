@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from langneurons.study.schema import StudyConfig
+from langneurons.study.spec import nested
 
 HEAD = """# Keys of a study
 
@@ -34,19 +35,11 @@ def sections(model: type[BaseModel] = StudyConfig, place: str = "") -> list[tupl
     """Nested parts of the schema: where they stand in the file, and their model."""
     found = []
     for name, field in model.model_fields.items():
-        for inner, keyed in models(field.annotation):
+        for inner, keyed in nested(field.annotation):
             where = f"{place}{name}" + (".NAME" if keyed else "")
             found.append((where, inner))
             found += sections(inner, f"{where}.")
     return found
-
-
-def models(annotation: Any, keyed: bool = False) -> list[tuple[type[BaseModel], bool]]:
-    """Parts of the schema inside an annotation, and whether they stand under a name of theirs."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [(annotation, keyed)]
-    inside = keyed or typing.get_origin(annotation) is dict
-    return [found for argument in typing.get_args(annotation) for found in models(argument, inside)]
 
 
 def _table(title: str, model: type[BaseModel]) -> str:
@@ -57,7 +50,7 @@ def _table(title: str, model: type[BaseModel]) -> str:
 
 def _row(name: str, field: FieldInfo) -> str:
     what = (field.description or "").replace("|", "\\|")
-    inner = models(field.annotation)
+    inner = nested(field.annotation)
     if not what and inner:
         what = " ".join((inner[0][0].__doc__ or "").split())
     if limits := ", ".join(_limits(field)):

@@ -1,8 +1,28 @@
 """What every test may count on."""
 
+import os
+
 import pytest
 
 from langneurons.progress import set_quiet
+
+NIGHTLY = 10
+"""Times the examples of a property test, under ``make nightly``."""
+
+
+def pytest_collection_modifyitems(items):
+    """Raise the examples of every property test, those with a number of their own too."""
+    if os.environ.get("LANGNEURONS_NIGHTLY") != "1":
+        return
+    from hypothesis import settings
+
+    for item in items:
+        tested = getattr(item, "obj", None)
+        own = getattr(tested, "_hypothesis_internal_use_settings", None)
+        if own is not None:
+            more = settings(own, max_examples=NIGHTLY * own.max_examples)
+            tested = getattr(tested, "__func__", tested)
+            tested._hypothesis_internal_use_settings = more
 
 
 @pytest.fixture(autouse=True)

@@ -22,18 +22,29 @@ def documents(lang: str, count: int = 40) -> list[str]:
     ]
 
 
-def build(root: Path) -> Path:
-    """Write model, texts and ``study.yaml`` into a folder; returns the folder."""
-    lm = tiny.lm("llama")
+def files(root: Path, **model: Any) -> dict[str, Any]:
+    """Write a tiny model (with options of its configuration) and its texts into a folder.
+
+    Returns:
+        The keys of a study that say where they are.
+    """
+    lm = tiny.lm("llama", **model)
     lm.model.save_pretrained(root / "model")
     lm.tokenizer.save_pretrained(root / "model")
     for lang in WORDS:
         (root / f"{lang}.txt").write_text("\n".join(documents(lang)), encoding="utf-8")
-    study = {
-        "name": "tiny",
+    return {
         "model": str(root / "model"),
         "languages": list(WORDS),
         "text": str(root / "{lang}.txt"),
+    }
+
+
+def build(root: Path) -> Path:
+    """Write model, texts and ``study.yaml`` into a folder; returns the folder."""
+    study = {
+        "name": "tiny",
+        **files(root),
         "statistics": {"tokens": 600, "block": 32, "rows": 128},
         "neurons": {
             "lape": {"method": "lape", "parameters": {"top": 0.2}},

@@ -16,7 +16,7 @@ from langneurons.errors import InputError
 from langneurons.finetuning import finetune, load_adapter
 from langneurons.identification import NeuronSet, Units, identify
 from langneurons.statistics import Statistics
-from study_world import WORDS, documents
+from study_world import files
 
 HEAD = tiny.HIDDEN // tiny.HEADS
 
@@ -103,18 +103,11 @@ SITES = {"out": "attn.out", "head": "attn.head", "q": "attn.q", "k": "attn.k", "
 def attention_run(tmp_path_factory):
     """A study whose neuron sets live at five attention sites and one of the MLP."""
     root = tmp_path_factory.mktemp("attention")
-    lm = tiny.lm("llama")
-    lm.model.save_pretrained(root / "model")
-    lm.tokenizer.save_pretrained(root / "model")
-    for lang in WORDS:
-        (root / f"{lang}.txt").write_text("\n".join(documents(lang)), encoding="utf-8")
     high = {"method": "activation_probability", "parameters": {"top": 0.25, "split_half": False}}
     pooled = {"method": "lape_pooled", "parameters": {"top": 0.4, "filter": 0.5, "bar": 0.4}}
     study = {
         "name": "attention",
-        "model": str(root / "model"),
-        "languages": list(WORDS),
-        "text": str(root / "{lang}.txt"),
+        **files(root),
         "statistics": {"tokens": 400, "block": 32, "rows": 128},
         "neurons": {
             "mlp": {"method": "lape", "parameters": {"top": 0.2}},
@@ -137,7 +130,7 @@ def attention_run(tmp_path_factory):
     (root / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
     result = Study.from_yaml(root / "study.yaml").run(root / "run")
     assert result.failed == []
-    return lm, root
+    return tiny.lm("llama"), root
 
 
 def test_the_same_tables_as_for_neurons(attention_run):

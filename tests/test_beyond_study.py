@@ -6,26 +6,18 @@ import pandas as pd
 import pytest
 import yaml
 
-import tiny
 from langneurons import Study
 from langneurons.beyond.features.autoencoder import Autoencoder
 from langneurons.errors import InputError
-from study_world import WORDS, documents
+from study_world import files
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     root = tmp_path_factory.mktemp("beyond")
-    lm = tiny.lm("llama", max_position_embeddings=512)
-    lm.model.save_pretrained(root / "model")
-    lm.tokenizer.save_pretrained(root / "model")
-    for lang in WORDS:
-        (root / f"{lang}.txt").write_text("\n".join(documents(lang)), encoding="utf-8")
     config = {
         "name": "beyond",
-        "model": str(root / "model"),
-        "languages": list(WORDS),
-        "text": str(root / "{lang}.txt"),
+        **files(root, max_position_embeddings=512),
         "statistics": {"tokens": 600, "block": 32, "rows": 200},
         "neurons": {"ap": {"method": "average_precision", "parameters": {"top": 0.1}}},
         "perplexity": {"neurons": ["ap"], "tokens": 300, "random": 1, "matched": 0},

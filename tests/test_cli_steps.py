@@ -6,20 +6,15 @@ import sys
 import pandas as pd
 import pytest
 
-import tiny
 from langneurons.cli import app as application
-from study_world import WORDS, documents
+from study_world import WORDS, files
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """A folder with a tiny model and a text a language."""
     root = tmp_path_factory.mktemp("steps")
-    lm = tiny.lm("llama")
-    lm.model.save_pretrained(root / "model")
-    lm.tokenizer.save_pretrained(root / "model")
-    for lang in WORDS:
-        (root / f"{lang}.txt").write_text("\n".join(documents(lang)), encoding="utf-8")
+    files(root)
     return root
 
 

@@ -5,6 +5,8 @@ import re
 import pytest
 from scripts import command_page, error_catalogue, key_page, pages
 
+from langneurons.study.spec import nested
+
 ERRORS = error_catalogue.entries()
 # What tells the reader what to do: an instruction, or the condition a value has to meet.
 ADVICE = re.compile(
@@ -84,4 +86,4 @@ def test_the_key_page_holds_every_part_of_the_schema():
     assert {"statistics", "neurons.NAME", "adapters.NAME.hold", "tasks.NAME", "ray"} <= set(places)
     for place, model in [("", key_page.StudyConfig), *key_page.sections()]:
         for name, field in model.model_fields.items():
-            assert field.description or key_page.models(field.annotation), f"{place}.{name}"
+            assert field.description or nested(field.annotation), f"{place}.{name}"

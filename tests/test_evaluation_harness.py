@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from bench.zeroshot import CHOICES, write_task
 
 import tiny
-from langneurons.data.tasks import Example, Task
 from langneurons.errors import InputError
 from langneurons.evaluation import compare, evaluate
 from langneurons.identification import Units
@@ -17,40 +15,6 @@ from langneurons.intervention import Intervention
 from test_evaluation_runs import Pairs, classifier
 
 lm_eval = pytest.importorskip("lm_eval", reason="the extra [harness] is not installed")
-
-TASK = """
-task: {name}
-dataset_path: json
-dataset_kwargs:
-  data_files:
-    test: {data}
-output_type: multiple_choice
-test_split: test
-doc_to_text: "{{{{prefix}}}}"
-doc_to_choice: "{{{{choices}}}}"
-doc_to_target: label
-target_delimiter: ""
-metric_list:
-  - metric: acc
-    aggregation: mean
-    higher_is_better: true
-"""
-
-
-def write_task(root: Path, name: str, task: Task, examples: Sequence[Example], lang: str) -> str:
-    """The same examples, with the same words, as a task of the harness; how to call it."""
-    lines = []
-    for example in examples:
-        choices = task.verbalised(example, lang)
-        row = {
-            "prefix": choices[0][0],
-            "choices": [text for _, text in choices],
-            "label": example.label,  # type: ignore[attr-defined]
-        }
-        lines.append(json.dumps(row, ensure_ascii=False))
-    (root / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    (root / f"{name}.yaml").write_text(TASK.format(name=name, data=root / f"{name}.jsonl"))
-    return f"harness:{root}:{name}"
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +67,6 @@ def test_what_cannot_run_is_said(folder: Path, tmp_path: Path) -> None:
         evaluate(lm, f"harness:{folder}:local_pairs", split="dev")
     with pytest.raises(InputError, match="classification head"):
         evaluate(classifier(), f"harness:{folder}:local_pairs")
-    (tmp_path / "gone.yaml").write_text(TASK.format(name="gone", data=tmp_path / "gone.jsonl"))
+    (tmp_path / "gone.yaml").write_text(CHOICES.format(name="gone", data=tmp_path / "gone.jsonl"))
     with pytest.raises(InputError, match="data cannot be read"):
         evaluate(lm, f"harness:{tmp_path}:gone")

@@ -93,7 +93,6 @@ def test_one_row_at_a_time_gives_the_same_and_measures_baselines_once() -> None:
             neurons(lm).select([lang]),
             TEXTS,
             controls={"random": [7]},
-            others=neurons(lm),
             baseline=baseline,
         ).table
         for lang in TEXTS

@@ -141,9 +141,13 @@ def test_units_taken_out_of_a_set_do_not_come_back_as_controls(matched):
     counts = {"a": torch.randint(0, 50, (2, 12), generator=generator)}
     statistics = Statistics.from_counts(counts, {"a": 50})
     removed = units((0, 0), (0, 1), (0, 2), (1, 3))
-    kept = NeuronSet({"a": units((0, 5), (0, 6), (1, 1))}, (2, 12))
+    whole = NeuronSet({"a": units((0, 5), (0, 6), (1, 1)) | removed}, (2, 12))
+    kept = whole.without({"a": removed}, {"why": "too strong"})
+    assert kept["a"] == units((0, 5), (0, 6), (1, 1))
+    assert kept.parameters["why"] == "too strong"
+    kept = NeuronSet.from_dict(kept.to_dict())  # a file keeps it
     for seed in range(20):
-        control = kept.random_like(seed, matched=matched, statistics=statistics, avoid=removed)
+        control = kept.random_like(seed, matched=matched, statistics=statistics)
         assert len(control["a"] & (removed | kept["a"])) == 0
         assert [len(layer) for layer in control["a"].by_layer(2)] == [2, 1]
 

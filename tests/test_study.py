@@ -43,6 +43,10 @@ def test_every_preset_is_valid_and_has_a_line_of_description():
     [
         ("langs=[en]", "unknown key 'langs' in the study. Did you mean 'languages'"),
         ("perplexity.valu=mean", "unknown key 'valu' in 'perplexity'. Did you mean 'value'"),
+        (
+            "adapters.none.hold={neuron: 'lape:hi'}",
+            "unknown key 'neuron' in 'adapters.none.hold'. Did you mean 'neurons'",
+        ),
         ("perplexity.value=median", "perplexity.value: value 'median' is none of zero, mean"),
         ("statistics.tokens=0", "statistics.tokens"),
         ("languages=[]", "languages"),
@@ -66,6 +70,7 @@ def test_a_wrong_study_is_refused_in_one_line(change, words):
     [
         ("neurons.lape.method=lpae", "unknown identification method 'lpae'. Did you mean 'lape'"),
         ("neurons.lape.parameters={topp: 0.1}", "topp"),
+        ("neurons.lape.parameters={cutoff: vaule}", "unknown cutoff 'vaule'. Did you mean 'value'"),
         ("tasks.mini-nil={limit: 5}", "unknown task 'mini-nil'. Did you mean 'mini-nli'"),
         ("tasks.mini-nli.languages=[de]", "de"),
         ("finetune.learning_rat=1", "learning_rat"),

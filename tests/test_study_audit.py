@@ -13,6 +13,7 @@ from langneurons.statistics import collect
 from langneurons.study import Study
 from langneurons.study.schema import parse
 from langneurons.study.spec import check_written
+from langneurons.study.tables import cell_of
 from langneurons.study.workshop import Workshop
 
 TEXT = {"en": ["the cat and the dog " * 6] * 4, "hi": ["हिन्दी और " * 9] * 4}
@@ -89,3 +90,15 @@ def test_quantiles_averaged_over_batches_are_a_reading_of_their_own():
         lm, blocks, intervention=Intervention(neurons["hi"], Value.quantile(batched, "hi", 0.1))
     )
     assert own["batches"] == pytest.approx(direct.value / perplexity(lm, blocks).value)
+
+
+@pytest.mark.parametrize("value", ["-1", "x0.5", "P10@mlp.pre"])
+@pytest.mark.parametrize("name", ["lape", "own-threshold", "matched-random-own"])
+def test_a_sets_name_may_hold_the_name_of_a_kind(value, name):
+    """Else the cells of a set called own-threshold would be lost from the tables."""
+    assert cell_of(f"{value}-own-{name}") == {
+        **{"intervention": value, "units": "own"}, "neurons": name, "seed": 0,
+    }  # fmt: skip
+    for kind in ("random", "matched"):
+        cell = {"intervention": value, "units": kind, "neurons": name, "seed": 3}
+        assert cell_of(f"{value}-{kind}-{name}-3") == cell

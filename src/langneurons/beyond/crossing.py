@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from langneurons.beyond.deactivation import draws, loss_ratio
+from langneurons.beyond.deactivation import draws
 from langneurons.errors import InputError
-from langneurons.evaluation import perplexity, ratio_interval
+from langneurons.evaluation import loss_ratio, perplexity, ratio_interval
 from langneurons.evaluation.language_modelling import PerplexityResult
 from langneurons.evaluation.token_loss import find_head
 from langneurons.intervention import (
@@ -130,7 +130,7 @@ def cross(
                         "seed": number,
                         "reading": reading,
                         "count": len(units),
-                        **loss_ratio(results[reading], plain, level),
+                        **loss_ratio(results[reading], plain, level=level),
                         "impossible": share_out_of_range(lm, done),
                     }
                     rows.append(row)

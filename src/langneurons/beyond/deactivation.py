@@ -17,7 +17,7 @@ import torch
 
 from langneurons.beyond.residual import residual_change
 from langneurons.errors import InputError
-from langneurons.evaluation import perplexity, ratio_interval
+from langneurons.evaluation import loss_ratio, perplexity
 from langneurons.evaluation.language_modelling import PerplexityResult
 from langneurons.evaluation.token_loss import find_head
 from langneurons.intervention import Intervention, OutOfRangeWarning, share_out_of_range
@@ -109,7 +109,7 @@ def deactivate(
                     {
                         **labels[label],
                         "count": len(units),
-                        **loss_ratio(touched, plain, level),
+                        **loss_ratio(touched, plain, level=level),
                         **place_in_range(lm, done, stats, language),
                     }
                 )
@@ -170,21 +170,3 @@ def place_in_range(
         "impossible": share_out_of_range(lm, done),
         "distance": float(kept.mean()) if len(kept) else float("nan"),
     }
-
-
-def loss_ratio(
-    touched: PerplexityResult, plain: PerplexityResult, level: float
-) -> dict[str, float | int]:
-    """Perplexity as a ratio to untouched on the same documents, with its bootstrap interval."""
-    import numpy as np
-
-    difference = touched.rows["loss_sum"].to_numpy() - plain.rows["loss_sum"].to_numpy()
-    low, high = ratio_interval(difference, plain.rows["tokens"], level=level)
-    with np.errstate(over="ignore"):
-        return {
-            "ratio": float(np.exp(touched.loss - plain.loss)),
-            "low": float(np.exp(low)),
-            "high": float(np.exp(high)),
-            "tokens": plain.tokens,
-            "documents": plain.documents,
-        }

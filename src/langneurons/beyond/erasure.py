@@ -254,9 +254,9 @@ def _behind_share(probe: Probe, test: Labelled, level: float) -> dict[str, float
 
 
 def _ratio(touched: PerplexityResult, plain: PerplexityResult, level: float) -> dict[str, float]:
-    from langneurons.beyond.deactivation import loss_ratio
+    from langneurons.evaluation import loss_ratio
 
-    found = loss_ratio(touched, plain, level)
+    found = loss_ratio(touched, plain, level=level)
     return {"value": found["ratio"], "low": found["low"], "high": found["high"]}
 
 

@@ -79,7 +79,6 @@ def sweep(
         perplexity_change(
             lm, found.select([lang]), blocks, value=value,
             controls={"random": random, "matched": matched}, stats=stats, baseline=baseline,
-            others=found,
         ).table.assign(value=name)
         for name, value in chosen.items()
     ]  # fmt: skip

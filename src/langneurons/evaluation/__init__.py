@@ -11,7 +11,7 @@ from langneurons.evaluation.comparison import (
 from langneurons.evaluation.effects import unit_effects
 from langneurons.evaluation.forcing import detect, force
 from langneurons.evaluation.intervals import ratio_interval
-from langneurons.evaluation.language_modelling import PerplexityResult, perplexity
+from langneurons.evaluation.language_modelling import PerplexityResult, loss_ratio, perplexity
 from langneurons.evaluation.matrix import PerplexityChange, perplexity_change
 from langneurons.evaluation.qa import generate
 from langneurons.evaluation.runner import evaluate
@@ -32,6 +32,7 @@ __all__ = [
     "force",
     "generate",
     "holm",
+    "loss_ratio",
     "mcnemar",
     "minimum_detectable_effect",
     "permutation",

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import torch
 
 from langneurons.data import Blocks
-from langneurons.evaluation.intervals import ratio_interval
-from langneurons.evaluation.language_modelling import PerplexityResult, perplexity
+from langneurons.evaluation.language_modelling import PerplexityResult, loss_ratio, perplexity
 from langneurons.evaluation.token_loss import find_head
 from langneurons.identification import Units
 from langneurons.intervention import Intervention
@@ -80,7 +78,7 @@ def unit_effects(
                 {
                     "layer": int(single[place].layers[0]),
                     "index": int(single[place].indices[0]),
-                    **_ratio(touched, plain, level),
+                    **loss_ratio(touched, plain, level=level),
                 }
             )
             bar.advance()
@@ -88,16 +86,3 @@ def unit_effects(
         rows, columns=["layer", "index", "ratio", "low", "high", "tokens", "documents"]
     )
     return table.sort_values("ratio", ascending=False, kind="stable", ignore_index=True)
-
-
-def _ratio(touched: PerplexityResult, plain: PerplexityResult, level: float) -> dict[str, Any]:
-    difference = touched.rows["loss_sum"].to_numpy() - plain.rows["loss_sum"].to_numpy()
-    low, high = ratio_interval(difference, plain.rows["tokens"], level=level)
-    with np.errstate(over="ignore"):
-        return {
-            "ratio": float(np.exp(touched.loss - plain.loss)),
-            "low": float(np.exp(low)),
-            "high": float(np.exp(high)),
-            "tokens": plain.tokens,
-            "documents": plain.documents,
-        }

@@ -75,6 +75,36 @@ class PerplexityResult:
         )
 
 
+def loss_ratio(
+    touched: PerplexityResult,
+    plain: PerplexityResult,
+    *,
+    level: float = 0.95,
+    method: Method = "percentile",
+) -> dict[str, float | int]:
+    """Perplexity as a ratio to untouched on the same documents.
+
+    Args:
+        touched: Losses under an intervention.
+        plain: Losses without.
+        level: Level of the bootstrap interval over documents.
+        method: Its kind.
+
+    Returns:
+        ``ratio``, ``low``, ``high``, ``tokens``, ``documents``; inf beyond what a float can show.
+    """
+    difference = touched.rows["loss_sum"].to_numpy() - plain.rows["loss_sum"].to_numpy()
+    low, high = ratio_interval(difference, plain.rows["tokens"], level=level, method=method)
+    with np.errstate(over="ignore"):
+        return {
+            "ratio": float(np.exp(touched.loss - plain.loss)),
+            "low": float(np.exp(low)),
+            "high": float(np.exp(high)),
+            "tokens": plain.tokens,
+            "documents": plain.documents,
+        }
+
+
 def perplexity(
     lm: LanguageModel,
     texts: Sequence[str] | Blocks,

@@ -6,12 +6,16 @@ from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import pandas as pd
 
 from langneurons.errors import InputError, unknown
-from langneurons.evaluation.intervals import Method, ratio_interval
-from langneurons.evaluation.language_modelling import BLOCK, PerplexityResult, perplexity
+from langneurons.evaluation.intervals import Method
+from langneurons.evaluation.language_modelling import (
+    BLOCK,
+    PerplexityResult,
+    loss_ratio,
+    perplexity,
+)
 from langneurons.evaluation.token_loss import find_head
 from langneurons.intervention import Intervention, Value
 from langneurons.intervention.interventions import Mode
@@ -103,8 +107,6 @@ def perplexity_change(
     controls: Mapping[str, int | Iterable[int]] | None = None,
     stats: Statistics | None = None,
     baseline: MutableMapping[str, PerplexityResult] | None = None,
-    others: NeuronSet | None = None,
-    avoid: Units | None = None,
     control_columns: Literal["own", "all"] = "own",
     seed: int = 0,
     tokens: int | None = None,
@@ -127,8 +129,6 @@ def perplexity_change(
         stats: Statistics, which matched controls need.
         baseline: Untouched perplexities by language that are known already; missing ones are put
             there.
-        others: The whole set that ``neurons`` is a part of, so that controls avoid all of it.
-        avoid: Further units that no control may hold.
         control_columns: Measure controls on the row's own language, or on all.
         seed: First seed of the controls.
         tokens: See :func:`~langneurons.evaluation.language_modelling.perplexity`.
@@ -148,13 +148,11 @@ def perplexity_change(
         raise InputError("matched controls need statistics: pass stats=.")
     head = find_head(lm)
     known: MutableMapping[str, PerplexityResult] = {} if baseline is None else baseline
-    source = others if others is not None else neurons
     drawn = {
-        (kind, number): source.random_like(
+        (kind, number): neurons.random_like(
             number,
             matched="rate" if kind == "matched" else None,
             statistics=stats if kind == "matched" else None,
-            avoid=avoid,
         )
         for kind, numbers in draws.items()
         for number in numbers
@@ -243,18 +241,10 @@ def _intervention(
 def _compare(
     touched: PerplexityResult, untouched: PerplexityResult, level: float, method: Method
 ) -> dict[str, float | int]:
-    difference = touched.rows["loss_sum"].to_numpy() - untouched.rows["loss_sum"].to_numpy()
-    low, high = ratio_interval(difference, untouched.rows["tokens"], level=level, method=method)
-    change = touched.loss - untouched.loss
-    with np.errstate(over="ignore"):
-        return {
-            "perplexity": touched.value,
-            "baseline": untouched.value,
-            "ratio": float(np.exp(change)),
-            "change": touched.value - untouched.value,
-            "loss_change": change,
-            "low": float(np.exp(low)),
-            "high": float(np.exp(high)),
-            "documents": untouched.documents,
-            "tokens": untouched.tokens,
-        }
+    return {
+        "perplexity": touched.value,
+        "baseline": untouched.value,
+        "change": touched.value - untouched.value,
+        "loss_change": touched.loss - untouched.loss,
+        **loss_ratio(touched, untouched, level=level, method=method),
+    }

@@ -145,6 +145,40 @@ def _cut(tokenizer: Any, ids: Sequence[int], stop: str, ends: frozenset[int]) ->
     return Generated(before.strip(), tuple(kept), bool(found) or end < len(ids))
 
 
+def answers(
+    lm: LanguageModel,
+    task: Task,
+    examples: Sequence[Example],
+    *,
+    batch_size: int | None,
+    max_new_tokens: int | None,
+    bar: Bar,
+) -> list[tuple[Generated, int]]:
+    """What the model writes for each example, and how many tokens of its context were cut.
+
+    Raises:
+        InputError: If ``max_new_tokens`` leaves no room for the prompt.
+    """
+    new = max_new_tokens or task.max_answer_tokens or MAX_NEW_TOKENS
+    longest = max_positions(lm)
+    if longest is not None and longest <= new:
+        raise InputError(
+            f"max_new_tokens={new} leaves no room for a prompt in the model's {longest} positions: "
+            "lower it."
+        )
+    room = None if longest is None else longest - new
+    encoded = [encode_example(task, example, lm.tokenizer, room) for example in examples]
+    written = generate(
+        lm,
+        [item.ids for item in encoded],
+        stop=task.stop,
+        max_new_tokens=new,
+        batch_size=batch_size,
+        bar=bar,
+    )
+    return [(answer, item.cut) for answer, item in zip(written, encoded, strict=True)]
+
+
 def qa_rows(
     lm: LanguageModel,
     task: Task,
@@ -161,28 +195,14 @@ def qa_rows(
     first gold answer, as the paper's released code does.
 
     Raises:
-        InputError: If ``max_new_tokens`` leaves no room for the prompt.
+        InputError: See :func:`answers`.
     """
-    new = max_new_tokens or task.max_answer_tokens or MAX_NEW_TOKENS
-    longest = max_positions(lm)
-    if longest is not None and longest <= new:
-        raise InputError(
-            f"max_new_tokens={new} leaves no room for a prompt in the model's {longest} positions: "
-            "lower it."
-        )
-    room = None if longest is None else longest - new
-    encoded = [encode_example(task, example, lm.tokenizer, room) for example in examples]
-    answers = generate(
-        lm,
-        [item.ids for item in encoded],
-        stop=task.stop,
-        max_new_tokens=new,
-        batch_size=batch_size,
-        bar=bar,
+    written = answers(
+        lm, task, examples, batch_size=batch_size, max_new_tokens=max_new_tokens, bar=bar
     )
     return [
-        _row(lm.tokenizer, example, answer, lang, item.cut)
-        for example, answer, item in zip(examples, answers, encoded, strict=True)
+        _row(lm.tokenizer, example, answer, lang, cut)
+        for example, (answer, cut) in zip(examples, written, strict=True)
     ]
 
 

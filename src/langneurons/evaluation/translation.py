@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from langneurons.data.tasks import TranslationExample, encode_example
+from langneurons.data.tasks import TranslationExample
 from langneurons.errors import InputError
-from langneurons.evaluation.qa import generate
-from langneurons.evaluation.rows import max_positions
+from langneurons.evaluation.qa import answers
 
 if TYPE_CHECKING:
     from langneurons.data.tasks import Example, Task
     from langneurons.models import LanguageModel
     from langneurons.progress import Bar
-
-MAX_NEW_TOKENS = 128
 
 
 def chrf(prediction: str, reference: str) -> float:
@@ -50,28 +47,14 @@ def translation_rows(
     """Rows of :class:`~langneurons.evaluation.scores.Scores` from generated translations.
 
     Raises:
-        InputError: If ``max_new_tokens`` leaves no room for the prompt, or sacrebleu is missing.
+        InputError: See :func:`~langneurons.evaluation.qa.answers`; or sacrebleu is missing.
     """
     chrf("a", "a")  # missing software is said before the model works
-    new = max_new_tokens or task.max_answer_tokens or MAX_NEW_TOKENS
-    longest = max_positions(lm)
-    if longest is not None and longest <= new:
-        raise InputError(
-            f"max_new_tokens={new} leaves no room for a prompt in the model's {longest} positions: "
-            "lower it."
-        )
-    room = None if longest is None else longest - new
-    encoded = [encode_example(task, example, lm.tokenizer, room) for example in examples]
-    written = generate(
-        lm,
-        [item.ids for item in encoded],
-        stop=task.stop,
-        max_new_tokens=new,
-        batch_size=batch_size,
-        bar=bar,
+    written = answers(
+        lm, task, examples, batch_size=batch_size, max_new_tokens=max_new_tokens, bar=bar
     )
     rows = []
-    for example, answer, item in zip(examples, written, encoded, strict=True):
+    for example, (answer, cut) in zip(examples, written, strict=True):
         assert isinstance(example, TranslationExample)
         rows.append(
             {
@@ -81,7 +64,7 @@ def translation_rows(
                 "gold": example.reference,
                 "chrf": chrf(answer.text, example.reference),
                 "stopped": answer.stopped,
-                "cut": item.cut,
+                "cut": cut,
             }
         )
     return rows

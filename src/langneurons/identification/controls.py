@@ -29,7 +29,6 @@ def random_like(
     *,
     matched: str | None = None,
     statistics: Statistics | None = None,
-    avoid: Units | None = None,
 ) -> NeuronSet:
     """See :meth:`NeuronSet.random_like`."""
     from langneurons.identification.neuron_set import NeuronSet
@@ -38,8 +37,7 @@ def random_like(
         raise unknown("kind of matching", matched, ["rate"])
     if matched == "rate":
         _check(neurons, statistics)
-    union = neurons.union() if avoid is None else neurons.union() | avoid
-    taken = union.by_layer(neurons.shape[0])
+    taken = (neurons.union() | neurons.apart).by_layer(neurons.shape[0])
     units, gaps = {}, {}
     for language, own in neurons.items():
         # One stream per language: its control stays the same whichever languages stand beside it.

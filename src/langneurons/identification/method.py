@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
@@ -67,12 +67,15 @@ class Method:
         """All parameters: the defaults, overridden by the given ones.
 
         Raises:
-            InputError: If a given one is none of this method's.
+            InputError: If a given one is none of this method's, or no word it can be.
         """
         known = self.parameters
-        for name in given:
+        types = get_type_hints(self.function)
+        for name, value in given.items():
             if name not in known:
                 raise unknown(f"parameter of method {self.name!r}", name, known)
+            if get_origin(types[name]) is Literal and value not in get_args(types[name]):
+                raise unknown(name, value, [str(word) for word in get_args(types[name])])
         return {**known, **given}
 
 

@@ -40,6 +40,8 @@ class NeuronSet(Displayed, Mapping[str, Units]):
         statistics: Fingerprint of the statistics or texts, or None if unknown.
         scores: Language to a float tensor (n,), the score of each unit in the order of
             ``units[language]``, higher is more of the language's own; may be empty.
+        apart: Units that no control of this set may hold besides its own: those of the larger set
+            it was cut down from.
 
     Raises:
         InputError: If a unit lies outside ``shape`` or scores do not fit.
@@ -61,8 +63,10 @@ class NeuronSet(Displayed, Mapping[str, Units]):
         model: Mapping[str, Any] | None = None,
         statistics: str | None = None,
         scores: Mapping[str, Tensor] | None = None,
+        apart: Units | None = None,
     ) -> None:
         self._units = dict(units)
+        self.apart = Units.empty() if apart is None else apart
         self.shape = (int(shape[0]), int(shape[1]))
         self.site = site
         self.method = method
@@ -73,7 +77,7 @@ class NeuronSet(Displayed, Mapping[str, Units]):
             language: torch.as_tensor(score, dtype=torch.float64)
             for language, score in (scores or {}).items()
         }
-        for item in self._units.values():
+        for item in (*self._units.values(), self.apart):
             item.check(self.shape)
         for language, score in self.scores.items():
             if language not in self._units or score.shape != (len(self._units[language]),):
@@ -142,6 +146,7 @@ class NeuronSet(Displayed, Mapping[str, Units]):
             model=self.model,
             statistics=self.statistics,
             scores=scores,
+            apart=self.union() | self.apart,
         )
 
     def _match(self, other: NeuronSet, *, coordinates: bool = False) -> None:
@@ -219,6 +224,16 @@ class NeuronSet(Displayed, Mapping[str, Units]):
                 item = Units(item.layers[best[:count]], item.indices[best[:count]])
             units[language] = item
         return self._derive(units, {"top_by_score": count})
+
+    def without(self, units: Mapping[str, Units], note: Mapping[str, Any]) -> NeuronSet:
+        """Leave out some units of each language; ``note`` says in the parameters which.
+
+        Controls of what is left hold none of them: a unit taken out because it does most of the
+        damage must not come back as a control.
+        """
+        none = Units.empty()
+        kept = {language: item - units.get(language, none) for language, item in self.items()}
+        return self._derive(kept, note)
 
     def exclusive(self) -> NeuronSet:
         """Only the units that belong to a single language."""
@@ -304,11 +319,7 @@ class NeuronSet(Displayed, Mapping[str, Units]):
     # ------------------------------------------------------------------ controls
 
     def random_like(
-        self,
-        seed: int,
-        matched: str | None = None,
-        statistics: Statistics | None = None,
-        avoid: Units | None = None,
+        self, seed: int, matched: str | None = None, statistics: Statistics | None = None
     ) -> NeuronSet:
         """A random control: for each language as many units in each layer, none of them in it.
 
@@ -319,12 +330,11 @@ class NeuronSet(Displayed, Mapping[str, Units]):
                 equally often in that language, the fair control for a method that selects active
                 units.
             statistics: Where the activation rates come from; needed for ``"rate"``.
-            avoid: Further units that are no controls, such as the units that were taken out of a
-                larger set to get this one.
 
         Returns:
-            A set of the same sizes per language and layer. Units of any language of this set are
-            avoided; where a layer has too few others, only the language's own are.
+            A set of the same sizes per language and layer. Units of any language of this set, and
+            of the set it was cut down from, are avoided; where a layer has too few others, only
+            the language's own are.
 
         Raises:
             InputError: If a layer has too few units outside the set, or statistics are missing
@@ -332,7 +342,7 @@ class NeuronSet(Displayed, Mapping[str, Units]):
         """
         from langneurons.identification.controls import random_like
 
-        return random_like(self, seed, matched=matched, statistics=statistics, avoid=avoid)
+        return random_like(self, seed, matched=matched, statistics=statistics)
 
     # ------------------------------------------------------------------ use, save, load
 
@@ -369,6 +379,7 @@ class NeuronSet(Displayed, Mapping[str, Units]):
                 for language, item in self._units.items()
             },
             "scores": {language: score.tolist() for language, score in self.scores.items()},
+            "apart": [indices.tolist() for indices in self.apart.by_layer(self.shape[0])],
         }
 
     @classmethod
@@ -400,6 +411,8 @@ class NeuronSet(Displayed, Mapping[str, Units]):
                     language: torch.tensor(item, dtype=torch.float64)
                     for language, item in value["scores"].items()
                 },
+                # Files written before controls knew of it have none.
+                apart=Units.from_layers(value.get("apart", [])),
             )
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             raise InputError(

@@ -22,9 +22,10 @@ from langneurons.errors import InputError
 from langneurons.progress import Bar, track
 from langneurons.study import records, runner
 from langneurons.study.inputs import Texts
+from langneurons.study.parts import RaySpec
 from langneurons.study.plan import Plan, Stage
 from langneurons.study.runner import Outcome
-from langneurons.study.schema import RaySpec, StudyConfig, parse
+from langneurons.study.schema import StudyConfig, parse
 
 _LIGHT = frozenset({"derived", "merge", "overlap", "rules", "tables"})
 """Kinds of stages that read no model."""

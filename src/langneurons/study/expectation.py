@@ -15,8 +15,9 @@ from typing import Any
 
 from langneurons.errors import InputError, LangNeuronsError
 from langneurons.study.inputs import model_path
+from langneurons.study.parts import AdapterSpec, adapter_units
 from langneurons.study.plan import Plan, Stage
-from langneurons.study.schema import AdapterSpec, StudyConfig, adapter_runs, adapter_units
+from langneurons.study.schema import StudyConfig, adapter_runs
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 

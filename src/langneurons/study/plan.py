@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from langneurons.artifacts import digest
-from langneurons.study.schema import StudyConfig, adapter_runs, adapter_units, intervened
+from langneurons.study.parts import adapter_units, intervened
+from langneurons.study.schema import StudyConfig, adapter_runs
 from langneurons.study.spec import BEFORE
 
 # Raise a kind's number when its code changes what it writes: its results, and all that depend on
@@ -19,7 +20,7 @@ VERSIONS = {
     "merge": 1,
     "neurons": 1,
     "overlap": 2,
-    "derived": 1,
+    "derived": 2,
     "perplexity": 2,
     "effects": 1,
     "sweep": 2,
@@ -34,7 +35,7 @@ VERSIONS = {
     "subspaces": 1,
     "features": 1,
     "feature_languages": 1,
-    "tables": 2,
+    "tables": 3,
 }
 
 

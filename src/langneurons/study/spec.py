@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import typing
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -49,3 +51,11 @@ def check_written(value: str) -> str:
             f"value {value!r}: only a statistic can be taken at another site, use mean or P90"
         )
     return value
+
+
+def nested(annotation: Any, keyed: bool = False) -> list[tuple[type[BaseModel], bool]]:
+    """Parts of the schema inside a field's type, and whether they stand under a name of theirs."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [(annotation, keyed)]
+    inside = keyed or typing.get_origin(annotation) is dict
+    return [found for argument in typing.get_args(annotation) for found in nested(argument, inside)]

@@ -10,9 +10,9 @@ import pandas as pd
 
 from langneurons.artifacts import read_table, write_table
 from langneurons.study.beyond.stages import KINDS as BEYOND
+from langneurons.study.parts import HoldSpec, adapter_units
 from langneurons.study.passages import passages
 from langneurons.study.plan import Stage
-from langneurons.study.schema import HoldSpec, adapter_units
 from langneurons.study.shards import merge, shard
 from langneurons.study.workshop import Workshop
 
@@ -109,43 +109,31 @@ def _derived(workshop: Workshop, output: Path, neurons: str) -> None:
 
 def _without_top(workshop: Workshop, found: NeuronSet, name: str, count: int) -> NeuronSet:
     """The set without the units that do most of the damage in their own language."""
-    from langneurons.identification import NeuronSet, Units
+    from langneurons.identification import Units
 
-    kept = {}
-    for lang, units in found.items():
-        path = workshop.out / "effects" / name / f"{lang}.parquet"
-        top = read_table(path).head(count)
-        kept[lang] = units - Units(top["layer"].tolist(), top["index"].tolist())
-    return NeuronSet(
-        kept,
-        found.shape,
-        site=found.site,
-        method=found.method,
-        parameters={**found.parameters, "without_top": count},
-        model=found.model,
-        statistics=found.statistics,
-    )
+    top = {}
+    for lang in found:
+        table = read_table(workshop.out / "effects" / name / f"{lang}.parquet").head(count)
+        top[lang] = Units(table["layer"].tolist(), table["index"].tolist())
+    return found.without(top, {"without_top": count})
 
 
 @_stage
 def _effects(workshop: Workshop, output: Path, neurons: str, language: str) -> None:
-    from langneurons.evaluation import perplexity, unit_effects
+    from langneurons.evaluation import unit_effects
 
     spec, held = workshop.config.effects, workshop.config.perplexity
     assert spec is not None
     assert held is not None
-    blocks = workshop.held_out_blocks(language)
-    if language not in workshop.baseline:
-        workshop.baseline[language] = perplexity(workshop.lm, blocks)
     table = unit_effects(
         workshop.lm,
         workshop.neurons(neurons)[language],
-        blocks,
+        workshop.held_out_blocks(language),
         **workshop.change(held.value, language, workshop.config.site(neurons)),
         site=workshop.config.written(neurons),
         keep=spec.keep,
         screen=spec.screen,
-        baseline=workshop.baseline[language],
+        baseline=workshop.untouched(language),
     )
     write_table(output, table.assign(language=language, neurons=neurons, value=held.value))
 
@@ -168,8 +156,6 @@ def _sweep(workshop: Workshop, output: Path, language: str) -> None:
             controls={"random": spec.random, "matched": spec.matched},
             stats=workshop.statistics(workshop.config.site(spec.neurons)),
             baseline=workshop.baseline,
-            others=found,
-            avoid=workshop.avoided(spec.neurons),
             seed=workshop.config.seed,
         )
         tables.append(change.table.assign(value=value))
@@ -248,8 +234,6 @@ def _perplexity(workshop: Workshop, output: Path, neurons: str, language: str) -
         controls={"random": spec.random, "matched": spec.matched},
         stats=workshop.statistics(workshop.config.site(neurons)),
         baseline=workshop.baseline,
-        others=workshop.neurons(neurons),
-        avoid=workshop.avoided(neurons),
         seed=workshop.config.seed,
     )
     write_table(output, change.table.assign(neurons=neurons, value=spec.value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,8 @@ from scipy.stats import binomtest
 
 from langneurons.artifacts import read_json, read_table, write_table
 from langneurons.study.beyond.tables import tables as beyond_tables
-from langneurons.study.schema import adapter_runs, adapter_units
+from langneurons.study.parts import adapter_units
+from langneurons.study.schema import adapter_runs
 from langneurons.study.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -259,15 +261,15 @@ def cell_of(label: str) -> dict[str, Any]:
     """What a cell's file name says: VALUE-KIND-SET[-SEED], or ``none``."""
     if label == "none":
         return {"intervention": "none", "units": "-", "neurons": "-", "seed": 0}
-    # A value may be negative and a set's name may hold a dash: the kind is what parts them.
-    for kind in ("own", "random", "matched"):
-        value, found, rest = label.partition(f"-{kind}-")
-        if found:
-            number = "0"
-            if kind != "own":
-                rest, _, number = rest.rpartition("-")
-            return {"intervention": value, "units": kind, "neurons": rest, "seed": int(number)}
-    raise ValueError(f"no cell is called {label!r}")
+    # A value may be negative and a set may be called own-threshold: the first kind parts them.
+    found = re.match(r"(?P<value>.+?)-(?P<kind>own|random|matched)-(?P<rest>.+)", label)
+    if found is None:
+        raise ValueError(f"no cell is called {label!r}")
+    value, kind, rest = found.group("value", "kind", "rest")
+    number = "0"
+    if kind != "own":
+        rest, _, number = rest.rpartition("-")
+    return {"intervention": value, "units": kind, "neurons": rest, "seed": int(number)}
 
 
 def _level(scored: Scores, metric: str) -> dict[str, Any]:

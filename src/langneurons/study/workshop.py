@@ -16,6 +16,7 @@ from langneurons.study.spec import BEFORE
 if TYPE_CHECKING:
     from langneurons.data import Blocks
     from langneurons.data.tasks import Task
+    from langneurons.evaluation.language_modelling import PerplexityResult
     from langneurons.identification import NeuronSet, Units
     from langneurons.intervention import Value
     from langneurons.models import LanguageModel
@@ -36,7 +37,7 @@ class Workshop:
         self, config: StudyConfig, out: Path, texts: Mapping[str, Texts], trusted: bool = False
     ) -> None:
         self.config, self.out, self.texts, self._trusted = config, out, texts, trusted
-        self.baseline: dict[str, Any] = {}
+        self.baseline: dict[str, PerplexityResult] = {}
         self._neurons: dict[str, NeuronSet] = {}
         self._adapted: tuple[str, LanguageModel] | None = None
         self._blocks: dict[str, Blocks] = {}
@@ -89,25 +90,16 @@ class Workshop:
             self._neurons[name] = NeuronSet.load(self.out / "neurons" / f"{name}.json")
         return self._neurons[name]
 
-    def avoided(self, neurons: str) -> Units | None:
-        """Units that no control of a set may hold besides its own: those it was derived from.
-
-        A unit taken out because it does most of the damage would otherwise come back as a control.
-        """
-        source = self.config.neurons[neurons].derive
-        return None if source is None else self.neurons(source).union()
-
     def units(self, neurons: str, language: str, kind: str, seed: int) -> Units:
         """A language's units, or a control of the same size (``random``, ``matched``)."""
         found = self.neurons(neurons)
         if kind == "random":
-            found = found.random_like(seed, avoid=self.avoided(neurons))
+            found = found.random_like(seed)
         elif kind == "matched":
             found = found.random_like(
                 seed,
                 matched="rate",
                 statistics=self.statistics(self.config.site(neurons)),
-                avoid=self.avoided(neurons),
             )
         if not len(found[language]):
             raise InputError(
@@ -204,6 +196,14 @@ class Workshop:
     def statistics_texts(self) -> dict[str, list[str]]:
         """The documents statistics are collected on, for methods that read the model."""
         return {lang: self.texts[lang].statistics for lang in self.config.languages}
+
+    def untouched(self, language: str) -> PerplexityResult:
+        """Perplexity of a language's held-out blocks without intervention, measured once."""
+        from langneurons.evaluation import perplexity
+
+        if language not in self.baseline:
+            self.baseline[language] = perplexity(self.lm, self.held_out_blocks(language))
+        return self.baseline[language]
 
     def held_out_blocks(self, language: str) -> Blocks:
         """Blocks of a language's held-out documents."""

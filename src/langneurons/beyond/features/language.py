@@ -16,13 +16,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from langneurons.beyond.deactivation import loss_ratio
 from langneurons.beyond.features.autoencoder import Autoencoder
 from langneurons.beyond.features.intervening import Mode, by_layer, features_changed
 from langneurons.beyond.residual import streams
 from langneurons.data import Blocks, batches
 from langneurons.errors import InputError
-from langneurons.evaluation import perplexity
+from langneurons.evaluation import loss_ratio, perplexity
 from langneurons.evaluation.token_loss import find_head
 from langneurons.progress import track
 from langneurons.statistics import Statistics
@@ -147,7 +146,7 @@ def feature_perplexity(
                     "kind": kind,
                     "seed": number,
                     "units": len(units),
-                    **loss_ratio(touched, plain[column], level),
+                    **loss_ratio(touched, plain[column], level=level),
                 }
             )
             bar.advance()

@@ -49,7 +49,7 @@ class Flores(Task):
     Args:
         path: Folder with ``devtest.<lang>.txt`` (and ``dev.<lang>.txt``), a sentence a line, the
             lines parallel; None reads the Hub.
-        source: Language translated from; asked for itself, it is translated into English.
+        source: Language translated from; where it is the one asked for, English is.
         repo: Dataset of the Hub, or a folder laid out like it.
         template: Input text with ``{source}``, ``{source_language}`` and ``{target_language}``.
         splits: See :class:`Task`; ``test`` is the data set's ``devtest``.

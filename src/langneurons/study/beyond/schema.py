@@ -36,7 +36,6 @@ class CrossingSpec(Spec):
     languages: list[str] = Field(min_length=1, description="Languages looked at.")
     values: list[str] = Field(["mean", "P10", "P90"], description="mean, or percentiles.")
     random: int = Field(2, ge=0, description="Same-size random draws.")
-
     matched: int = Field(0, ge=0, description="Random draws of units of the same activity.")
     per_batch: bool = Field(
         False, description="Also the mean over batches of each batch's own percentile."

@@ -13,15 +13,6 @@ from langneurons.errors import InputError
 from langneurons.study.workshop import Workshop
 
 
-def _baseline(workshop: Workshop, language: str) -> Any:
-    from langneurons.evaluation import perplexity
-
-    if language not in workshop.baseline:
-        blocks = workshop.held_out_blocks(language)
-        workshop.baseline[language] = perplexity(workshop.lm, blocks)
-    return workshop.baseline[language]
-
-
 def _deactivation(workshop: Workshop, output: Path, language: str) -> None:
     from langneurons.beyond.deactivation import deactivate
 
@@ -38,7 +29,7 @@ def _deactivation(workshop: Workshop, output: Path, language: str) -> None:
         random=spec.random,
         matched=spec.matched,
         residual_blocks=spec.residual_blocks,
-        baseline=_baseline(workshop, language),
+        baseline=workshop.untouched(language),
         seed=workshop.config.seed,
     )
     for name, table in (("change", done.table), ("residual", done.residual)):
@@ -63,7 +54,7 @@ def _crossing(workshop: Workshop, output: Path, neurons: str, language: str) -> 
         random=spec.random,
         matched=spec.matched,
         batched=_per_batch(workshop, language) if spec.per_batch else None,
-        baseline=_baseline(workshop, language),
+        baseline=workshop.untouched(language),
         seed=workshop.config.seed,
     )
     write_table(output, table.assign(neurons=neurons, language=language))

@@ -1,0 +1,205 @@
+"""The parts of a study's file: what each section may hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from langneurons.study.spec import Spec, check_value, check_written
+
+
+class StatisticsSpec(Spec):
+    """What is collected, in every language alike."""
+
+    site: str = Field("mlp.act", description="Where units live; see `langneurons.models`.")
+    tokens: int = Field(100_000, ge=1, description="Tokens counted per language, at most.")
+    block: int = Field(256, ge=2, description="Tokens in a block.")
+    rows: int = Field(2048, ge=1, description="Token rows kept for quantiles.")
+    shards: int = Field(
+        1, ge=1, description="Parts of a language, collected one by one (on several machines)."
+    )
+
+
+class NeuronsSpec(Spec):
+    """One named set of language neurons: found by a method, or made from another set."""
+
+    method: str = Field("lape", description="Identification method.")
+    derive: str | None = Field(
+        None, description="Name of a set to start from, instead of a method; see the next two."
+    )
+    exclusive: bool = Field(False, description="Only units that belong to one language alone.")
+    without_top: int = Field(
+        0, ge=0, description="Leave out the units with the largest single effects (`effects`)."
+    )
+    languages: list[str] | str | None = Field(
+        None, description="Languages it compares: a list, or the name of a published set."
+    )
+    site: str | None = Field(None, description="Where its units live; default: statistics.site.")
+    parameters: dict[str, Any] = Field(
+        default_factory=dict,
+        description="The method's own parameters, as `identify` takes them, and quotas.",
+    )
+
+
+class PerplexitySpec(Spec):
+    """The perplexity-change matrix."""
+
+    neurons: list[str] = Field(["lape"], description="Neuron sets, one matrix each.")
+    value: str = Field("zero", description="What is written over the units.")
+    tokens: int = Field(10_000, ge=1, description="Held-out tokens per language, at most.")
+    block: int | None = Field(
+        None, ge=2, description="Tokens in a block; default: that of `statistics`."
+    )
+    random: int = Field(3, ge=0, description="Same-size random draws per row.")
+    matched: int = Field(3, ge=0, description="Random draws of units of the same activity.")
+    languages: list[str] | None = Field(None, description="Columns; default: all languages.")
+
+    @field_validator("value")
+    @classmethod
+    def _known_value(cls, value: str) -> str:
+        return check_value(value)
+
+
+class EffectsSpec(Spec):
+    """The units of a set that matter most, one at a time, on their own language's text."""
+
+    neurons: list[str] = Field(["lape"], description="Neuron sets looked into.")
+    keep: int = Field(5, ge=1, description="Units measured on all held-out text.")
+    screen: int = Field(4, ge=1, description="Blocks of the first look at every unit.")
+
+
+class SweepSpec(Spec):
+    """Perplexity over replacement values, for a language's own units and random ones."""
+
+    neurons: str = Field("lape", description="Neuron set.")
+    languages: list[str] = Field(min_length=1, description="Languages swept.")
+    values: list[str] = Field(
+        ["-1", "zero", "1", "P10", "P50", "P90", "mean"], description="Values written."
+    )
+    random: int = Field(2, ge=0, description="Same-size random draws.")
+    matched: int = Field(2, ge=0, description="Random draws of units of the same activity.")
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _known_values(cls, values: list[Any]) -> list[str]:
+        return [check_value(str(value)) for value in values]
+
+
+class ForcingSpec(Spec):
+    """Which language the model writes with one language's units off and another's on."""
+
+    neurons: str = Field("lape", description="Neuron set.")
+    pairs: list[tuple[str, str]] = Field(
+        min_length=1, description="[off, on]: off is set to zero, on to `value`."
+    )
+    value: str = Field("P90", description="Value written over the second language's units.")
+    prompts: int = Field(20, ge=1, description="Held-out documents whose beginning is continued.")
+    prompt_words: int = Field(12, ge=1, description="Words (or characters) of a prompt.")
+    new_tokens: int = Field(24, ge=1, description="Tokens written for each.")
+
+    @field_validator("value")
+    @classmethod
+    def _known_value(cls, value: str) -> str:
+        return check_value(value)
+
+
+class TaskSpec(Spec):
+    """One task with labels."""
+
+    source: str | None = Field(None, description="Task and where its files lie: NAME or NAME:PATH.")
+    languages: list[str] | None = Field(None, description="Languages tested; default: all.")
+    limit: int | None = Field(None, ge=1, description="Test examples per language, at most.")
+    split: str = Field("test", description="Which split is tested.")
+    train_split: str | None = Field(
+        None, description="Which split is trained on; default: the recipe's, else train."
+    )
+    examples: int | None = Field(None, ge=1, description="Training examples, at most.")
+    tokens: int = Field(
+        100, ge=1, description="Tokens of an example, roughly: for the expected cost alone."
+    )
+    finetune: dict[str, Any] = Field(
+        default_factory=dict, description="Fine-tuning settings of this task alone."
+    )
+
+
+class HoldSpec(Spec):
+    """Units that are overwritten while an adapter learns."""
+
+    neurons: str = Field(description="SET:LANGUAGE, or random:SET:LANGUAGE.")
+    value: str = Field("zero", description="What is written over them.")
+
+    @field_validator("value")
+    @classmethod
+    def _known_value(cls, value: str) -> str:
+        return check_value(value)
+
+
+class AdapterSpec(Spec):
+    """Which units learn."""
+
+    neurons: str | list[str] = Field(
+        "none",
+        description="none, all, SET:LANGUAGE (or a list of them), or random:SET:LANGUAGE.",
+    )
+    attention: bool = Field(True, description="Plain LoRA on the attention projections.")
+    seeds: int = Field(1, ge=1, description="Trainings with different seeds and random units.")
+    hold: HoldSpec | None = Field(
+        None, description="Units overwritten while it learns (ablation during training)."
+    )
+
+
+class InterventionsSpec(Spec):
+    """Test-time overwrites, each beside its controls."""
+
+    neurons: list[str] = Field(["lape"], description="Neuron sets overwritten.")
+    adapter: str | list[str] = Field(
+        "none", description="Adapter under which they are tested, or several."
+    )
+    values: list[str] = Field(
+        ["mean", "P90", "zero", "P10"],
+        description="Replacement values; P10@mlp.pre takes the statistic before the activation.",
+    )
+    languages: list[str] | None = Field(None, description="Languages tested; default: all.")
+    random: int = Field(2, ge=0, description="Same-size random draws.")
+    matched: int = Field(0, ge=0, description="Random draws of units of the same activity.")
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _known_values(cls, values: list[Any]) -> list[str]:
+        return [check_written(str(value)) for value in values]
+
+
+class SizeSpec(Spec):
+    """Size of a model, for the expected cost where the model itself is not at hand."""
+
+    parameters: float = Field(gt=0, description="Weights.")
+    layers: int = Field(ge=1, description="Layers.")
+    units: int = Field(ge=1, description="Inner width of the MLP.")
+    hidden: int = Field(ge=1, description="Width of the residual stream.")
+
+
+class RaySpec(Spec):
+    """Where and how the stages run with `executor: ray`. Changes no result."""
+
+    address: str | None = Field(
+        None, description="auto or HOST:PORT; default: RAY_ADDRESS, else a cluster of its own."
+    )
+    workers: int | None = Field(
+        None, ge=1, description="Workers, each with the model; default: as many as there is room."
+    )
+    cpus: float = Field(1, gt=0, description="CPU cores of a worker.")
+    gpus: float | None = Field(
+        None, ge=0, description="GPUs of a worker; default: 1 where the cluster has any."
+    )
+    retries: int = Field(3, ge=0, description="Times a stage is tried again after its worker died.")
+
+
+def adapter_units(adapter: AdapterSpec) -> list[str]:
+    """The unit choices of an adapter as a list."""
+    return [adapter.neurons] if isinstance(adapter.neurons, str) else list(adapter.neurons)
+
+
+def intervened(spec: InterventionsSpec) -> list[str]:
+    """Names of the adapters that are tested under interventions."""
+    return [spec.adapter] if isinstance(spec.adapter, str) else list(spec.adapter)
