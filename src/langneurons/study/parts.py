@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from langneurons.study.spec import Spec, check_value, check_written
+from langneurons.study.spec import Spec, Value, Values, WrittenValues
 
 
 class StatisticsSpec(Spec):
@@ -46,7 +46,7 @@ class PerplexitySpec(Spec):
     """The perplexity-change matrix."""
 
     neurons: list[str] = Field(["lape"], description="Neuron sets, one matrix each.")
-    value: str = Field("zero", description="What is written over the units.")
+    value: Value = Field("zero", description="What is written over the units.")
     tokens: int = Field(10_000, ge=1, description="Held-out tokens per language, at most.")
     block: int | None = Field(
         None, ge=2, description="Tokens in a block; default: that of `statistics`."
@@ -54,11 +54,6 @@ class PerplexitySpec(Spec):
     random: int = Field(3, ge=0, description="Same-size random draws per row.")
     matched: int = Field(3, ge=0, description="Random draws of units of the same activity.")
     languages: list[str] | None = Field(None, description="Columns; default: all languages.")
-
-    @field_validator("value")
-    @classmethod
-    def _known_value(cls, value: str) -> str:
-        return check_value(value)
 
 
 class EffectsSpec(Spec):
@@ -74,16 +69,11 @@ class SweepSpec(Spec):
 
     neurons: str = Field("lape", description="Neuron set.")
     languages: list[str] = Field(min_length=1, description="Languages swept.")
-    values: list[str] = Field(
+    values: Values = Field(
         ["-1", "zero", "1", "P10", "P50", "P90", "mean"], description="Values written."
     )
     random: int = Field(2, ge=0, description="Same-size random draws.")
     matched: int = Field(2, ge=0, description="Random draws of units of the same activity.")
-
-    @field_validator("values", mode="before")
-    @classmethod
-    def _known_values(cls, values: list[Any]) -> list[str]:
-        return [check_value(str(value)) for value in values]
 
 
 class ForcingSpec(Spec):
@@ -93,15 +83,10 @@ class ForcingSpec(Spec):
     pairs: list[tuple[str, str]] = Field(
         min_length=1, description="[off, on]: off is set to zero, on to `value`."
     )
-    value: str = Field("P90", description="Value written over the second language's units.")
+    value: Value = Field("P90", description="Value written over the second language's units.")
     prompts: int = Field(20, ge=1, description="Held-out documents whose beginning is continued.")
     prompt_words: int = Field(12, ge=1, description="Words (or characters) of a prompt.")
     new_tokens: int = Field(24, ge=1, description="Tokens written for each.")
-
-    @field_validator("value")
-    @classmethod
-    def _known_value(cls, value: str) -> str:
-        return check_value(value)
 
 
 class TaskSpec(Spec):
@@ -127,12 +112,7 @@ class HoldSpec(Spec):
     """Units that are overwritten while an adapter learns."""
 
     neurons: str = Field(description="SET:LANGUAGE, or random:SET:LANGUAGE.")
-    value: str = Field("zero", description="What is written over them.")
-
-    @field_validator("value")
-    @classmethod
-    def _known_value(cls, value: str) -> str:
-        return check_value(value)
+    value: Value = Field("zero", description="What is written over them.")
 
 
 class AdapterSpec(Spec):
@@ -156,18 +136,13 @@ class InterventionsSpec(Spec):
     adapter: str | list[str] = Field(
         "none", description="Adapter under which they are tested, or several."
     )
-    values: list[str] = Field(
+    values: WrittenValues = Field(
         ["mean", "P90", "zero", "P10"],
         description="Replacement values; P10@mlp.pre takes the statistic before the activation.",
     )
     languages: list[str] | None = Field(None, description="Languages tested; default: all.")
     random: int = Field(2, ge=0, description="Same-size random draws.")
     matched: int = Field(0, ge=0, description="Random draws of units of the same activity.")
-
-    @field_validator("values", mode="before")
-    @classmethod
-    def _known_values(cls, values: list[Any]) -> list[str]:
-        return [check_written(str(value)) for value in values]
 
 
 class SizeSpec(Spec):

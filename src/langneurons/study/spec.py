@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import typing
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 _VALUE = re.compile(r"^(zero|mean|minimum|maximum|P\d{1,2}(\.\d+)?|P100|x?-?\d+(\.\d+)?)$")
 
@@ -51,6 +52,25 @@ def check_written(value: str) -> str:
             f"value {value!r}: only a statistic can be taken at another site, use mean or P90"
         )
     return value
+
+
+def _words(values: Any) -> Any:
+    """YAML reads -1 as a number; a value's name is a word."""
+    return [str(value) for value in values] if isinstance(values, list) else values
+
+
+def _each(check: Callable[[str], str]) -> Callable[[list[str]], list[str]]:
+    return lambda values: [check(value) for value in values]
+
+
+Value = Annotated[str, AfterValidator(check_value)]
+"""The name of a replacement value."""
+
+Values = Annotated[list[str], BeforeValidator(_words), AfterValidator(_each(check_value))]
+"""Names of replacement values."""
+
+WrittenValues = Annotated[list[str], BeforeValidator(_words), AfterValidator(_each(check_written))]
+"""Names of replacement values, also of the crossed site."""
 
 
 def nested(annotation: Any, keyed: bool = False) -> list[tuple[type[BaseModel], bool]]:

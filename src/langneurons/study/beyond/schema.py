@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from langneurons.study.spec import Spec, check_value
+from langneurons.study.spec import Spec, Value, Values, check_value
 
 
 class DeactivationSpec(Spec):
@@ -14,7 +14,7 @@ class DeactivationSpec(Spec):
 
     neurons: str = Field("lape", description="Neuron set.")
     languages: list[str] = Field(min_length=1, description="Languages swept.")
-    values: list[str] = Field(
+    values: Values = Field(
         ["-1", "zero", "1", "P10", "P50", "P90", "mean"], description="Values written."
     )
     random: int = Field(2, ge=0, description="Same-size random draws.")
@@ -22,11 +22,6 @@ class DeactivationSpec(Spec):
     residual_blocks: int = Field(
         8, ge=1, description="Blocks on which the residual stream is compared."
     )
-
-    @field_validator("values", mode="before")
-    @classmethod
-    def _known_values(cls, values: list[Any]) -> list[str]:
-        return [check_value(str(value)) for value in values]
 
 
 class CrossingSpec(Spec):
@@ -60,7 +55,7 @@ class PolysemanticitySpec(Spec):
     examples: int = Field(300, ge=10, description="Examples of it, at most.")
     test_split: str = Field("test", description="Split on which harm is measured.")
     tested: int = Field(30, ge=0, description="Examples of it; 0: no harm is measured.")
-    value: str = Field("zero", description="Value written over one unit at a time.")
+    value: Value = Field("zero", description="Value written over one unit at a time.")
     matched: int = Field(3, ge=1, description="Draws of units of the same activity.")
     harm_units: int = Field(40, ge=1, description="Own and matched units overwritten, each.")
     pool: Literal["last", "mean"] = Field(
@@ -69,11 +64,6 @@ class PolysemanticitySpec(Spec):
     threshold: float = Field(
         0.2, ge=0, le=1, description="Separation from which a unit carries language information."
     )
-
-    @field_validator("value")
-    @classmethod
-    def _known_value(cls, value: str) -> str:
-        return check_value(value)
 
 
 class SubspacesSpec(Spec):
