@@ -19,7 +19,6 @@ LANGUAGES: tuple[str, ...] = tuple(LEXICON)
 """Codes of the languages of the built-in world."""
 
 SPLITS = ("train", "dev", "test")
-CLAIMS_PER_PREMISE = 3
 QUESTIONS_PER_CONTEXT = 3
 _STYLE = Style()
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from langneurons.errors import InputError, LangNeuronsError
 from langneurons.study.inputs import model_path
 from langneurons.study.parts import AdapterSpec, adapter_units
 from langneurons.study.plan import Plan, Stage
@@ -299,21 +298,3 @@ def human_time(seconds: float) -> str:
         return f"{minutes} min"
     hours = seconds / 3600
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
-
-
-def check_size(config: StudyConfig) -> Size:
-    """The size of a study's model.
-
-    Raises:
-        InputError: If it is not known.
-    """
-    try:
-        size = size_of(config)
-    except LangNeuronsError as error:
-        raise InputError(f"cannot tell the size of {config.model!r}: {error}") from error
-    if size is None:
-        raise InputError(
-            f"the size of {config.model!r} is not known here: give it, such as "
-            "-s size='{parameters: 8.0e+9, layers: 32, units: 14336, hidden: 4096}'."
-        )
-    return size

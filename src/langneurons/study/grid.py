@@ -9,9 +9,6 @@ from typing import Any
 # `langneurons.statistics.options.PROTOCOLS`, from which the rest follows.
 _PAPER_STATISTICS = {"site": "mlp.pre", "block": 512}
 
-_NAMED = ("neurons", "tasks", "adapters")
-"""Sections of named parts; one that is null is left out, so that an override can take it away."""
-
 _SETS = ("perplexity", "effects", "interventions")
 """Sections that take a list of neuron sets."""
 
@@ -38,10 +35,6 @@ def expand(data: Any) -> Any:
     if not isinstance(data, Mapping):
         return data
     study = dict(data)
-    for section in _NAMED:
-        part = study.get(section)
-        if isinstance(part, Mapping):
-            study[section] = {name: spec for name, spec in part.items() if spec is not None}
     sets = _neuron_sets(study.get("methods"), study.get("language_sets"))
     given = study.get("neurons")
     if sets and (given is None or isinstance(given, Mapping)):

@@ -109,7 +109,7 @@ class StudyConfig(Spec):
     def _plain_name(cls, name: str) -> str:
         return plain("study", name)
 
-    @field_validator("tasks", "adapters", "subspaces", "features", mode="before")
+    @field_validator("neurons", "tasks", "adapters", "subspaces", "features", mode="before")
     @classmethod
     def _without(cls, parts: Any) -> Any:
         # A budget, an override or an including study takes one part away by null, or all of them.
