@@ -167,6 +167,20 @@ def test_figures_draw_every_cell():
         assert "difference +50 [+30, +70] points" in found[0]
 
 
+def test_controls_of_the_site_question_are_told_apart():
+    table = crossing_table()
+    matched = table[table["kind"] == "random"].assign(kind="matched", seed=1, ratio=1.07)
+    with style.figure_style():
+        figure = figures.crossing(pd.concat([table, matched]))
+    lines = [line for line in figure.axes[0].lines if len(line.get_xdata())]
+    drawn = {mark: [line.get_xdata()[0] for line in lines if line.get_marker() == mark]
+             for mark in "|x"}  # fmt: skip
+    assert sorted(drawn["|"]) == [1.1, 1.1, 1.1, 1.3]
+    assert drawn["x"] == [1.07] * 4
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert shown == [style.LABELS[kind] for kind in ("own", "random", "matched")]
+
+
 def test_sections_of_a_run_that_has_them(tmp_path):
     folder = write_run(
         tmp_path,

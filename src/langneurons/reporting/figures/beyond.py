@@ -23,6 +23,9 @@ READINGS = {
 }
 """The readings of a statistic, by what is written where."""
 
+CONTROLS = (("random", "|", 7, 0.12), ("matched", "x", 4, 0.3))
+"""Kind of control, its mark, the mark's size, and how far below its row it stands."""
+
 
 def deactivation(table: pd.DataFrame) -> Figure:
     """Perplexity over the values written, above the share of units that never show the value.
@@ -118,7 +121,7 @@ def residual(table: pd.DataFrame) -> Figure:
 
 
 def crossing(table: pd.DataFrame) -> Figure:
-    """The four readings of a statistic: own neurons with interval, beside draws of random ones.
+    """The readings of a statistic: own neurons with interval, beside the draws of controls.
 
     Args:
         table: Rows of the ``crossing`` table with one neuron set and language.
@@ -138,8 +141,10 @@ def crossing(table: pd.DataFrame) -> Figure:
         for y, reading in enumerate(readings):
             rows = here[here["reading"] == reading]
             own = rows[rows["kind"] == "own"]
-            draws = rows[rows["kind"] != "own"]["ratio"].to_numpy(dtype=float)
-            axes.plot(draws, [y + 0.18] * len(draws), "|", color=style.RANDOM, ms=8, mew=1.6)
+            for kind, mark, size, below in CONTROLS:
+                draws = rows[rows["kind"] == kind]["ratio"].to_numpy(dtype=float)
+                at = [y + below] * len(draws)
+                axes.plot(draws, at, mark, color=style.UNITS[kind], ms=size, mew=1.6)
             for row in records(own):
                 axes.plot([row["low"], row["high"]], [y - 0.12] * 2, color=style.OWN, lw=1.6)
                 (dot,) = axes.plot(row["ratio"], y - 0.12, "o", color=style.OWN, ms=5)
@@ -155,9 +160,12 @@ def crossing(table: pd.DataFrame) -> Figure:
     for axes in panels.flat[max(0, len(values) - columns) : len(values)]:
         axes.tick_params(labelbottom=True)
     panels[0, 0].plot([], [], "o", color=style.OWN, label=style.LABELS["own"])
-    panels[0, 0].plot([], [], "|", color=style.RANDOM, mew=1.6, label=style.LABELS["random"])
+    for kind, mark, _, _ in CONTROLS:
+        if (table["kind"] == kind).any():
+            colour, label = style.UNITS[kind], style.LABELS[kind]
+            panels[0, 0].plot([], [], mark, color=colour, mew=1.6, label=label)
     figure.supxlabel("perplexity ratio", fontsize=9)
-    figure.legend(loc="outside upper left", ncols=2)
+    figure.legend(loc="outside upper left", ncols=3)
     return figure
 
 
