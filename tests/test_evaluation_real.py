@@ -54,7 +54,11 @@ def test_the_perplexity_table_of_the_reference(gemma: LanguageModel) -> None:
         )
         for lang in COLUMNS
     }
-    table = perplexity_change(gemma, neurons, blocks, 0.0).table
+    change = perplexity_change(gemma, neurons, blocks, 0.0)
+    table = change.table
+    print(f"\n{change.matrix().round(3)}")  # noqa: T201 - `pytest -s` shows what came out
+    off = [c.perplexity / reference["zeroed"][c.row][c.column] - 1 for c in table.itertuples()]
+    print(f"largest relative difference: {max(map(abs, off)):.2e}")  # noqa: T201
     for cell in table.itertuples():
         assert cell.baseline == pytest.approx(reference["perplexity"][cell.column], rel=0.01)
         wanted = reference["zeroed"][cell.row][cell.column]

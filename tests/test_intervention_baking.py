@@ -49,6 +49,17 @@ def test_only_the_changed_weights_take_memory():
     assert own == ["model.layers.1.mlp.down_proj.weight"]
 
 
+@pytest.mark.slow
+def test_a_baked_model_may_be_compiled():
+    lm = tiny.lm("llama")
+    units = Units([0, 1], [3, 7])
+    with intervene(lm, units):
+        hooked = run(lm)
+    compiled = torch.compile(bake(lm, units).model, backend="aot_eager")
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(input_ids=IDS).logits, hooked, rtol=1e-5, atol=1e-5)
+
+
 def test_a_baked_gguf_model_in_a_fresh_process_of_plain_transformers(tmp_path, monkeypatch):
     monkeypatch.setenv("LANGNEURONS_CACHE", str(tmp_path / "cache"))
     lm = load(tiny.write_gguf(tmp_path / "tiny.gguf", tiny.model("llama")), device="cpu")

@@ -1,0 +1,92 @@
+"""A baked model in a second engine, llama.cpp, against hooks in Transformers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import tiny
+from langneurons.identification import Units
+from langneurons.intervention import Intervention, bake, intervene
+from langneurons.models import load
+
+engine = pytest.importorskip("xllamacpp", reason="llama.cpp's binding is not installed")
+
+PROMPT = list(range(3, 23))
+NEW = 8
+UNITS = Units([0, 0, 1], [2, 40, 7])
+CASES = {
+    "zero": [Intervention(UNITS)],
+    "multiply": [Intervention(UNITS, 2.5, "multiply"), Intervention(Units([0], [11]))],
+    "attention": [
+        Intervention(Units([0, 1], [1, 3]), site="attn.head"),
+        Intervention(Units([0, 1], [4, 9]), site="attn.v"),
+        Intervention(Units([1], [13]), 0.5, "multiply", site="attn.q"),
+    ],
+}
+
+
+def unfinished(tokenizer):
+    """Tokens that end within a character: llama.cpp reports them with the next one only."""
+    ids = range(tiny.VOCABULARY)
+    return [number for number in ids if "\ufffd" in tokenizer.decode([number])]
+
+
+def served(path, banned):
+    """Tokens written greedily and log-probabilities of the vocabulary at each, by llama.cpp."""
+    options = engine.CommonParams()
+    options.model.path = str(path)
+    options.n_ctx, options.n_parallel, options.warmup = 128, 1, False
+    options.verbosity = -1
+    options.cpuparams.n_threads = options.cpuparams_batch.n_threads = 1
+    off = engine.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    options.flash_attn_type = off
+    options.cache_type_k = options.cache_type_v = engine.ggml_type.GGML_TYPE_F32
+    request = {"prompt": PROMPT, "n_predict": NEW, "temperature": 0, "ignore_eos": True,
+               "logprobs": tiny.VOCABULARY, "cache_prompt": False,
+               "logit_bias": [[number, False] for number in banned]}  # fmt: skip
+    steps = engine.Server(options).handle_completions(request)["choices"][0]["logprobs"]["content"]
+    found = torch.full((len(steps), tiny.VOCABULARY), torch.nan)
+    for row, step in zip(found, steps, strict=True):
+        for item in step["top_logprobs"]:
+            row[item["id"]] = item["logprob"]
+    return [step["id"] for step in steps], found
+
+
+def hooked(lm, what, banned):
+    """The same from the model whose units are overwritten while it runs."""
+    ids = torch.tensor([PROMPT])
+    with torch.no_grad(), intervene(lm, what):
+        made = lm.model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW, min_new_tokens=NEW,
+            do_sample=False, suppress_tokens=banned, output_logits=True, return_dict_in_generate=True,
+        )  # fmt: skip
+    tokens = made.sequences[0, len(PROMPT) :].tolist()
+    return tokens, torch.stack(made.logits, 1)[0].log_softmax(-1)
+
+
+@pytest.fixture(scope="module")
+def lm(tmp_path_factory):
+    """A model that came from a GGUF file."""
+    folder = tmp_path_factory.mktemp("gguf")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LANGNEURONS_CACHE", str(folder / "cache"))
+        path = tiny.write_gguf(folder / "tiny.gguf", tiny.model("llama"))
+        found = load(path, device="cpu")
+    found.model.generation_config.eos_token_id = None
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_baked_model_in_llama_cpp(lm, case, tmp_path):
+    what = CASES[case]
+    banned = unfinished(lm.tokenizer)
+    tokens, expected = hooked(lm, what, banned)
+    path = tiny.write_gguf(tmp_path / "baked.gguf", bake(lm, what).model)
+    written, found = served(path, banned)
+    assert written == tokens
+    assert not found.isnan().any()
+    torch.testing.assert_close(found, expected, rtol=0, atol=5e-5)
+    plain = hooked(lm, None, banned)[1][0]
+    assert (plain - expected[0]).abs().max() > 1e-2  # the intervention does something
+    print(f"\n{case}: largest difference {(found - expected).abs().max():.1e}")  # noqa: T201
