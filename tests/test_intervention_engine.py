@@ -59,7 +59,8 @@ def hooked(lm, what, banned):
     with torch.no_grad(), intervene(lm, what):
         made = lm.model.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW, min_new_tokens=NEW,
-            do_sample=False, suppress_tokens=banned, output_logits=True, return_dict_in_generate=True,
+            do_sample=False, suppress_tokens=banned, output_logits=True,
+            return_dict_in_generate=True,
         )  # fmt: skip
     tokens = made.sequences[0, len(PROMPT) :].tolist()
     return tokens, torch.stack(made.logits, 1)[0].log_softmax(-1)
