@@ -157,6 +157,11 @@ def rules_table(languages=LANGUAGES, level: float = 55.0) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def odd_rows_table() -> pd.DataFrame:
+    columns = _names("task language n no_gold romanised replaced english cut")
+    return pd.DataFrame([("mini-nli", "hi", 1000, 0, 70, 3, 0, 12)], columns=columns)
+
+
 def finetuning_table(languages=LANGUAGES) -> pd.DataFrame:
     rows = []
     for task in ("mini-nli", "mini-qa"):
@@ -229,6 +234,7 @@ def full_run(folder: Path, seed: int = 0, **scores) -> Path:
             ),
             "scores": scores_table(rng, **scores),
             "rules": rules_table(),
+            "odd_rows": odd_rows_table(),
             "finetuning": finetuning_table(),
             "sweep": sweep_table(),
         },

@@ -157,7 +157,7 @@ def greedy(lm: LanguageModel, prompt: list[int], new: int) -> list[int]:
     return ids[len(prompt) :]
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "bloom", "gemma3"])
+@pytest.mark.parametrize("family", sorted(tiny.FAMILIES))
 def test_batched_generation_equals_one_by_one(family: str) -> None:
     lm = tiny.lm(family)
     lm.model.generation_config.repetition_penalty = 5.0  # must not be obeyed

@@ -1,19 +1,20 @@
 """The audit: statistics of one site written at another, in a study of tasks."""
 
+import pandas as pd
 import pytest
 
 import tiny
 from langneurons.beyond.crossing import cross
 from langneurons.data import make_blocks
 from langneurons.errors import InputError
-from langneurons.evaluation import perplexity
+from langneurons.evaluation import Scores, perplexity
 from langneurons.identification import NeuronSet, Units
 from langneurons.intervention import Intervention, OutOfRangeWarning, Value, intervene
 from langneurons.statistics import collect
 from langneurons.study import Study
 from langneurons.study.schema import parse
 from langneurons.study.spec import check_written
-from langneurons.study.tables import cell_of
+from langneurons.study.tables import cell_of, odd_rows
 from langneurons.study.workshop import Workshop
 
 TEXT = {"en": ["the cat and the dog " * 6] * 4, "hi": ["हिन्दी और " * 9] * 4}
@@ -102,3 +103,30 @@ def test_a_sets_name_may_hold_the_name_of_a_kind(value, name):
     for kind in ("random", "matched"):
         cell = {"intervention": value, "units": kind, "neurons": name, "seed": 3}
         assert cell_of(f"{value}-{kind}-{name}-3") == cell
+
+
+def test_odd_examples_are_counted_once_a_task_and_language():
+    rows = pd.DataFrame(
+        {
+            "id": list("abcd"),
+            "group": list("aabb"),
+            "correct": [1.0, 0.0, float("nan"), 1.0],
+            "romanised": [True, False, True, False],
+            "replaced": [False, False, False, True],
+            "cut": [0, 0, 7, 2],
+        }
+    )
+    plain = rows.assign(correct=1.0, romanised=False, replaced=False, cut=0)
+    found = {
+        ("xnli", "all", "hi", "zero"): Scores("xnli", "hi", ("accuracy",), rows),
+        ("xnli", "all", "hi", "none"): Scores("xnli", "hi", ("accuracy",), rows),
+        ("xnli", "none", "hi", "none"): Scores("xnli", "hi", ("accuracy",), rows),
+        ("xnli", "all", "es", "none"): Scores("xnli", "es", ("accuracy",), plain),
+    }
+    assert odd_rows(found).to_dict("records") == [
+        {
+            **{"task": "xnli", "language": "hi", "n": 4, "no_gold": 1, "romanised": 2},
+            **{"replaced": 1, "english": 0, "cut": 2},
+        }
+    ]
+    assert odd_rows({}).empty

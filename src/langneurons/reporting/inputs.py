@@ -32,6 +32,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("difference_high", "p_value", "p_holm", "mde", "chance"),
         ),
         "rules": ("task", "language", "rule", "subset", "metric", "value", "n"),
+        "odd_rows": (
+            *("task", "language", "n", "no_gold", "romanised", "replaced", "english", "cut"),
+        ),
         "finetuning": (
             *("adapter", "task", "train_language", "units", "seed"),
             *("trainable", "seconds", "loss"),

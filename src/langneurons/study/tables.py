@@ -42,6 +42,7 @@ def write(workshop: Workshop, output: Path) -> None:
         "sweep": _gather(workshop.out / "sweep"),
         "forcing": forcing(workshop),
         "scores": scores(workshop, found),
+        "odd_rows": odd_rows(found),
         "adapters": adapters(workshop, found),
         "two_holders": two_holders(workshop, found),
         "finetuning": finetuning(workshop),
@@ -171,6 +172,37 @@ def scores(workshop: Workshop, found: Found) -> pd.DataFrame:
             row["seed"] = cell["seed"] if label != "none" else adapter_seed
             rows.append({**row, **_level(scored, metric), **_change(scored, plain, metric)})
     return _corrected(pd.DataFrame(rows), ["task", "metric"])
+
+
+ODD = ("no_gold", "romanised", "replaced", "english", "cut")
+
+
+def odd_rows(found: Found) -> pd.DataFrame:
+    """One row a task and language with any odd example: how many there are of each kind.
+
+    ``no_gold`` is left out of the score, ``romanised``, ``replaced`` (holds U+FFFD) and ``english``
+    (a field left in English) are facts of the data, ``cut`` lost the end of its context.
+    """
+    counted: dict[tuple[str, str], dict[str, Any]] = {}
+    for (task, _, language, label), scored in found.items():
+        if label != "none" or (task, language) in counted:
+            continue
+        rows = scored.rows
+        marks = {name: int((rows[name] > 0).sum()) for name in ODD[1:] if name in rows}
+        gone = int(rows[scored.metrics[0]].isna().sum())
+        counted[task, language] = {
+            "n": len(rows),
+            **dict.fromkeys(ODD, 0),
+            "no_gold": gone,
+            **marks,
+        }
+    return pd.DataFrame(
+        [
+            {"task": task, "language": language, **counts}
+            for (task, language), counts in counted.items()
+            if any(counts[name] for name in ODD)
+        ]
+    )
 
 
 def adapters(workshop: Workshop, found: Found) -> pd.DataFrame:

@@ -52,6 +52,9 @@ def overwritten(run: Run) -> Iterator[Section]:
         blocks += [made] if made is not None else []
     if rules is not None:
         blocks.append(scores.simple_rules(rules))
+    odd = run.table("odd_rows")
+    if odd is not None:
+        blocks.append(scores.odd_rows(odd))
     yield Section("tasks", "Tasks: overwriting neurons at test time", sentences, blocks)
 
 

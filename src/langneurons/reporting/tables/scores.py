@@ -203,3 +203,28 @@ def simple_rules(rules: pd.DataFrame) -> Table:
             Column("n", "n", "count"),
         ],
     )
+
+
+def odd_rows(odd: pd.DataFrame) -> Table:
+    """Examples that a reader of a score should know of.
+
+    Args:
+        odd: The ``odd_rows`` table.
+    """
+    return Table(
+        "odd_rows",
+        "Odd examples",
+        "Examples with something odd about them, by task and language. They are counted in the "
+        "score like any other, but for those without a gold answer.",
+        odd,
+        [
+            Column("task", "task"),
+            Column("language", "language"),
+            Column("n", "n", "count"),
+            Column("no_gold", "no gold answer", "count"),
+            Column("romanised", "in Latin letters", "count"),
+            Column("replaced", "with U+FFFD", "count"),
+            Column("english", "a field in English", "count"),
+            Column("cut", "context cut", "count"),
+        ],
+    )
