@@ -141,7 +141,8 @@ def run(console: Any) -> None:
     console.print(
         f"answers, {PROMPTS} prompts of {LENGTHS[0]} to {LENGTHS[1]} tokens, {NEW} new tokens, "
         f"fp32: batch {BATCH} with cache {found['generate']:.1f} s, "
-        f"one by one without {found['uncached']:.1f} s, {found['speed-up']:.1f} x faster (wanted: 15)"
+        f"one by one without {found['uncached']:.1f} s, "
+        f"{found['speed-up']:.1f} x faster (wanted: 15)"
     )
     console.print(
         f"classification, {SENTENCES} inputs of 20 to 90 tokens: {found['classify']:.2f} s, bare "

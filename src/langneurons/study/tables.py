@@ -189,13 +189,8 @@ def odd_rows(found: Found) -> pd.DataFrame:
             continue
         rows = scored.rows
         marks = {name: int((rows[name] > 0).sum()) for name in ODD[1:] if name in rows}
-        gone = int(rows[scored.metrics[0]].isna().sum())
-        counted[task, language] = {
-            "n": len(rows),
-            **dict.fromkeys(ODD, 0),
-            "no_gold": gone,
-            **marks,
-        }
+        known = {"n": len(rows), "no_gold": len(rows) - scored.n}
+        counted[task, language] = {**dict.fromkeys(ODD, 0), **known, **marks}
     return pd.DataFrame(
         [
             {"task": task, "language": language, **counts}
