@@ -5,8 +5,11 @@ import sys
 
 import pandas as pd
 import pytest
+import torch
 
+from langneurons.artifacts import write_tensors
 from langneurons.cli import app as application
+from langneurons.identification import NeuronSet
 from study_world import WORDS, files
 
 
@@ -71,6 +74,19 @@ def test_collect_identify_perplexity_and_the_neuron_commands(world, monkeypatch,
     assert call("neurons", "compare", "lape.json", "copy.json", "--json") == 0
     rows = json.loads(capsys.readouterr().out)
     assert {row["jaccard"] for row in rows if row["size"]} == {1.0}
+    many = ["lape.json", "copy.json", "third.json", "fourth.json"]
+    for name in many[2:]:
+        (world / name).write_bytes((world / "lape.json").read_bytes())
+    for given, drawn in ((many[:1], 1), (many[:2], 1), (many, 2)):
+        assert call("neurons", "compare", *given, "--figure", "overlap.png") == 0
+        said = capsys.readouterr().out
+        assert said.count("Figure: ") == drawn
+        assert "jaccard" in said
+        for name in given if len(given) == 4 else ():
+            assert name.removesuffix(".json") in said  # the names fit the terminal
+    assert (world / "overlap-upset.png").read_bytes().startswith(b"\x89PNG")
+    assert call("neurons", "compare", "lape.json", "--figure", "overlap.bmp") == 2
+    assert ".svg" in capsys.readouterr().err
     assert call("neurons", "export", "lape.json", "lape.csv") == 0
     assert len(pd.read_csv("lape.csv")) == sum(sizes.values())
 
@@ -104,3 +120,18 @@ def test_finetune_and_evaluate_on_local_files(world, monkeypatch, capsys):
     assert 0 <= row["low"] <= row["value"] <= row["high"] <= 100
     kept = pd.read_parquet("scores/en.parquet")
     assert kept["correct"].mean() * 100 == pytest.approx(row["value"])
+
+
+def test_published_counts_are_a_file_or_a_folder_that_holds_it(tmp_path, capsys):
+    counts = tmp_path / "published" / "counts.safetensors"
+    counts.parent.mkdir()
+    generator = torch.Generator().manual_seed(0)
+    made = {lang: torch.randint(0, 90, (2, 40), generator=generator) for lang in ("en", "hi")}
+    made["hi"][0, 0] = 120  # more than the tokens seen: a warning, no refusal
+    write_tensors(counts, made, {"tokens": {"en": 100, "hi": 100}})
+    for given in (counts, counts.parent):
+        assert call("identify", str(given), "-o", str(tmp_path / "sets.json")) == 0
+        lines = capsys.readouterr().err.splitlines()
+        (said,) = [line for line in lines if "are above its 100 tokens" in line]
+        assert said.startswith("langneurons: warning: 1 counts of 'hi'")  # one line, no source
+    assert set(NeuronSet.load(tmp_path / "sets.json")) == {"en", "hi"}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
@@ -80,7 +81,10 @@ def main() -> None:
     first = [word for word in anywhere if word in sys.argv[1:]]
     debug = "--debug" in first
     try:
-        code = app(args=[*first, *arguments], standalone_mode=False)
+        with warnings.catch_warnings():
+            if not debug:
+                warnings.showwarning = _warn
+            code = app(args=[*first, *arguments], standalone_mode=False)
     except LangNeuronsError as error:
         code = _say(str(error), error.exit_code, debug)
     except TyperException as error:
@@ -98,6 +102,15 @@ def main() -> None:
         words = " ".join(f"{type(error).__name__}: {error}".split())
         code = _say(f"{words} (--debug shows where)", 1, debug)
     sys.exit(code or 0)
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """A warning meant for users as one line, without the place in the source.
+
+    Others (deprecations, overflows) are for programmers: ``--debug`` shows them.
+    """
+    if issubclass(category, UserWarning):
+        sys.stderr.write(f"langneurons: warning: {' '.join(str(message).split())}\n")
 
 
 def _say(message: str, code: int, debug: bool) -> int:

@@ -64,8 +64,7 @@ def compare(
 ) -> None:
     """Overlap of sets (methods, seeds, models), with chance and its p-value.
 
-    Two sets are compared language by language, more of them over all languages that both hold: a
-    unit counts once for each language it belongs to. Of one set, the languages are compared.
+    Of one set, its languages are compared; two sets language by language; more of them at once.
     """
     from langneurons.identification import compare as overlaps
 
@@ -84,12 +83,19 @@ def compare(
     if as_json:
         more = pooled.to_dict("records") if len(sets) > 2 else []
         print_json([*table.to_dict("records"), *more])
-    elif len(sets) == 2:
-        print_table(table.drop(columns=["set", "other_set"]), title=title)
     else:
-        print_table(drawn.drop(columns="language", errors="ignore"), title=title)
+        print_table(_shown(table if len(sets) == 2 else drawn), title=title)
     if figure:
         _draw(drawn, members, figure, "language" if len(sets) == 1 else "neuron set")
+
+
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """What fits a terminal: the rest is in ``--json``."""
+    names = {"jaccard_expected": "chance", "p_value": "p", "other_size": "other"}
+    short = table.assign(p_value=[f"{p:.1e}" if p else "<1e-300" for p in table["p_value"]])
+    first = [["language"], ["first", "second"]]["first" in short]
+    kept = [*first, "size", "other_size", "shared", "jaccard", "jaccard_expected", "p_value"]
+    return short[kept].rename(columns=names)
 
 
 def _named(files: list[Path], languages: list[str]) -> dict[str, NeuronSet]:

@@ -123,7 +123,9 @@ def print_table(table: pd.DataFrame, title: str | None = None) -> None:
     drawn = Table(header_style="bold", box=None, pad_edge=False)
     for name in table.columns:
         right = is_numeric_dtype(table[name])
-        drawn.add_column(str(name), justify="right" if right else "left", no_wrap=right)
+        drawn.add_column(
+            str(name), justify="right" if right else "left", no_wrap=right, overflow="fold"
+        )
     for row in table.itertuples(index=False):
         drawn.add_row(*(_cell(value) for value in row))
     if title:

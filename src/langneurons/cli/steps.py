@@ -125,7 +125,8 @@ def collect(
 def read_statistics(path: Path) -> Statistics:
     """Statistics in a folder, in a run directory's folder of them, or published counts.
 
-    Counts are one safetensors file, or a folder of files ``activation.LANGUAGE.pth``.
+    Counts are one safetensors file, a folder with one ``counts.safetensors``, or a folder of files
+    ``activation.LANGUAGE.pth``.
     """
     from langneurons.identification import read_counts
     from langneurons.statistics import Statistics
@@ -133,8 +134,9 @@ def read_statistics(path: Path) -> Statistics:
     inside = path / "statistics"
     if inside.is_dir():
         return Statistics.load(inside)
-    if path.is_file():
-        return read_counts(path)
+    for one in (path, path / "counts.safetensors"):
+        if one.is_file():
+            return read_counts(one)
     counts = {file.name.split(".")[-2]: file for file in sorted(path.glob("*.pth"))}
     return read_counts(counts) if counts else Statistics.load(path)
 

@@ -54,6 +54,10 @@ def tip(artist: object, text: str) -> None:
     artist.set_gid(_TIP + text)  # type: ignore[attr-defined]
 
 
+LONG = 8
+"""Signs of a column's label from which on it is written aslant."""
+
+
 def heat(
     axes: Axes,
     values: np.ndarray,
@@ -95,6 +99,10 @@ def heat(
     axes.set_xticks(np.arange(len(columns)) + 0.5, columns)
     axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
     axes.tick_params(length=0)
+    if max(map(len, columns), default=0) > LONG:
+        slanted = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+        for label in axes.get_xticklabels():
+            label.set(**slanted)
     for spine in axes.spines.values():
         spine.set_visible(True)
         spine.set_linewidth(0.4)
