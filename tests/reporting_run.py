@@ -162,6 +162,16 @@ def odd_rows_table() -> pd.DataFrame:
     return pd.DataFrame([("mini-nli", "hi", 1000, 0, 70, 3, 0, 12)], columns=columns)
 
 
+def planning_table() -> pd.DataFrame:
+    columns = _names("of name lang size detectable needed")
+    rows = [
+        ("examples", "mini-nli, accuracy", "hi", 1000, 1.68, 2823),
+        ("seeds", "mini-nli, accuracy, none", "all", 3, 1.2, 5),
+        ("tokens", "lape", "hi", 20000, 0.4, 3300),
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def finetuning_table(languages=LANGUAGES) -> pd.DataFrame:
     rows = []
     for task in ("mini-nli", "mini-qa"):
@@ -235,6 +245,7 @@ def full_run(folder: Path, seed: int = 0, **scores) -> Path:
             "scores": scores_table(rng, **scores),
             "rules": rules_table(),
             "odd_rows": odd_rows_table(),
+            "planning": planning_table(),
             "finetuning": finetuning_table(),
             "sweep": sweep_table(),
         },

@@ -13,6 +13,7 @@ from langneurons.evaluation.forcing import detect, force
 from langneurons.evaluation.intervals import ratio_interval
 from langneurons.evaluation.language_modelling import PerplexityResult, loss_ratio, perplexity
 from langneurons.evaluation.matrix import PerplexityChange, perplexity_change
+from langneurons.evaluation.planning import planning, seeds_needed, size_needed
 from langneurons.evaluation.qa import generate
 from langneurons.evaluation.runner import evaluate
 from langneurons.evaluation.scores import Scores, Spread, across_seeds
@@ -38,7 +39,10 @@ __all__ = [
     "permutation",
     "perplexity",
     "perplexity_change",
+    "planning",
     "ratio_interval",
+    "seeds_needed",
+    "size_needed",
     "specificity",
     "squad_scores",
     "unit_effects",

@@ -179,6 +179,11 @@ def permutation(
     return float(found.pvalue)
 
 
+def multiplier(alpha: float = 0.05, power: float = 0.8) -> float:
+    """z(1 - alpha / 2) + z(power): detectable effect of a two-sided test in standard errors."""
+    return float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))
+
+
 def minimum_detectable_effect(
     difference: ArrayLike,
     clusters: Sequence[object] | NDArray[np.generic] | None = None,
@@ -209,8 +214,7 @@ def minimum_detectable_effect(
     if not values.any():
         (sizes,) = cluster_sums(clusters, ones)
         return float(100 * min(1.0, 3 / len(sizes)))
-    z = stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)
-    return float(z * error)
+    return multiplier(alpha, power) * error
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:

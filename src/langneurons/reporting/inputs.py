@@ -32,6 +32,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("difference_high", "p_value", "p_holm", "mde", "chance"),
         ),
         "rules": ("task", "language", "rule", "subset", "metric", "value", "n"),
+        "planning": ("of", "name", "lang", "size", "detectable", "needed"),
         "odd_rows": (
             *("task", "language", "n", "no_gold", "romanised", "replaced", "english", "cut"),
         ),
@@ -73,7 +74,7 @@ TEXT = frozenset(
         *("neurons", "language", "a", "b", "language_a", "language_b", "row", "column", "kind"),
         *("value", "task", "adapter", "metric", "intervention", "units", "rule", "subset"),
         *("train_language", "reference", "off", "on", "language_detected", "seed"),
-        *("quantity", "reading", "carries", "harm_with", "given"),
+        *("of", "name", "lang", "quantity", "reading", "carries", "harm_with", "given"),
     }
 )
 """Columns of known tables that are kept as they are; all others are numbers."""

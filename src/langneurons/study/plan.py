@@ -35,7 +35,7 @@ VERSIONS = {
     "subspaces": 1,
     "features": 1,
     "feature_languages": 1,
-    "tables": 3,
+    "tables": 4,
 }
 
 

@@ -29,10 +29,11 @@ def write(workshop: Workshop, output: Path) -> None:
         workshop: The run.
         output: Folder of the tables.
     """
-    from langneurons.evaluation import specificity
+    from langneurons.evaluation import planning, specificity
 
     found = load_scores(workshop)
     perplexity = _gather(workshop.out / "perplexity")
+    scored = scores(workshop, found)
     made = {
         "neurons": neurons(workshop),
         "overlap": _read(workshop.out / "overlap.parquet"),
@@ -41,7 +42,8 @@ def write(workshop: Workshop, output: Path) -> None:
         "unit_effects": _gather(workshop.out / "effects"),
         "sweep": _gather(workshop.out / "sweep"),
         "forcing": forcing(workshop),
-        "scores": scores(workshop, found),
+        "scores": scored,
+        "planning": planning(*(_in_order(workshop, table) for table in (scored, perplexity))),
         "odd_rows": odd_rows(found),
         "adapters": adapters(workshop, found),
         "two_holders": two_holders(workshop, found),

@@ -9,6 +9,7 @@ from langneurons.reporting.answer.base import QUESTION, Sentence, Tone
 from langneurons.reporting.answer.finetuning import finetuned, verdict
 from langneurons.reporting.answer.neurons import neurons, overlaps
 from langneurons.reporting.answer.perplexity import perplexity
+from langneurons.reporting.answer.planning import planned
 from langneurons.reporting.answer.tasks import chance, overwriting, rules
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "overlaps",
     "overwriting",
     "perplexity",
+    "planned",
     "rules",
     "verdict",
 ]

@@ -17,6 +17,7 @@ from langneurons.reporting.sections import (
     paper,
     parts,
     perplexity,
+    planning,
     representations,
     tasks,
 )
@@ -39,6 +40,7 @@ PARTS: tuple[Callable[[Run], Iterable[Section]], ...] = (
     beyond.information,
     representations.subspaces,
     representations.features,
+    planning.planning,
     parts.others,
     paper.against,
     paper.layout,
