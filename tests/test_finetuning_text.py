@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-import torch
 from accelerate.tracking import GeneralTracker, register_tracker_class
-from safetensors.torch import load_file
 
 import tiny
 from finetuning_world import Classes
@@ -124,49 +116,3 @@ def test_trackers_are_told_of_every_step(tmp_path):
 def test_unknown_trackers_are_refused(tmp_path):
     with pytest.raises(InputError, match="Did you mean 'tensorboard'"):
         finetune(tiny.lm(), Classes(), output=tmp_path, report_to="tensorbord", **FAST)
-
-
-SCRIPT = """
-import sys
-import tiny, torch
-from finetuning_world import Classes
-from langneurons.finetuning import finetune
-from langneurons.identification import Units
-torch.set_num_threads(1)
-units = Units([0, 0, 0, 1, 1, 1], [1, 2, 17, 0, 9, 20])
-adapter = finetune(tiny.lm(), Classes(), "en", units, output=sys.argv[1], steps=8, batch_size=7,
-                   rank=3, learning_rate=1e-2, dtype="fp32", evaluate_every=4)
-assert len(adapter.losses) == 8
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path):
-    """Batches of 7 are shared 4 to 3; the gradients are those of the whole batch."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    base = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-
-    def start(folder, **environment):
-        command = [sys.executable, "-c", SCRIPT, str(folder)]
-        return subprocess.Popen(command, env={**base, **environment})
-
-    pair = [
-        start(
-            tmp_path / "two",
-            WORLD_SIZE="2",
-            RANK=str(rank),
-            LOCAL_RANK=str(rank),
-            MASTER_ADDR="127.0.0.1",
-            MASTER_PORT=str(port),
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait() for process in pair] == [0, 0]
-    assert start(tmp_path / "one").wait() == 0
-    two = load_file(tmp_path / "two" / "adapter_model.safetensors")
-    one = load_file(tmp_path / "one" / "adapter_model.safetensors")
-    assert set(one) == set(two)
-    for name in one:
-        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-4)

@@ -190,3 +190,15 @@ def test_real_gguf_files(file, shape, monkeypatch):
     with torch.no_grad():
         best = lm.model(**ids).logits[0, -1].topk(20).indices
     assert any("Paris" in lm.tokenizer.decode(token) for token in best)
+
+
+def test_each_process_has_its_own_device(monkeypatch):
+    from langneurons.models.loading import _device
+
+    def current(check_available: bool) -> torch.device:
+        return torch.device("cuda")
+
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", current)
+    assert _device("auto") == torch.device("cuda")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert _device("auto") == torch.device("cuda", 3)

@@ -281,13 +281,15 @@ def finetune(
     """Train an adapter in which only the chosen units of the MLP learn."""
     from langneurons import finetuning
     from langneurons.data.tasks import get_task
+    from langneurons.finetuning.sharding import sharding_asked_for
     from langneurons.models import load
 
     settings = parameters(param)
     finetuning.get_recipe(None, **settings)
     chosen = _chosen_units(neurons, units)
     made = finetuning.finetune(
-        load(model, dtype=dtype),
+        # Accelerators then hold shares of the weights alone.
+        load(model, dtype=dtype, device="cpu" if sharding_asked_for() else "auto"),
         get_task(task),
         lang=lang,
         neurons=chosen,

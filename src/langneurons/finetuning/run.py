@@ -22,6 +22,7 @@ from langneurons.finetuning.examples import Item, block_items, encode_items
 from langneurons.finetuning.processes import Processes
 from langneurons.finetuning.recipe import Recipe, get_recipe
 from langneurons.finetuning.rows import densify, sparsify
+from langneurons.finetuning.sharding import shard, sharding_settings
 from langneurons.finetuning.structure import head_names, pad_id
 from langneurons.finetuning.targets import Choice, Plan, choose, make_plan
 from langneurons.finetuning.training import Data, TrainingLog, precision, train
@@ -197,6 +198,7 @@ def _train(
     report_to: str | Sequence[str],
 ) -> Adapter:
     """Build, train and save; everything that decides the result enters the run's key."""
+    processes = Processes(lm.device)
     info: dict[str, Any] = {
         "version": _VERSION,
         **about,
@@ -205,7 +207,7 @@ def _train(
         "recipe": recipe.describe(),
         "model": lm.fingerprint,
         "examples": len(data.items),
-        "dtype": str(precision(recipe, lm.device)).removeprefix("torch."),
+        "dtype": str(precision(recipe, processes.device)).removeprefix("torch."),
         "intervention": [item.identity() for item in as_interventions(intervention)],
     }
     settings = {key: value for key, value in info.items() if key not in ("recipe", "model")}
@@ -214,7 +216,8 @@ def _train(
     info["key"] = digest(settings, steps, lm.fingerprint["sha256"], shown)
     if resume and (finished := _finished(output, info["key"])) is not None:
         return finished
-    processes = Processes(lm.device)
+    processes.agree(info["key"])
+    shards = sharding_settings(recipe) if processes.sharded else None
     checkpoint = output / CHECKPOINT
     if not resume and processes.main:
         checkpoint.unlink(missing_ok=True)
@@ -224,7 +227,11 @@ def _train(
         model = build_trainable(lm, info, choice, recipe)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     _log.info("training %d weights on %d examples", trainable, len(data.items))
-    with intervene(lm.with_model(model), intervention):
+    adapted = lm.with_model(model)
+    if shards is not None:
+        _ = adapted.sites.plan  # found by a forward pass, which needs whole weights
+        shard(model, adapted.layer_modules, processes.device, shards)
+    with intervene(adapted, intervention):
         log = train(
             model, data, recipe, checkpoint=checkpoint, key=info["key"], report_to=report_to
         )

@@ -217,13 +217,13 @@ class _Run:
         count = sum(terms(items[i], kind) for indices in micro for i in indices)
         mine = 0.0
         for indices in micro:
-            share = self.processes.share(indices)
+            share, counts = self.processes.share(indices)
             if not share:
                 continue
             with self._autocast():
                 loss, _ = loss_sum(self.model, self._batch(items, share), self.names)
-            (loss / count).backward()
-            mine += loss.item() / count
+            (loss / count * counts).backward()
+            mine += counts * loss.item() / count
         self.processes.sum_gradients(self.parameters.values())
         (total,) = self.processes.sum([mine], self.device)
         if not math.isfinite(total):
@@ -276,12 +276,14 @@ class _Run:
         total, right = 0.0, 0
         self.model.eval()
         for start in range(0, len(items), self.recipe.batch_size):
-            share = self.processes.share(range(len(items))[start : start + self.recipe.batch_size])
+            share, counts = self.processes.share(
+                range(len(items))[start : start + self.recipe.batch_size]
+            )
             if not share:
                 continue
             with self._autocast():
                 loss, hits = loss_sum(self.model, self._batch(items, share), self.names)
-            total, right = total + loss.item(), right + int(hits)
+            total, right = total + counts * loss.item(), right + counts * int(hits)
         self.model.train()
         total, hit = self.processes.sum([total, right], self.device)
         count = sum(terms(item, self.data.kind) for item in items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import urllib.parse
 import urllib.request
@@ -32,7 +33,8 @@ def load(
             file, or ``"repository:file.gguf"``.
         dtype: ``"auto"`` (as stored; float32 for GGUF), a name such as ``"bfloat16"``, or a
             ``torch.dtype``.
-        device: ``"auto"`` (an accelerator where there is one), ``"balanced"`` (spread over all of
+        device: ``"auto"`` (an accelerator where there is one; in one of several processes its
+            own), ``"balanced"`` (spread over all of
             them by Accelerate), or a device.
         revision: Branch, tag or commit on the Hub.
         trust_remote_code: Whether code from the repository may run.
@@ -132,7 +134,11 @@ def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
 def _device(device: str | torch.device) -> torch.device:
     if device == "auto":
         accelerator = torch.accelerator.current_accelerator(check_available=True)
-        return accelerator if accelerator is not None else torch.device("cpu")
+        if accelerator is None:
+            return torch.device("cpu")
+        # Each process that `accelerate launch` or `torchrun` starts has a device of its own.
+        rank = os.environ.get("LOCAL_RANK")
+        return accelerator if rank is None else torch.device(accelerator.type, int(rank))
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
