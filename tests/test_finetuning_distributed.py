@@ -132,7 +132,7 @@ def test_sharding_is_what_accelerate_says(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value", "recipe", "message"),
     [
-        ("FSDP_VERSION", "1", Recipe(), "set fsdp_version: 2"),
+        ("FSDP_VERSION", "1", Recipe(), "use version 2"),
         ("FSDP_ACTIVATION_CHECKPOINTING", "true", Recipe(), "gradient_checkpointing=True"),
         ("FSDP_VERSION", "2", Recipe(method="full"), "use method 'lora' or 'rows'"),
     ],

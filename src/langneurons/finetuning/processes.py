@@ -71,8 +71,8 @@ class Processes:
         torch.distributed.all_gather_object(keys, key)
         if len(set(keys)) > 1:
             raise InputError(
-                "the processes hold different models, examples or settings: start all with the "
-                "same arguments, and under FSDP with fsdp_cpu_ram_efficient_loading: false."
+                "the processes hold different models, examples or settings; use the same arguments "
+                "in all, and set fsdp_cpu_ram_efficient_loading to false where FSDP is used."
             )
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:

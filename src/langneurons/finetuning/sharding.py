@@ -31,8 +31,8 @@ def sharding_settings(recipe: Recipe) -> FullyShardedDataParallelPlugin:
     plugin = FullyShardedDataParallelPlugin()
     if plugin.fsdp_version != 2:
         raise InputError(
-            f"FSDP {plugin.fsdp_version} cannot keep trained weights apart from frozen ones: set "
-            "fsdp_version: 2 in Accelerate's configuration (--fsdp_version 2)."
+            f"version {plugin.fsdp_version} of FSDP cannot keep trained weights apart from frozen "
+            "ones: use version 2 (fsdp_version: 2 in Accelerate's configuration)."
         )
     if plugin.activation_checkpointing:
         raise InputError(
