@@ -5,12 +5,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.langneurons-dev
 TORCH := torch==2.13.0
+OLDEST ?= .venv-oldest
 # Test files run side by side, one thread each: twice as fast on two cores as one process with two.
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test test-all test-real test-smollm2 real-models lint format bench bench-real \
-        pages coverage nightly docs clean
+.PHONY: demo test tests test-all test-real test-smollm2 test-wheel test-browser test-oldest test-empty \
+        real-models lint format bench bench-real pages coverage nightly docs clean
 
 $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -21,12 +22,34 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)  ## the whole study on the built-in world; the report lies in runs/mini
 	$(BIN)/langneurons run mini -o runs/mini
 
-test: $(STAMP) lint  ## fast tests
-	$(PYTEST)
+test: lint tests docs test-wheel test-browser  ## every gate: style, types, tests, docs, wheel, browser
+
+tests: $(STAMP)  ## fast tests with branch coverage, of which every user-facing error is part
+	$(PYTEST) --cov=langneurons --cov-report= --cov-fail-under=90
+	$(BIN)/python -m scripts.untested_errors
+
+test-wheel: $(STAMP)  ## the wheel holds what it needs
+	$(BIN)/python -m pytest -m 'slow and not fresh' tests/test_packaging.py
+
+test-browser: $(STAMP)  ## the page in Chromium; skipped where Playwright or Chromium is missing
+	$(BIN)/python -m pytest -m slow tests/test_reporting_browser.py
+
+test-oldest: $(STAMP)  ## the core's fast tests on the oldest versions that pyproject.toml allows
+	test -x $(OLDEST)/bin/python || $(BIN)/python -m venv $(OLDEST)
+	$(BIN)/python -m scripts.oldest > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint $(OLDEST)/constraints.txt --editable '.[gguf,erasure,translation]' pytest hypothesis
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -p no:cacheprovider \
+	  tests/test_foundation.py tests/test_models_*.py tests/test_data_*.py tests/test_statistics_*.py \
+	  tests/test_identification_*.py tests/test_intervention_*.py tests/test_finetuning_rows.py \
+	  tests/test_finetuning_training.py tests/test_evaluation_statistics.py tests/test_cli.py
+
+test-empty: $(STAMP)  ## the wheel in an environment of its own, with its dependencies and a study
+	$(BIN)/python -m pytest -m fresh tests/test_packaging.py
 
 test-all: $(STAMP)  ## slow tests too, those in a browser among them where Chromium is installed
 	@$(BIN)/python -c 'import playwright, nbclient, ipykernel' 2> /dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
-	$(PYTEST) -m 'not real'
+	$(PYTEST) -m 'not real and not fresh'
 
 test-real: $(STAMP)  ## tests on real pretrained models (make real-models first)
 	$(BIN)/python -m pytest -m real
@@ -57,15 +80,17 @@ bench-real: $(STAMP)  ## memory and speed on the real models (make real-models f
 pages: $(STAMP)  ## the pages of the documentation that are made from the source
 	$(BIN)/python -m scripts.pages
 
-coverage: $(STAMP)  ## branch coverage of the fast tests
-	$(PYTEST) --cov=langneurons --cov-branch --cov-report=term-missing:skip-covered
+coverage: $(STAMP)  ## branch coverage of the fast tests, line by line
+	$(PYTEST) --cov=langneurons --cov-report=term-missing:skip-covered
 
-nightly: $(STAMP)  ## every test, the slow ones too, with ten times the examples
-	LANGNEURONS_NIGHTLY=1 $(PYTEST) -m 'not real'
+nightly: lint docs  ## every test, the slow ones too, with ten times the examples; oldest versions
+	$(BIN)/mypy --python-version 3.13
+	LANGNEURONS_NIGHTLY=1 $(PYTEST) -m 'not real and not fresh'
+	$(MAKE) test-oldest test-empty
 
 docs: $(STAMP)  ## the documentation, into site/
 	@test -x $(BIN)/mkdocs || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
-	$(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,6 +1,7 @@
 """The order of the rooms in docs/architecture.md, held against the imports themselves."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,15 @@ def test_a_room_imports_only_rooms_before_it(room):
         place = str(path.relative_to(SOURCE))
         extra = {"mini"} if place in MAY_NAME_MINI else set()
         assert imports(path) <= allowed | extra, place
+
+
+def test_the_map_in_the_documentation_names_the_rooms_in_their_order():
+    page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = [line for line in page.splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`(\w+)`", table[0])) == FOUNDATION - {"version"}
+    assert [re.match(r"\| `(\w+)/`", line)[1] for line in table[1:]] == [*ORDER, "mini"]
+    rooms = {path.name for path in SOURCE.iterdir() if (path / "__init__.py").is_file()}
+    assert rooms == {*ORDER, "mini"}
 
 
 def test_the_foundation_imports_no_room():

@@ -13,7 +13,11 @@ LEAVES = {
     "add_method": "rate_margin.json",
     "add_task": "es.parquet",
     "reproduce_paper": None,
+    "read_audit": "audit/report/index.html",
+    "scale_out": "ray/neurons/lape.json",
 }
+REAL = {"real_model"}
+GEMMA = FOLDER.parents[1] / "real-models" / "gemma-3-270m-q4_k_m.gguf"
 
 
 def tutorial(name):
@@ -24,9 +28,9 @@ def tutorial(name):
 
 
 def test_every_script_is_run_here_and_listed():
-    assert {path.stem for path in FOLDER.glob("*.py")} == set(LEAVES)
+    assert {path.stem for path in FOLDER.glob("*.py")} == set(LEAVES) | REAL
     listed = (FOLDER / "index.md").read_text(encoding="utf-8")
-    assert all(f"({name}.py)" in listed for name in LEAVES)
+    assert all(f"({name}.py)" in listed for name in set(LEAVES) | REAL)
 
 
 @pytest.mark.slow
@@ -39,9 +43,23 @@ def test_a_tutorial_runs(name, tmp_path, capsys, monkeypatch):
     TASKS.names(), METHODS.names()
     monkeypatch.setattr(TASKS, "_entries", dict(TASKS._entries))
     monkeypatch.setattr(METHODS, "_entries", dict(METHODS._entries))
-    tutorial(name).main(tmp_path)
+    if name == "scale_out":
+        pytest.importorskip("ray")
+    assert tutorial(name).main(tmp_path) is not False
     assert capsys.readouterr().out.strip()
     assert LEAVES[name] is None or (tmp_path / LEAVES[name]).exists()
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not GEMMA.is_file(), reason="run `make real-models` first")
+def test_the_tutorial_on_a_real_model(tmp_path):
+    import pandas as pd
+
+    neurons = tutorial("real_model").main(tmp_path, model=str(GEMMA), tokens=1_000)
+    assert set(neurons) == {"en", "es", "hi", "zh"}
+    table = pd.read_csv(tmp_path / "hindi_off.csv")
+    ratio = table.set_index(["kind", "column"])["ratio"]
+    assert ratio["own", "hi"] > ratio["random", "hi"]
 
 
 def test_the_added_method_scores_by_its_definition():

@@ -13,9 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from langneurons import mini
 from langneurons.errors import InputError
-from langneurons.mini.build import Batches, build, new_model
+from langneurons.mini.build import Batches, build
 from langneurons.mini.documents import Style
 from langneurons.mini.lexicon import LEXICON
+from langneurons.mini.model import new_model
 from langneurons.mini.recipe import Recipe, Stage
 from langneurons.mini.tokens import train_tokenizer
 

@@ -2,9 +2,11 @@
 
 It is built from the source archive, so that the archive is whole too, and installed into an empty
 folder without its dependencies, which are those of the environment that runs the tests: what is
-covered is the content of the wheel, not the resolution of its requirements.
+covered is the content of the wheel, not the resolution of its requirements. `make test-empty` does
+that too, in an environment of its own, which downloads PyTorch.
 """
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -89,3 +91,20 @@ def test_the_installed_package_finds_neurons(installed, tmp_path):
                 "--json")  # fmt: skip
     assert found.returncode == 0, found.stderr
     assert sum(json.loads(found.stdout)["units"].values()) > 0
+
+
+@pytest.mark.fresh
+def test_an_empty_environment_installs_the_wheel_and_runs_the_built_in_study(built, tmp_path):
+    (wheel,) = built.glob("*.whl")
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    tools = tmp_path / "venv" / "bin"
+    torch = importlib.metadata.version("torch").partition("+")[0]
+    install = [str(tools / "python"), "-m", "pip", "install", "--quiet", f"torch=={torch}", wheel]
+    subprocess.run(install, check=True, capture_output=True)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [str(tools / "langneurons"), "run", "mini", "-s", "budget=small", "-o", "runs/mini"],
+        cwd=tmp_path, env={**environment, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs/mini/report/index.html").stat().st_size > 100_000

@@ -1,0 +1,126 @@
+"""The stages of a study that train and score adapters on tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from langneurons.study.parts import adapter_units, intervened
+from langneurons.study.plan import Identity, Stage, of_set, rows_of, statistics_of
+from langneurons.study.schema import StudyConfig, adapter_runs
+from langneurons.study.spec import BEFORE
+
+
+def task_stages(config: StudyConfig, identity: Identity) -> list[Stage]:
+    """Trainings, scores and rules of every task, adapter and language."""
+    stages: list[Stage] = []
+    for task, spec in config.tasks.items():
+        source = {"task": identity.tasks[task], "model": identity.model, "dtype": config.dtype}
+        test = {**source, "limit": spec.limit, "split": spec.split, "seed": config.seed,
+                "protocol": config.protocol}  # fmt: skip
+        languages = spec.languages or config.languages
+        for run in adapter_runs(config):
+            stages.append(_finetune(config, task, run, source))
+            stages += [
+                _score(config, task, run, lang, {"value": "none", "units": "-"}, test, ())
+                for lang in languages
+            ]
+        stages += _interventions(config, task, languages, test)
+        stages.append(
+            Stage(f"rules/{task}", "rules", {"task": task}, test, (), f"rules/{task}.parquet")
+        )
+    return stages
+
+
+def _finetune(config: StudyConfig, task: str, run: str, source: dict[str, Any]) -> Stage:
+    spec = config.tasks[task]
+    name, seed = adapter_runs(config)[run]
+    adapter = config.adapters[name]
+    chosen = [*adapter_units(adapter), *([adapter.hold.neurons] if adapter.hold else [])]
+    choices = [choice.removeprefix("random:") for choice in chosen]
+    sets = {choice.partition(":")[0] for choice in choices if choice not in ("none", "all")}
+    settings = {**config.finetune, **spec.finetune}
+    statistics = (
+        statistics_of(
+            config, config.site(adapter.hold.neurons.removeprefix("random:").partition(":")[0])
+        )
+        if adapter.hold
+        else ()
+    )
+    return Stage(
+        name=f"finetune/{task}/{run}",
+        kind="finetune",
+        arguments={"task": task, "adapter": name, "seed": seed},
+        settings={
+            **source,
+            "adapter": adapter.model_dump(exclude={"seeds"}, exclude_none=True),
+            "language": config.train_language,
+            "split": spec.train_split,
+            "examples": spec.examples,
+            "finetune": settings,
+            "seed": config.seed,
+        },
+        parents=(*(f"neurons/{neurons}" for neurons in sorted(sets)), *statistics),
+        output=f"adapters/{task}/{run}",
+        # A training step costs about three forward passes.
+        cost=3 * (spec.examples or 5000) * spec.tokens / 1000 * epochs(settings),
+    )
+
+
+def epochs(settings: Mapping[str, Any]) -> float:
+    """Passes over the training examples that fine-tuning settings ask for."""
+    from langneurons.finetuning import get_recipe
+
+    return float(get_recipe(**settings).epochs) if settings.get("recipe") else float(
+        settings.get("epochs", 1))  # fmt: skip
+
+
+def _score(
+    config: StudyConfig,
+    task: str,
+    adapter: str,
+    language: str,
+    cell: dict[str, Any],
+    test: dict[str, Any],
+    parents: tuple[str, ...],
+) -> Stage:
+    label = "-".join(str(part) for part in cell.values() if part != "-")
+    return Stage(
+        name=f"scores/{task}/{adapter}/{language}/{label}",
+        kind="scores",
+        arguments={"task": task, "adapter": adapter, "language": language, **cell},
+        settings=test,
+        parents=(f"finetune/{task}/{adapter}", *parents),
+        output=f"scores/{task}/{adapter}/{language}/{label}.parquet",
+        cost=(test["limit"] or 1000) * config.tasks[task].tokens / 1000,
+    )
+
+
+def _interventions(
+    config: StudyConfig, task: str, languages: list[str], test: dict[str, Any]
+) -> list[Stage]:
+    spec = config.interventions
+    if spec is None:
+        return []
+    chosen = [lang for lang in spec.languages or languages if lang in languages]
+    runs = adapter_runs(config)
+    # Of an adapter that is trained several times, the first training.
+    under = [next(run for run, item in runs.items() if item == (name, 0))
+             for name in intervened(spec)]  # fmt: skip
+    draws: list[tuple[str, int | None]] = [("own", None)]
+    draws += [("random", seed) for seed in range(spec.random)]
+    draws += [("matched", seed) for seed in range(spec.matched)]
+    stages = []
+    before = statistics_of(config, "mlp.pre")
+    for neurons in spec.neurons:
+        parents = of_set(config, neurons)
+        for lang in (lang for lang in chosen if lang in rows_of(config, neurons)):
+            for value in spec.values:
+                for units, seed in draws:
+                    cell = {"value": value, "units": units, "neurons": neurons}
+                    if seed is not None:
+                        cell["seed"] = str(seed)
+                    needed = dict.fromkeys((*parents, *(before if value.endswith(BEFORE) else ())))
+                    stages += [_score(config, task, run, lang, cell, test, tuple(needed))
+                               for run in under]  # fmt: skip
+    return stages
