@@ -26,7 +26,7 @@ test: lint tests docs test-wheel test-browser  ## every gate: style, types, test
 
 tests: $(STAMP)  ## fast tests with branch coverage, of which every user-facing error is part
 	$(PYTEST) --cov=langneurons --cov-report= --cov-fail-under=90
-	$(BIN)/python -m scripts.untested_errors
+	$(BIN)/python -m scripts.untested_errors 200
 
 test-wheel: $(STAMP)  ## the wheel holds what it needs
 	$(BIN)/python -m pytest -m 'slow and not fresh' tests/test_packaging.py
