@@ -11,11 +11,13 @@ from finetuning_world import Answers, Classes
 from langneurons.errors import ArtifactError, InputError, RunError
 from langneurons.evaluation import perplexity, squad_scores
 from langneurons.evaluation.forcing import detect
+from langneurons.evaluation.harness import _scores
 from langneurons.evaluation.likelihood import Continuation, continuation_scores
 from langneurons.evaluation.qa import generate
 from langneurons.evaluation.translation import chrf
 from langneurons.finetuning import finetune, get_recipe, load_adapter
 from langneurons.finetuning.adapter import save_adapter
+from langneurons.finetuning.targets import _head_size
 from langneurons.identification import Units
 
 FAST = {"steps": 1, "batch_size": 4, "rank": 2, "dtype": "fp32"}
@@ -172,3 +174,19 @@ def test_a_language_lingua_does_not_know():
 def test_a_data_set_without_questions():
     with pytest.raises(InputError, match="the data set holds no questions"):
         squad_scores([], {}, "en")
+
+
+def test_a_harness_task_without_a_metric_over_documents():
+    pytest.importorskip("lm_eval")
+    results = {
+        "samples": {"x": [{"doc_id": 0, "filtered_resps": ["a"], "target": "b"}]},
+        "results": {"x": {"alias": "x"}},
+    }
+    with pytest.raises(InputError, match="harness task 'x' has no metric that is a mean"):
+        _scores(tiny.lm(), "x", "en", results, None)
+
+
+def test_units_that_are_not_whole_heads():
+    lm = tiny.lm(intermediate_size=50)
+    with pytest.raises(InputError, match=r"has 50 units, no multiple of the head size 8"):
+        _head_size(lm, "mlp.act")

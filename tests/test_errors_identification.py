@@ -24,7 +24,7 @@ from langneurons.identification.attribution import to_blocks
 from langneurons.identification.evidence import BalancedRows, activity
 from langneurons.identification.hub import from_pretrained
 from langneurons.identification.ranking import Ranked
-from langneurons.identification.selection import amount
+from langneurons.identification.selection import Percentile, amount, check_choice
 from langneurons.identification.stability import resample
 from langneurons.identification.subspaces import discriminant
 from langneurons.statistics import LanguageStatistics, Statistics
@@ -151,7 +151,7 @@ CASES = {
         "search_step must be above 0, got 0.0",
     ),
     "a choice": (
-        lambda p: identify(stats("en", "hi"), method="lape", percentile="median"),
+        lambda p: check_choice("percentile", "median", Percentile),
         "unknown percentile 'median'",
     ),
     "a word for a share": (lambda p: amount("top", "half", 10), "top must be a share .* 'half'"),

@@ -178,8 +178,7 @@ def _override(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     # Interpolations stay unresolved: a study file reads no environment variables, so that no
     # secret can end in a run's records.
     plain = OmegaConf.to_container(config, resolve=False)
-    if not isinstance(plain, dict):
-        raise InputError("a study must hold keys and values.")
+    assert isinstance(plain, dict)  # a mapping merged with dotted keys stays one
     return {str(key): value for key, value in plain.items()}
 
 
