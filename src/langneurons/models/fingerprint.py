@@ -25,13 +25,14 @@ def weights_digest(backbone: nn.Module, config: Any) -> str:
     float32, bfloat16, or (as far as its weights came from there) float16. Per tensor the digest
     takes name, shape, the wrapping sum of the bit patterns of all elements, and a strided sample of
     at most 1024 of them: one pass at the speed of memory, yet a single changed weight shows.
-    Adapter weights (names with ``lora_``) do not enter.
+    Adapter weights (names with ``lora_``) do not enter. Weights that Accelerate keeps on disk or
+    elsewhere while they are not needed are fetched one at a time.
     """
     parts: list[Any] = []
     for name, tensor in backbone.state_dict().items():
         if "lora_" in name or not isinstance(tensor, torch.Tensor):
             continue
-        flat = tensor.detach().reshape(-1)
+        flat = _fetched(backbone, name, tensor).detach().reshape(-1)
         total = 0
         for start in range(0, flat.numel(), _CHUNK):
             total += _sum(_bits(flat[start : start + _CHUNK]))
@@ -44,6 +45,18 @@ def weights_digest(backbone: nn.Module, config: Any) -> str:
         ]
     kept = {key: value for key, value in config.to_dict().items() if key not in _IGNORED_CONFIG}
     return digest(kept, *parts)
+
+
+def _fetched(backbone: nn.Module, name: str, tensor: torch.Tensor) -> torch.Tensor:
+    if not tensor.is_meta:
+        return tensor
+    from accelerate.utils import align_module_device
+
+    parent, _, own = name.rpartition(".")
+    module = backbone.get_submodule(parent)
+    with align_module_device(module, "cpu"):
+        fetched: torch.Tensor = module.state_dict()[own]
+        return fetched
 
 
 def _sum(bits: torch.Tensor) -> int:

@@ -69,8 +69,9 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Device of the weights (of the first, where they are spread)."""
-        return next(self.backbone.parameters()).device
+        """Device of the weights (of the first, where they are spread; the CPU if it is on disk)."""
+        first = next(self.backbone.parameters()).device
+        return torch.device("cpu") if first.type == "meta" else first
 
     @property
     def dtype(self) -> torch.dtype:

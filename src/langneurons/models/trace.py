@@ -128,7 +128,8 @@ def trace_layer(backbone: nn.Module, layer: nn.Module) -> Sequence[Call]:
     def stop(*_: Any) -> None:
         raise _LayerDoneError
 
-    device = next(backbone.parameters()).device
+    first = next(backbone.parameters())
+    device = "cpu" if first.is_meta else first.device  # kept on disk by Accelerate
     ids = torch.arange(BATCH * SEQUENCE, device=device).reshape(BATCH, SEQUENCE)
     with contextlib.ExitStack() as stack, torch.no_grad():
         for path, leaf in _leaves(layer):
