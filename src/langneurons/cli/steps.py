@@ -82,7 +82,7 @@ def collect(
     ] = None,
     site: Annotated[str, typer.Option(help="Where units live.")] = "mlp.act",
     block: Annotated[int, typer.Option(help="Tokens in a block.")] = 256,
-    rows: Annotated[int, typer.Option(help="Token rows kept for quantiles.")] = 8192,
+    rows: Annotated[int, typer.Option(help="Token rows kept for quantiles.")] = 10240,
     dtype: Dtype = "auto",
     what_if: Annotated[
         bool, typer.Option("--what-if", help="Say what it would take and stop.")

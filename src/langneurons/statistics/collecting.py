@@ -23,7 +23,13 @@ from langneurons.statistics.collector import (
 )
 from langneurons.statistics.group import GatheredRows, Group
 from langneurons.statistics.moments import Moments
-from langneurons.statistics.options import PAPER_PROBABILITIES, Options, Quantiles, resolve
+from langneurons.statistics.options import (
+    DEFAULT_ROWS,
+    PAPER_PROBABILITIES,
+    Options,
+    Quantiles,
+    resolve,
+)
 from langneurons.statistics.sample import (
     MemoryRows,
     RowSample,
@@ -46,7 +52,7 @@ def collect(
     site: str | None = None,
     tokens: int | None = None,
     block: int | None = None,
-    rows: int = 8192,
+    rows: int = DEFAULT_ROWS,
     seed: int = 0,
     batch_size: int | None = None,
     output: str | Path | None = None,
@@ -122,7 +128,7 @@ def estimate(
     site: str | None = None,
     tokens: int | None = None,
     block: int | None = None,
-    rows: int = 8192,
+    rows: int = DEFAULT_ROWS,
     batch_size: int | None = None,
     output: str | Path | None = None,
     protocol: str = "strict",
