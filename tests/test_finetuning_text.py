@@ -116,3 +116,15 @@ def test_trackers_are_told_of_every_step(tmp_path):
 def test_unknown_trackers_are_refused(tmp_path):
     with pytest.raises(InputError, match="Did you mean 'tensorboard'"):
         finetune(tiny.lm(), Classes(), output=tmp_path, report_to="tensorbord", **FAST)
+
+
+def test_tensorboard_reads_the_curve(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    adapter = finetune(
+        tiny.lm(), Classes(), "en", UNITS, output=tmp_path, report_to="tensorboard", **FAST
+    )
+    events = EventAccumulator(str(tmp_path / "logs" / "langneurons")).Reload()
+    read = [event.value for event in events.Scalars("loss")]
+    assert read == pytest.approx(adapter.losses, rel=1e-6)
