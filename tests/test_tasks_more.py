@@ -146,6 +146,10 @@ def test_what_counts_as_odd() -> None:
     a = [NLIExample("1", "1", "क", "OK", 0), NLIExample("2", "1", "ख", "12", 0)]
     b = [NLIExample("1", "1", "k", "OK", 0), NLIExample("2", "1", "kh", "12", 0)]
     assert left_in_english(a, b) == ["1"]
+    c = QAExample("1", "1", "यहाँ", "कहाँ?", ("Denver Broncos",))
+    d = QAExample("1", "1", "here", "where?", ("Denver Broncos",))
+    assert left_in_english([c], [d]) == []  # an answer may be a name
+    assert flags(c, "hi") == {"romanised": False, "replaced": False}
 
 
 class Anything(Task):

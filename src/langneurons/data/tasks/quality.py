@@ -16,11 +16,11 @@ NON_LATIN = frozenset(
 )
 """Languages whose usual script is not Latin."""
 
-_NOT_TEXT = frozenset({"id", "group", "extra", "label"})
+_NOT_TEXT = frozenset({"id", "group", "extra", "label", "answers"})
 
 
 def texts_of(example: Example) -> list[str]:
-    """The example's own text fields."""
+    """The example's own text fields; gold answers, often names, are the same in any language."""
     found: list[str] = []
     for name, value in vars(example).items():
         if name not in _NOT_TEXT:
