@@ -17,8 +17,10 @@ COMMANDS = dict(command_page.commands())
 
 
 def lines(path):
-    """Every command line of the fenced blocks, continued ones joined."""
+    """Every command line of the fenced blocks, continued ones joined, and of `inline` code."""
     text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+    for inline in re.findall(r"(?<!`)`(langneurons [a-z][^`]*)`(?!`)", text):
+        yield " ".join(inline.split())
     for block in re.findall(r"^```[a-z]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         for line in block.splitlines():
             command = line.strip().removeprefix("$ ").partition(" # ")[0].strip()

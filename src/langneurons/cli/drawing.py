@@ -15,7 +15,11 @@ FORMATS = (".png", ".svg", ".pdf")
 
 
 def check_figure(path: Path | None) -> None:
-    """Refuse a format that cannot be written, before any work is done."""
+    """Refuse a format that cannot be written, before any work is done.
+
+    Raises:
+        InputError: If the ending is of no known format.
+    """
     if path is not None and path.suffix.lower() not in FORMATS:
         raise InputError(f"--figure {path} must end in {', '.join(FORMATS)}.")
 

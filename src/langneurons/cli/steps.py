@@ -57,7 +57,11 @@ def add(app: typer.Typer) -> None:
 
 
 def read_all_texts(text: list[str] | None, languages: str | None) -> dict[str, list[str]]:
-    """The documents of each language that ``--text`` names."""
+    """The documents of each language that ``--text`` names.
+
+    Raises:
+        InputError: If there is none, or one cannot be read.
+    """
     from langneurons.data import read_texts
     from langneurons.errors import LangNeuronsError
 

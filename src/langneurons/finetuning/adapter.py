@@ -93,6 +93,9 @@ def save_adapter(model: nn.Module, output: Path, info: dict[str, Any]) -> Adapte
         model: PEFT model with plain LoRA, or a Transformers model.
         output: Folder to write.
         info: JSON values for the description, with ``trainable`` and ``losses``.
+
+    Raises:
+        ArtifactError: If PEFT wrote no weights.
     """
     output.mkdir(parents=True, exist_ok=True)
     (output / INFO).unlink(missing_ok=True)

@@ -27,7 +27,11 @@ def to_blocks(
     block: int,
     tokens: int | None,
 ) -> dict[str, Blocks]:
-    """Blocks of each language; blocks that are given stay as they are."""
+    """Blocks of each language; blocks that are given stay as they are.
+
+    Raises:
+        InputError: If a text holds no token; names its language.
+    """
     made = {}
     for language, item in texts.items():
         if isinstance(item, Blocks):

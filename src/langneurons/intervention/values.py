@@ -42,7 +42,11 @@ class Value:
 
     @classmethod
     def constant(cls, number: float) -> Value:
-        """One number for every unit; 0 is called "zero"."""
+        """One number for every unit; 0 is called "zero".
+
+        Raises:
+            InputError: If it is no number.
+        """
         if not isinstance(number, int | float) or isinstance(number, bool) or number != number:
             raise InputError(f"a value to write must be a number, not {number!r}.")
         name = "zero" if number == 0 else f"{number:g}"
@@ -56,6 +60,9 @@ class Value:
             tensor: Shape (layers, units); of it only the entries of the chosen units are used.
             name: Short name for tables.
             site: Site they were measured at, where that is to be checked.
+
+        Raises:
+            InputError: If it is not a (layers, units) tensor of numbers.
         """
         if tensor.ndim != 2:
             raise InputError(

@@ -218,7 +218,11 @@ class Sites(Mapping[str, Site]):
 
     @cached_property
     def plan(self) -> LayerPlan:
-        """Roles of the modules of layer 0 (the others are checked to be alike)."""
+        """Roles of the modules of layer 0 (the others are checked to be alike).
+
+        Raises:
+            InputError: If the modules of the MLP cannot be told apart.
+        """
         experts = _experts(self._layers)
         if experts is not None:
             raise InputError(

@@ -132,7 +132,11 @@ def load_language(path: Path) -> tuple[str, Statistics]:
 
 
 def load_statistics(path: Path, languages: Sequence[str] | None = None) -> Statistics:
-    """Read a folder of statistics, or one file; see :meth:`Statistics.load`."""
+    """Read a folder of statistics, or one file; see :meth:`Statistics.load`.
+
+    Raises:
+        InputError: If there are none, or none of a language, or they do not belong together.
+    """
     if path.is_file():
         files = [path]
     elif path.is_dir():

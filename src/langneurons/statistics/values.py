@@ -37,7 +37,11 @@ class BatchQuantiles:
     batches: int
 
     def merge(self, other: BatchQuantiles) -> BatchQuantiles:
-        """Mean over the batches of both."""
+        """Mean over the batches of both.
+
+        Raises:
+            InputError: If the probabilities differ.
+        """
         if self.probabilities != other.probabilities:
             raise InputError(
                 "statistics with quantiles of different probabilities do not merge: collect alike."
@@ -178,7 +182,11 @@ class Statistics(Displayed):
         return self.by_language[lang]
 
     def has(self, name: str) -> bool:
-        """Whether every language has ``"moments"``, ``"rows"`` or ``"quantiles"``."""
+        """Whether every language has ``"moments"``, ``"rows"`` or ``"quantiles"``.
+
+        Raises:
+            InputError: If there is no part of that name.
+        """
         items = self.by_language.values()
         if name == "moments":
             return all(item.moments is not None for item in items)
@@ -291,6 +299,9 @@ class Statistics(Displayed):
         """Sampled token rows of one layer: (n, U), the same n tokens in every layer.
 
         Rows come in ascending order of their keys, so that the first m are a sample of m tokens.
+
+        Raises:
+            InputError: If the layer does not exist, or no rows were kept.
         """
         if not 0 <= layer < self.shape[0]:
             raise InputError(f"no layer {layer}: there are layers 0 to {self.shape[0] - 1}.")

@@ -91,7 +91,11 @@ class Workshop:
         return self._neurons[name]
 
     def units(self, neurons: str, language: str, kind: str, seed: int) -> Units:
-        """A language's units, or a control of the same size (``random``, ``matched``)."""
+        """A language's units, or a control of the same size (``random``, ``matched``).
+
+        Raises:
+            InputError: If the set has no unit for the language.
+        """
         found = self.neurons(neurons)
         if kind == "random":
             found = found.random_like(seed)

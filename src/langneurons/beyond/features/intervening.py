@@ -125,7 +125,11 @@ def by_layer(
 
 
 def check(lm: LanguageModel, site: str, coders: Mapping[int, Autoencoder]) -> None:
-    """Refuse autoencoders of another width than the site, or for layers that are not there."""
+    """Refuse autoencoders of another width than the site, or for layers that are not there.
+
+    Raises:
+        InputError: If one does not fit.
+    """
     width = lm.sites[site].width
     for layer, item in coders.items():
         if item.width != width:

@@ -164,7 +164,11 @@ class MiniQA(MiniTask):
 
 
 def split_around(text: str, middle: str) -> tuple[str, str, str]:
-    """Cut ``text`` before and after the first ``middle``."""
+    """Cut ``text`` before and after the first ``middle``.
+
+    Raises:
+        InputError: If the text does not hold it.
+    """
     before, found, after = text.partition(middle)
     if not found:
         raise InputError(

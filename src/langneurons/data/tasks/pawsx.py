@@ -58,7 +58,11 @@ class PAWSX(Task):
         return pairs(rows, self.labels, self.repo)
 
     def verbalised(self, example: Example, lang: str) -> tuple[tuple[str, str], ...]:
-        """``sentence, right? No|Yes, sentence`` in the language, in the order of the labels."""
+        """``sentence, right? No|Yes, sentence`` in the language, in the order of the labels.
+
+        Raises:
+            InputError: If there are no label words in the language.
+        """
         assert isinstance(example, NLIExample)
         if lang not in NLI_WORDS:
             raise InputError(

@@ -129,7 +129,11 @@ def read_squad(path: Path) -> list[dict[str, Any]]:
 
 
 def squad_rows(value: Any, name: str) -> list[dict[str, Any]]:
-    """Questions of a parsed SQuAD object (or its ``data`` list); see :func:`read_squad`."""
+    """Questions of a parsed SQuAD object (or its ``data`` list); see :func:`read_squad`.
+
+    Raises:
+        InputError: If it is not in the SQuAD layout.
+    """
     articles: Any = value.get("data") if isinstance(value, Mapping) else value
     rows: list[dict[str, Any]] = []
     try:

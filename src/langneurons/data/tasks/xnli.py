@@ -71,7 +71,11 @@ class XNLI(Task):
         return pairs(rows, self.labels, self.repo)
 
     def verbalised(self, example: Example, lang: str) -> tuple[tuple[str, str], ...]:
-        """``premise, right? Yes|Also|No, hypothesis`` in the language, one for each label."""
+        """``premise, right? Yes|Also|No, hypothesis`` in the language, one for each label.
+
+        Raises:
+            InputError: If there are no label words in the language.
+        """
         assert isinstance(example, NLIExample)
         if lang not in NLI_WORDS:
             raise InputError(

@@ -66,6 +66,9 @@ def gradient(
         block: Tokens in a block, where texts are given.
         tokens: Stop each language after so many tokens; None takes all.
         batch_tokens: Most positions in a batch.
+
+    Raises:
+        InputError: If a choice or share is out of range.
     """
     check_choice("measure", measure, Attribution)
     check_choice("cutoff", cutoff, Cutoff)
