@@ -3,8 +3,13 @@
 import os
 
 import pytest
+import torch
 
 from langneurons.progress import set_quiet
+
+if not torch.cuda.is_available():
+    # Read when Triton is first imported, by whichever test comes first.
+    os.environ["TRITON_INTERPRET"] = "1"
 
 NIGHTLY = 10
 """Times the examples of a property test, under ``make nightly``."""

@@ -102,3 +102,15 @@ def test_the_shell_completes_commands(tmp_path):
              "COMP_WORDS": "langneurons id", "COMP_CWORD": "1"},
     )  # fmt: skip
     assert asked.stdout.split() == ["identify"]
+
+
+@pytest.mark.parametrize("words", [["-c", "import langneurons"], ["-m", "langneurons", "--help"]])
+def test_start_is_quick_because_nothing_heavy_is_imported(tmp_path, words):
+    heavy = {"torch", "transformers", "pandas", "numpy", "scipy", "matplotlib", "datasets", "peft"}
+    seen = subprocess.run(
+        [sys.executable, "-X", "importtime", *words], capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert seen.returncode == 0
+    imported = {line.rpartition("|")[2].strip() for line in seen.stderr.splitlines()}
+    assert "langneurons" in imported
+    assert not heavy & imported

@@ -1,7 +1,5 @@
 """The Triton kernel in Triton's interpreter against the plain version."""
 
-import os
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,8 +7,6 @@ from hypothesis import strategies as st
 
 from langneurons.statistics.moments import summarize
 
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported
 pytest.importorskip("triton", reason="Triton comes with PyTorch for GPUs only")
 
 from langneurons.statistics import fused
