@@ -9,7 +9,13 @@ import pandas as pd
 import pytest
 
 from langneurons.reporting import answer
-from langneurons.reporting.aggregate import adapters, interventions, over_seeds, perplexity_rows
+from langneurons.reporting.aggregate import (
+    adapters,
+    interventions,
+    over_seeds,
+    perplexity_rows,
+    pooled,
+)
 from reporting_run import (
     LANGUAGES,
     neurons_table,
@@ -208,6 +214,24 @@ def test_overlap_beside_chance(rng):
     assert "It exceeds chance (5 %, Bonferroni) for 7 of 7 languages" in said[0].text
     assert "For no language does the overlap exceed chance" in said[1].text
     assert said[1].tone == "none"
+
+
+def test_many_sets_are_put_together(rng):
+    names = ("lape", "lape@set", "dln", "auroc")  # and activation_probability: ten pairs
+    table = overlap_table(neurons_table(rng, sets=names), rng)
+    (said,) = answer.overlaps(table)
+    assert said.text.startswith("10 pairs of neuron sets share a Jaccard index of")
+    together = pooled(table)
+    assert len(together) == 10
+    one = together.iloc[0]
+    rows = table[
+        (table["a"] == one["language_a"])
+        & (table["b"] == one["language_b"])
+        & (table["language_a"] == table["language_b"])
+    ]
+    shared, sizes = rows["shared"].sum(), rows["size_a"].sum() + rows["size_b"].sum()
+    assert one["jaccard"] == pytest.approx(shared / (sizes - shared))
+    assert one["p_value"] == rows["p_value"].max()
 
 
 def test_neurons_counted_and_missing_languages_named(rng):

@@ -315,6 +315,28 @@ def same_language(overlap: pd.DataFrame) -> pd.DataFrame:
     return rows.reset_index(drop=True)
 
 
+MANY_PAIRS = 6
+"""More pairs of sets than this (four sets) are shown together instead of one by one."""
+
+
+def pooled(overlap: pd.DataFrame) -> pd.DataFrame:
+    """Overlap of each pair of sets over all languages: units counted once for each language.
+
+    Args:
+        overlap: The ``overlap`` table.
+
+    Returns:
+        The table's columns with the sets as ``language_a`` and ``language_b``; the p-value is the
+        largest of the languages'.
+    """
+    sums = {name: (name, "sum") for name in ("size_a", "size_b", "shared", "expected")}
+    pairs = same_language(overlap).groupby(["a", "b"], sort=False)
+    rows = pairs.agg(**sums, p_value=("p_value", "max")).reset_index()
+    rows = rows.rename(columns={"a": "language_a", "b": "language_b"})
+    union = rows["size_a"] + rows["size_b"] - rows["shared"]
+    return rows.assign(a="neuron set", b="neuron set", jaccard=rows["shared"] / union)
+
+
 def expected_jaccard(overlap: pd.DataFrame) -> pd.Series:
     """Jaccard index of the number of units two sets of these sizes share by chance."""
     union = overlap["size_a"] + overlap["size_b"] - overlap["expected"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from langneurons.reporting.aggregate import same_language
+from langneurons.reporting.aggregate import MANY_PAIRS, same_language
 from langneurons.reporting.answer.base import Sentence
 from langneurons.reporting.numbers import count, listing, number
 
@@ -55,11 +55,17 @@ def neurons(table: pd.DataFrame) -> list[Sentence]:
 def overlaps(table: pd.DataFrame) -> list[Sentence]:
     """Whether two neuron sets agree on a language more than chance would make them.
 
+    Many pairs are put together.
+
     Args:
         table: The ``overlap`` table.
     """
+    rows = same_language(table)
+    pairs = rows.groupby(["a", "b"], sort=False)
+    if len(pairs) > MANY_PAIRS:
+        return _many(pairs["jaccard"].mean(), pairs["above"].sum(), pairs["above"].size())
     said: list[Sentence] = []
-    for (a, b), group in same_language(table).groupby(["a", "b"], sort=False):
+    for (a, b), group in pairs:
         mean, chance = group["jaccard"].mean(), group["expected_jaccard"].mean()
         above = int(group["above"].sum())
         text = (
@@ -77,3 +83,17 @@ def overlaps(table: pd.DataFrame) -> list[Sentence]:
             )
         said.append(Sentence(text, "finding" if above else "none"))
     return said
+
+
+def _many(jaccard: pd.Series, above: pd.Series, languages: pd.Series) -> list[Sentence]:
+    """Many pairs of sets in two sentences: the range, and how many exceed chance."""
+    most, least = (" and ".join(map(str, pair)) for pair in (jaccard.idxmax(), jaccard.idxmin()))
+    every, none = int((above == languages).sum()), int((above == 0).sum())
+    text = (
+        f"{count(len(jaccard), 'pair')} of neuron sets share a Jaccard index of "
+        f"{number(jaccard.median(), 3)} at the median (mean over languages), from "
+        f"{number(jaccard.min(), 3)} ({least}) to {number(jaccard.max(), 3)} ({most}). The overlap "
+        f"exceeds chance (5 %, Bonferroni) in every language for {count(every, 'pair')}, in none "
+        f"for {none}."
+    )
+    return [Sentence(text, "finding" if every else "none")]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from langneurons.reporting import answer
 from langneurons.reporting.about import model_name
+from langneurons.reporting.aggregate import MANY_PAIRS, pooled
 from langneurons.reporting.figures import layers as layer_figures
 from langneurons.reporting.figures import overlap as overlap_figures
 from langneurons.reporting.figures import sets as set_figures
@@ -66,7 +67,20 @@ def shared(run: Run) -> Iterator[Section]:
     if table is None:
         return
     panels: list[tuple[str, Sequence[Picture | Table]]] = []
-    pairs = sorted(table.groupby(["a", "b"], sort=False), key=lambda pair: pair[0][0] == pair[0][1])
+    together = pooled(table)
+    if len(together) > MANY_PAIRS:
+        caption = (
+            "Jaccard index of every pair of neuron sets, over all languages (a unit counts once "
+            "for each language it belongs to)."
+        )
+        picture = Picture("overlap_sets", caption, overlap_figures.languages(together))
+        panels.append(("all sets", [picture]))
+        first = table["a"].iloc[0]  # the pairs with the study's first set, and each set in itself
+        chosen = table[(table["a"] == first) | (table["a"] == table["b"])]
+    else:
+        chosen = table
+    by_pair = chosen.groupby(["a", "b"], sort=False)
+    pairs = sorted(by_pair, key=lambda pair: pair[0][0] == pair[0][1])
     for (a, b), group in pairs:  # different sets first: that is the question
         stem = slug(str(a)) if a == b else f"{slug(str(a))}_{slug(str(b))}"
         shown = []
