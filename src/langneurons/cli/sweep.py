@@ -1,22 +1,38 @@
-"""``langneurons sweep``: perplexity over replacement values, own units against random ones."""
+"""``langneurons sweep``: values, shares and layers, own units against random ones."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from langneurons.cli import steps
-from langneurons.cli.options import AsJson, Dtype, Model, print_json, print_table
+from langneurons.cli.drawing import check_figure, write_figure
+from langneurons.cli.options import (
+    AsJson,
+    Dtype,
+    Model,
+    language_list,
+    print_json,
+    print_table,
+)
 from langneurons.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from langneurons.evaluation.sweep import TaskScore
+    from langneurons.models import LanguageModel
 
 
 def add(app: typer.Typer) -> None:
     """Add this command to the application."""
     app.command(
         epilog="Example: langneurons sweep -n lape.json --lang hi -t hi.txt -m gemma.gguf "
-        "--statistics stats --values=-1,zero,1,P10,P90 --figure sweep.png"
+        "--statistics stats --values=-1,zero,1,P10,P90 --shares 0.001,0.01,0.05 --bands 3 "
+        "--figure sweep.png"
     )(sweep)
 
 
@@ -30,71 +46,135 @@ def sweep(
     values: Annotated[
         str, typer.Option(help="Values, with commas: numbers, zero, mean, P0 to P100.")
     ] = "-10,-1,zero,1,10",
+    shares: Annotated[
+        str | None,
+        typer.Option(help="Shares of all units that the method takes, with commas: 0.001,0.05."),
+    ] = None,
+    bands: Annotated[
+        int, typer.Option(help="Groups of consecutive layers, each overwritten alone.")
+    ] = 0,
+    at: Annotated[str, typer.Option(help="Value written over each share and band.")] = "zero",
+    task: Annotated[
+        str | None, typer.Option(help="Score a task too, at every point: mini-nli, xnli:DIR ...")
+    ] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="Folder of the adapter the task is scored under.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Examples of the task, at most.")] = None,
     statistics: Annotated[
-        Path | None, typer.Option(help="Statistics, for values that come from them.")
+        Path | None, typer.Option(help="Statistics, for values and shares.")
     ] = None,
     random: Annotated[int, typer.Option(help="Same-size random draws.")] = 2,
     matched: Annotated[int, typer.Option(help="Draws of units of the same activity.")] = 0,
     tokens: Annotated[int, typer.Option(help="Tokens of text, at most.")] = 3000,
     block: Annotated[int, typer.Option(help="Tokens in a block.")] = 256,
-    figure: Annotated[Path | None, typer.Option(help="Draw it: .png, .svg or .pdf.")] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="Draw it: .png, .svg or .pdf; shares and layers get files of their own."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Parquet file of the table.")
     ] = None,
     dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Perplexity of a language for every value written over its units."""
-    import pandas as pd
-
+    """Perplexity of a language for values written over its units, shares of units and layers."""
     from langneurons.artifacts import write_table
-    from langneurons.data import make_blocks, read_texts
-    from langneurons.evaluation import perplexity_change
+    from langneurons.data import make_blocks
+    from langneurons.evaluation.sweep import sweep as measure
     from langneurons.identification import NeuronSet
     from langneurons.models import load
 
+    check_figure(figure)
     found = NeuronSet.load(neurons)
     if lang not in found:
         raise unknown("language of the neuron set", lang, found)
     if not len(found[lang]):
         raise InputError(f"the neuron set has no unit for {lang}: choose another --lang.")
+    if adapter is not None and task is None:
+        raise InputError("--adapter needs the task it was trained on: add --task TASK.")
     stats = steps.read_statistics(statistics) if statistics else None
-    chosen = {
-        name: steps.value_of(name, stats, lang)
-        for name in (part.strip() for part in values.split(","))
-        if name
-    }
+    parts = _numbers(shares)
+    if parts and stats is None:
+        raise InputError("--shares finds the units anew: add --statistics DIR.")
+    names = [part.strip() for part in values.split(",") if part.strip()]
+    lines = [at] if parts or bands else []
+    chosen = {name: steps.value_of(name, stats, lang) for name in [*names, *lines]}
+    documents = _text(lang, model, text, tokens)
+    lm = load(model, dtype=dtype)
+    table = measure(
+        lm,
+        found,
+        lang,
+        make_blocks(documents, lm.tokenizer, block=block, tokens=tokens),
+        {name: (value, "set") for name, value in chosen.items()},
+        at=lines,
+        shares=parts,
+        bands=bands,
+        controls={"random": random, "matched": matched},
+        stats=stats,
+        task=_task_score(lm, task, lang, adapter, limit),
+    ).assign(language=lang, **({"task": task.partition(":")[0]} if task else {}))
+    if output:
+        write_table(output, table)
+    drawn = _draw(table, figure) if figure else []
+    if as_json:
+        print_json(table.to_dict("records"))
+        return
+    shown = ["axis", "point", "value", "kind", "seed", "units", "ratio", "low", "high"]
+    scored = ["score", "score_change", "score_change_low", "score_change_high"] if task else []
+    print_table(table[[*shown, *scored]], title=f"Perplexity of {lang}, ratio to untouched")
+    for path in (output, *drawn):
+        if path:
+            typer.echo(f"Written: {path}")
+
+
+def _numbers(shares: str | None) -> list[float]:
+    try:
+        return [float(part) for part in language_list(shares)]
+    except ValueError as error:
+        raise InputError(f"--shares {shares} must be numbers with commas: 0.001,0.01.") from error
+
+
+def _text(lang: str, model: str, text: str | None, tokens: int) -> list[str]:
     if text is None and model != "mini":
         raise InputError(f"--model {model} needs text: give --text PATH.")
     if text is None:
         from langneurons import mini
 
-        documents = mini.text(lang, tokens=2 * tokens, split="heldout")
-    else:
-        documents = read_texts(text)
-    lm = load(model, dtype=dtype)
-    blocks = {lang: make_blocks(documents, lm.tokenizer, block=block, tokens=tokens)}
-    baseline: dict[str, Any] = {}
-    tables = [
-        perplexity_change(
-            lm, found.select([lang]), blocks, value=value,
-            controls={"random": random, "matched": matched}, stats=stats, baseline=baseline,
-        ).table.assign(value=name)
-        for name, value in chosen.items()
-    ]  # fmt: skip
-    table = pd.concat(tables, ignore_index=True).assign(language=lang)
-    if output:
-        write_table(output, table)
-    if figure:
-        from langneurons.reporting.figures.sweep import sweep as draw
+        return mini.text(lang, tokens=2 * tokens, split="heldout")
+    from langneurons.data import read_texts
 
-        figure.parent.mkdir(parents=True, exist_ok=True)
-        draw(table.assign(units=table["units"].astype(str))).savefig(figure, dpi=200)
-    if as_json:
-        print_json(table.to_dict("records"))
-        return
-    shown = table[["value", "kind", "seed", "units", "ratio", "low", "high"]]
-    print_table(shown, title=f"Perplexity of {lang}, ratio to untouched")
-    for path in (output, figure):
-        if path:
-            typer.echo(f"Written: {path}")
+    return read_texts(text)
+
+
+def _task_score(
+    lm: LanguageModel, task: str | None, lang: str, adapter: Path | None, limit: int | None
+) -> TaskScore | None:
+    if task is None:
+        return None
+    from langneurons.data.tasks import get_task
+    from langneurons.evaluation import evaluate
+    from langneurons.evaluation.sweep import TaskScore
+
+    made = get_task(task)
+    if adapter is not None:
+        from langneurons.finetuning import load_adapter
+
+        lm = load_adapter(lm, adapter)
+    return TaskScore(lambda done: evaluate(lm, made, lang, intervention=done, limit=limit))
+
+
+def _draw(table: pd.DataFrame, figure: Path) -> list[Path]:
+    """One figure an axis: the file named, and others beside it."""
+    from langneurons.reporting.figures.sweep import sweep as draw
+
+    table = table.rename(columns={"units": "count", "share": "units"})
+    paths: list[Path] = []
+    for axis, group in table.groupby("axis", sort=False):
+        ending = "" if not paths else f"-{axis}"
+        path = figure.with_name(f"{figure.stem}{ending}{figure.suffix}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_figure(partial(draw, group), path)
+        paths.append(path)
+    return paths

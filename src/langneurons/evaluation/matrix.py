@@ -143,20 +143,9 @@ def perplexity_change(
     neurons.check(lm)
     if not texts:
         raise InputError("give text of at least one language.")
-    draws = _draws(controls or {}, seed)
-    if "matched" in draws and stats is None:
-        raise InputError("matched controls need statistics: pass stats=.")
     head = find_head(lm)
     known: MutableMapping[str, PerplexityResult] = {} if baseline is None else baseline
-    drawn = {
-        (kind, number): neurons.random_like(
-            number,
-            matched="rate" if kind == "matched" else None,
-            statistics=stats if kind == "matched" else None,
-        )
-        for kind, numbers in draws.items()
-        for number in numbers
-    }
+    drawn = control_sets(neurons, controls or {}, seed, stats)
 
     def measure(lang: str, intervention: Intervention | None = None) -> PerplexityResult:
         return perplexity(
@@ -197,14 +186,30 @@ def perplexity_change(
     return PerplexityChange(pd.DataFrame(rows))
 
 
-def _draws(controls: Mapping[str, int | Iterable[int]], seed: int) -> dict[str, list[int]]:
+def control_sets(
+    neurons: NeuronSet,
+    controls: Mapping[str, int | Iterable[int]],
+    seed: int,
+    stats: Statistics | None,
+) -> dict[tuple[str, int], NeuronSet]:
+    """The controls of a set by kind and seed, see :func:`perplexity_change`.
+
+    Raises:
+        InputError: If there is no such kind, or one needs statistics.
+    """
     found = {}
     for kind, draws in controls.items():
         if kind not in CONTROLS:
             raise unknown("control", kind, CONTROLS)
-        seeds = list(range(seed, seed + draws)) if isinstance(draws, int) else list(draws)
-        if seeds:
-            found[kind] = seeds
+        matched = kind == "matched"
+        for number in range(seed, seed + draws) if isinstance(draws, int) else draws:
+            if matched and stats is None:
+                raise InputError("matched controls need statistics: pass stats=.")
+            found[kind, number] = neurons.random_like(
+                number,
+                matched="rate" if matched else None,
+                statistics=stats if matched else None,
+            )
     return found
 
 

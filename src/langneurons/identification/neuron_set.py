@@ -207,6 +207,26 @@ class NeuronSet(Displayed, Mapping[str, Units]):
         units = {language: item.in_layers(wanted) for language, item in self._units.items()}
         return self._derive(units, {"layers": wanted})
 
+    def at(self, site: str) -> NeuronSet:
+        """The same units at another site of the same width (``found_at`` says where they were).
+
+        In the paper's protocol units are found before the activation function and overwritten
+        after it.
+        """
+        if self.site == site:
+            return self
+        return NeuronSet(
+            self._units,
+            self.shape,
+            site=site,
+            method=self.method,
+            scores=self.scores,
+            parameters={**self.parameters, "found_at": self.site},
+            model=self.model,
+            statistics=self.statistics,
+            apart=self.apart,
+        )
+
     def top(self, count: int) -> NeuronSet:
         """The ``count`` units of highest score in each language (all, where there are fewer).
 

@@ -47,6 +47,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "sweep": ("value", "units", "language", "kind", "ratio", "low", "high"),
         "unit_effects": ("language", "layer", "index", "ratio"),
         "forcing": ("off", "on", "language_detected", "share", "n"),
+        "fallback": (
+            *("start", "step", "removed", "kind", "seed", "language_detected"),
+            *("share", "low", "high", "n"),
+        ),
         "deactivation": (
             *("neurons", "language", "value", "kind", "ratio", "low", "high"),
             *("unusual", "impossible"),
@@ -75,6 +79,7 @@ TEXT = frozenset(
         *("value", "task", "adapter", "metric", "intervention", "units", "rule", "subset"),
         *("train_language", "reference", "off", "on", "language_detected", "seed"),
         *("of", "name", "lang", "quantity", "reading", "carries", "harm_with", "given"),
+        *("start", "removed"),
     }
 )
 """Columns of known tables that are kept as they are; all others are numbers."""

@@ -12,7 +12,7 @@ _PAPER_STATISTICS = {"site": "mlp.pre", "block": 512}
 _SETS = ("perplexity", "effects", "interventions")
 """Sections that take a list of neuron sets."""
 
-_SET = ("sweep", "forcing")
+_SET = ("sweep", "forcing", "fallback")
 """Sections that take one neuron set."""
 
 
@@ -21,7 +21,7 @@ def expand(data: Any) -> Any:
 
     - ``methods: [a, b]`` (or ``{a: {parameter: value}}``) makes a neuron set of each method, with
       ``language_sets`` one of each method and language set, named ``METHOD@SET``. A section that
-      names no neuron set takes all of these (``sweep`` and ``forcing`` the first).
+      names no neuron set takes all of these (``sweep``, ``forcing`` and ``fallback`` the first).
     - ``seeds: n`` trains every adapter n times and draws random units n times, where the study
       does not say how often.
     - ``protocol: paper`` sets what is collected.

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from langneurons.study.spec import Spec, Value, Values, WrittenValues
+from langneurons.study.spec import Spec, Value, WrittenValues
 
 
 class StatisticsSpec(Spec):
@@ -62,31 +62,6 @@ class EffectsSpec(Spec):
     neurons: list[str] = Field(["lape"], description="Neuron sets looked into.")
     keep: int = Field(5, ge=1, description="Units measured on all held-out text.")
     screen: int = Field(4, ge=1, description="Blocks of the first look at every unit.")
-
-
-class SweepSpec(Spec):
-    """Perplexity over replacement values, for a language's own units and random ones."""
-
-    neurons: str = Field("lape", description="Neuron set.")
-    languages: list[str] = Field(min_length=1, description="Languages swept.")
-    values: Values = Field(
-        ["-1", "zero", "1", "P10", "P50", "P90", "mean"], description="Values written."
-    )
-    random: int = Field(2, ge=0, description="Same-size random draws.")
-    matched: int = Field(2, ge=0, description="Random draws of units of the same activity.")
-
-
-class ForcingSpec(Spec):
-    """Which language the model writes with one language's units off and another's on."""
-
-    neurons: str = Field("lape", description="Neuron set.")
-    pairs: list[tuple[str, str]] = Field(
-        min_length=1, description="[off, on]: off is set to zero, on to `value`."
-    )
-    value: Value = Field("P90", description="Value written over the second language's units.")
-    prompts: int = Field(20, ge=1, description="Held-out documents whose beginning is continued.")
-    prompt_words: int = Field(12, ge=1, description="Words (or characters) of a prompt.")
-    new_tokens: int = Field(24, ge=1, description="Tokens written for each.")
 
 
 class TaskSpec(Spec):

@@ -23,6 +23,7 @@ VERSIONS = {
     "effects": 1,
     "sweep": 2,
     "forcing": 1,
+    "fallback": 1,
     "passages": 1,
     "finetune": 1,
     "scores": 1,
@@ -100,7 +101,7 @@ def plan(config: StudyConfig, identity: Identity) -> Plan:
         The plan; equal inputs give equal keys on every machine.
     """
     # Their stages are built from this module.
-    from langneurons.study import passages
+    from langneurons.study import forcing, passages, sweeps
     from langneurons.study.beyond.plan import beyond
     from langneurons.study.task_plan import task_stages
 
@@ -109,8 +110,8 @@ def plan(config: StudyConfig, identity: Identity) -> Plan:
     names = tuple(f"neurons/{name}" for name in config.found)
     stages.append(Stage("overlap", "overlap", {}, {}, names, "overlap.parquet"))
     stages += _perplexity(config, identity)
-    stages += _sweep(config, identity) + _forcing(config, identity)
-    stages += task_stages(config, identity)
+    stages += forcing.stages(config, identity) + task_stages(config, identity)
+    stages += sweeps.stages(config, identity)
     stages += beyond(config, identity) + passages.stages(config)
     everything = tuple(stage.name for stage in stages)
     stages.append(Stage("tables", "tables", {}, {"name": config.name}, everything, "tables"))
@@ -288,50 +289,6 @@ def _effects(config: StudyConfig, identity: Identity) -> list[Stage]:
         for neurons in spec.neurons
         for lang in rows_of(config, neurons)
     ]  # fmt: skip
-
-
-def _sweep(config: StudyConfig, identity: Identity) -> list[Stage]:
-    spec = config.sweep
-    if spec is None or config.perplexity is None:
-        return []
-    draws = 1 + spec.random + spec.matched
-    return [
-        Stage(
-            name=f"sweep/{spec.neurons}/{lang}",
-            kind="sweep",
-            arguments={"language": lang},
-            settings={
-                **spec.model_dump(exclude={"languages"}),
-                **held_out(config, identity, [lang]),
-            },
-            parents=of_set(config, spec.neurons),
-            output=f"sweep/{spec.neurons}/{lang}.parquet",
-            cost=1.5 * draws * len(spec.values) * config.perplexity.tokens / 1000,
-        )
-        for lang in spec.languages
-    ]
-
-
-def _forcing(config: StudyConfig, identity: Identity) -> list[Stage]:
-    spec = config.forcing
-    if spec is None or config.perplexity is None:
-        return []
-    return [
-        Stage(
-            name=f"forcing/{off}-{on}",
-            kind="forcing",
-            arguments={"off": off, "on": on},
-            settings={
-                **spec.model_dump(exclude={"pairs"}),
-                "languages": config.languages,
-                **held_out(config, identity, [off]),
-            },
-            parents=of_set(config, spec.neurons),
-            output=f"forcing/{off}-{on}.parquet",
-            cost=3 * spec.prompts * spec.new_tokens / 1000,
-        )
-        for off, on in spec.pairs
-    ]
 
 
 def _perplexity(config: StudyConfig, identity: Identity) -> list[Stage]:

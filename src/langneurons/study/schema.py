@@ -16,23 +16,23 @@ from langneurons.study.beyond.schema import (
     PolysemanticitySpec,
     SubspacesSpec,
 )
+from langneurons.study.forcing import FallbackSpec, ForcingSpec
 from langneurons.study.parts import (
     AdapterSpec,
     EffectsSpec,
-    ForcingSpec,
     InterventionsSpec,
     NeuronsSpec,
     PerplexitySpec,
     RaySpec,
     SizeSpec,
     StatisticsSpec,
-    SweepSpec,
     TaskSpec,
     adapter_units,
     intervened,
 )
 from langneurons.study.passages import PassagesSpec
 from langneurons.study.spec import BEFORE, Spec, nested
+from langneurons.study.sweeps import SweepSpec
 
 _NAME = re.compile(r"^[\w][\w.+:@-]*$")
 
@@ -68,6 +68,7 @@ class StudyConfig(Spec):
     effects: EffectsSpec | None = Field(None)
     sweep: SweepSpec | None = Field(None)
     forcing: ForcingSpec | None = Field(None)
+    fallback: FallbackSpec | None = Field(None)
     deactivation: DeactivationSpec | None = Field(None)
     crossing: CrossingSpec | None = Field(None)
     polysemanticity: PolysemanticitySpec | None = Field(None)
@@ -162,10 +163,13 @@ class StudyConfig(Spec):
                 places.append((f"{part}.languages", spec.languages))
         if self.forcing:
             places += [("forcing.pairs", list(pair)) for pair in self.forcing.pairs]
+        if self.fallback:
+            places.append(("fallback.starts", self.fallback.starts))
         for part in (
             "effects",
             "sweep",
             "forcing",
+            "fallback",
             "deactivation",
             "crossing",
             "subspaces",
@@ -180,7 +184,8 @@ class StudyConfig(Spec):
         sets = [*(self.perplexity.neurons if self.perplexity else ())]
         sets += self.interventions.neurons if self.interventions else []
         sets += self.effects.neurons if self.effects else []
-        sets += [spec.neurons for spec in (self.sweep, self.forcing, self.deactivation) if spec]
+        single = (self.sweep, self.forcing, self.fallback, self.deactivation)
+        sets += [spec.neurons for spec in single if spec]
         sets += [self.polysemanticity.neurons] if self.polysemanticity else []
         sets += [spec.neurons for spec in self.subspaces.values() if spec.neurons]
         sets += self.crossing.neurons if self.crossing else []
@@ -189,6 +194,7 @@ class StudyConfig(Spec):
             if name not in self.neurons:
                 raise unknown("neuron set", name, self.neurons)
         self._check_derived()
+        self._check_sweep()
         named: dict[str, PolysemanticitySpec | SubspacesSpec | None] = {
             "polysemanticity": self.polysemanticity
         }
@@ -259,6 +265,29 @@ class StudyConfig(Spec):
             raise ValueError(
                 f"adapters.{name}: its sets are of {' and '.join(sorted(sites))}; take one site"
             )
+
+    def _check_sweep(self) -> None:
+        spec = self.sweep
+        if spec is None:
+            return
+        if spec.task is not None:
+            if spec.task not in self.tasks:
+                raise unknown("task", spec.task, self.tasks, "in 'sweep'")
+            if spec.adapter not in self.adapters:
+                raise unknown("adapter", spec.adapter, self.adapters, "in 'sweep'")
+        if spec.shares:
+            from langneurons.identification import METHODS
+
+            chosen = self.neurons[spec.neurons]
+            if chosen.derive is not None:
+                raise ValueError(f"sweep.shares needs a set that a method found: {chosen.derive}")
+            method = METHODS.get(chosen.method)
+            quotas = {"per_language", "per_layer"} & set(chosen.parameters)
+            if method.needs == "model" or "top" not in method.parameters or quotas:
+                raise ValueError(
+                    f"sweep.shares needs a set found in statistics by a share (`top`), not "
+                    f"{spec.neurons}"
+                )
 
     def _check_derived(self) -> None:
         for name, spec in self.neurons.items():

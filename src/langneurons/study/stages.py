@@ -10,10 +10,12 @@ import pandas as pd
 
 from langneurons.artifacts import read_table, write_table
 from langneurons.study.beyond.stages import KINDS as BEYOND
+from langneurons.study.forcing import fallback, forcing
 from langneurons.study.parts import HoldSpec, adapter_units
 from langneurons.study.passages import passages
 from langneurons.study.plan import Stage
 from langneurons.study.shards import merge, shard
+from langneurons.study.sweeps import sweep
 from langneurons.study.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ def run(workshop: Workshop, stage: Stage) -> None:
         **KINDS,
         **BEYOND,
         "passages": passages,
+        "sweep": sweep,
+        "forcing": forcing,
+        "fallback": fallback,
         "shard": shard,
         "merge": merge,
     }
@@ -76,23 +81,8 @@ def _neurons(workshop: Workshop, output: Path, neurons: str) -> None:
         texts=workshop.statistics_texts() if reads_model else None,
         **{**parameters, **spec.parameters},
     )
-    _at(found, workshop.config.written(neurons)).save(output)
-
-
-def _at(found: NeuronSet, site: str) -> NeuronSet:
-    """The same units at another site of the same width.
-
-    In the paper's protocol they are found before the activation function, overwritten after it.
-    """
-    from langneurons.identification import NeuronSet
-
-    if found.site == site:
-        return found
-    return NeuronSet(
-        dict(found.items()), found.shape, site=site, method=found.method, scores=found.scores,
-        parameters={**found.parameters, "found_at": found.site}, model=found.model,
-        statistics=found.statistics,
-    )  # fmt: skip
+    # In the paper's protocol units are found before the activation and overwritten after it.
+    found.at(workshop.config.written(neurons)).save(output)
 
 
 @_stage
@@ -136,67 +126,6 @@ def _effects(workshop: Workshop, output: Path, neurons: str, language: str) -> N
         baseline=workshop.untouched(language),
     )
     write_table(output, table.assign(language=language, neurons=neurons, value=held.value))
-
-
-@_stage
-def _sweep(workshop: Workshop, output: Path, language: str) -> None:
-    from langneurons.evaluation import perplexity_change
-
-    spec = workshop.config.sweep
-    assert spec is not None
-    found = workshop.neurons(spec.neurons)
-    share = 100 * len(found[language]) / (found.shape[0] * found.shape[1])
-    tables = []
-    for value in spec.values:
-        change = perplexity_change(
-            workshop.lm,
-            found.select([language]),
-            {language: workshop.held_out_blocks(language)},
-            **workshop.change(value, language, workshop.config.site(spec.neurons)),
-            controls={"random": spec.random, "matched": spec.matched},
-            stats=workshop.statistics(workshop.config.site(spec.neurons)),
-            baseline=workshop.baseline,
-            seed=workshop.config.seed,
-        )
-        tables.append(change.table.assign(value=value))
-    table = pd.concat(tables, ignore_index=True).rename(columns={"units": "count"})
-    write_table(
-        output, table.assign(language=language, neurons=spec.neurons, units=f"{share:.2g} %")
-    )
-
-
-@_stage
-def _forcing(workshop: Workshop, output: Path, off: str, on: str) -> None:
-    from langneurons.evaluation import force
-    from langneurons.intervention import Intervention
-
-    spec = workshop.config.forcing
-    assert spec is not None
-    site = workshop.config.site(spec.neurons)
-    switched = Intervention(
-        units=workshop.units(spec.neurons, off, "own", 0), site=workshop.config.at(site),
-        **workshop.change("zero", off, site),
-    )  # fmt: skip
-    raised = Intervention(
-        units=workshop.units(spec.neurons, on, "own", 0), site=workshop.config.at(site),
-        **workshop.change(spec.value, on, site),
-    )  # fmt: skip
-    prompts = [
-        _beginning(text, spec.prompt_words) for text in workshop.texts[off].held_out[: spec.prompts]
-    ]
-    tables = []
-    for name, done in (("none", None), ("off", [switched]), ("off and on", [switched, raised])):
-        table = force(
-            workshop.lm, prompts, workshop.config.languages, done, max_new_tokens=spec.new_tokens
-        )
-        tables.append(table.assign(off=off, on=on, intervention=name, value=spec.value))
-    write_table(output, pd.concat(tables, ignore_index=True))
-
-
-def _beginning(text: str, words: int) -> str:
-    """The first words of a text; of a text without spaces, twice as many characters."""
-    parts = text.split()
-    return " ".join(parts[:words]) if len(parts) > words else text[: 2 * words]
 
 
 @_stage

@@ -40,8 +40,9 @@ def write(workshop: Workshop, output: Path) -> None:
         "perplexity": perplexity,
         "specificity": specificity(perplexity) if len(perplexity) else perplexity,
         "unit_effects": _gather(workshop.out / "effects"),
-        "sweep": _gather(workshop.out / "sweep"),
+        "sweep": sweep(workshop),
         "forcing": forcing(workshop),
+        "fallback": fallback(workshop),
         "scores": scored,
         "planning": planning(*(_in_order(workshop, table) for table in (scored, perplexity))),
         "odd_rows": odd_rows(found),
@@ -100,12 +101,31 @@ def neurons(workshop: Workshop) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
+def sweep(workshop: Workshop) -> pd.DataFrame:
+    """Every point swept; sweeps of an earlier version were over values alone."""
+    rows = _gather(workshop.out / "sweep")
+    if len(rows) and "axis" not in rows:
+        rows = rows.assign(axis="value")
+    if len(rows) and "point" not in rows:
+        rows = rows.assign(point=rows["value"])
+    return rows
+
+
 def forcing(workshop: Workshop) -> pd.DataFrame:
     """Share of continuations by detected language, for each pair and intervention."""
-    rows = _gather(workshop.out / "forcing")
+    return _detected(_gather(workshop.out / "forcing"), ["off", "on", "intervention"])
+
+
+def fallback(workshop: Workshop) -> pd.DataFrame:
+    """Share of continuations by detected language, for each start, step and draw."""
+    cell = ["neurons", "value", "start", "step", "removed", "kind", "seed"]
+    return _detected(_gather(workshop.out / "fallback"), cell)
+
+
+def _detected(rows: pd.DataFrame, cell: list[str]) -> pd.DataFrame:
+    """Share of each detected language within a cell, with Wilson's interval."""
     if not len(rows):
         return rows
-    cell = ["off", "on", "intervention"]
     counted = rows.groupby([*cell, "language_detected"], sort=False).size().reset_index(name="hits")
     counted["n"] = counted.groupby(cell)["hits"].transform("sum")
     counted["share"] = counted["hits"] / counted["n"]

@@ -15,9 +15,8 @@ def task_stages(config: StudyConfig, identity: Identity) -> list[Stage]:
     """Trainings, scores and rules of every task, adapter and language."""
     stages: list[Stage] = []
     for task, spec in config.tasks.items():
-        source = {"task": identity.tasks[task], "model": identity.model, "dtype": config.dtype}
-        test = {**source, "limit": spec.limit, "split": spec.split, "seed": config.seed,
-                "protocol": config.protocol}  # fmt: skip
+        source = _source(config, identity, task)
+        test = tested(config, identity, task)
         languages = spec.languages or config.languages
         for run in adapter_runs(config):
             stages.append(_finetune(config, task, run, source))
@@ -30,6 +29,27 @@ def task_stages(config: StudyConfig, identity: Identity) -> list[Stage]:
             Stage(f"rules/{task}", "rules", {"task": task}, test, (), f"rules/{task}.parquet")
         )
     return stages
+
+
+def _source(config: StudyConfig, identity: Identity, task: str) -> dict[str, Any]:
+    return {"task": identity.tasks[task], "model": identity.model, "dtype": config.dtype}
+
+
+def tested(config: StudyConfig, identity: Identity, task: str) -> dict[str, Any]:
+    """What determines a task's scores, but for the model's adapter and overwrites."""
+    spec = config.tasks[task]
+    return {
+        **_source(config, identity, task),
+        "limit": spec.limit,
+        "split": spec.split,
+        "seed": config.seed,
+        "protocol": config.protocol,
+    }
+
+
+def first_run(config: StudyConfig, adapter: str) -> str:
+    """Of an adapter that is trained several times, the first training."""
+    return next(run for run, item in adapter_runs(config).items() if item == (adapter, 0))
 
 
 def _finetune(config: StudyConfig, task: str, run: str, source: dict[str, Any]) -> Stage:
@@ -103,10 +123,7 @@ def _interventions(
     if spec is None:
         return []
     chosen = [lang for lang in spec.languages or languages if lang in languages]
-    runs = adapter_runs(config)
-    # Of an adapter that is trained several times, the first training.
-    under = [next(run for run, item in runs.items() if item == (name, 0))
-             for name in intervened(spec)]  # fmt: skip
+    under = [first_run(config, name) for name in intervened(spec)]
     draws: list[tuple[str, int | None]] = [("own", None)]
     draws += [("random", seed) for seed in range(spec.random)]
     draws += [("matched", seed) for seed in range(spec.matched)]

@@ -8,7 +8,7 @@ difference the data could have shown.
 from langneurons.reporting.answer.base import QUESTION, Sentence, Tone
 from langneurons.reporting.answer.finetuning import finetuned, verdict
 from langneurons.reporting.answer.neurons import neurons, overlaps
-from langneurons.reporting.answer.perplexity import perplexity
+from langneurons.reporting.answer.perplexity import perplexity, sweep
 from langneurons.reporting.answer.planning import planned
 from langneurons.reporting.answer.tasks import chance, overwriting, rules
 
@@ -24,5 +24,6 @@ __all__ = [
     "perplexity",
     "planned",
     "rules",
+    "sweep",
     "verdict",
 ]

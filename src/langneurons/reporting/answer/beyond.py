@@ -68,6 +68,40 @@ def forcing(table: pd.DataFrame) -> Iterator[Sentence]:
         )
 
 
+def fallback(table: pd.DataFrame) -> Iterator[Sentence]:
+    """Which language takes over at each step, beside as many random units.
+
+    Args:
+        table: The ``fallback`` table.
+    """
+    for start, group in table.groupby("start", sort=False):
+        own = group[group["kind"] == "own"]
+        plain = extreme(own[own["step"] == 0], "share", largest=True)
+        steps = [f"untouched {_written(plain)}"]
+        left = False
+        for step, rows in own[own["step"] > 0].groupby("step", sort=True):
+            top = extreme(rows, "share", largest=True)
+            said = f"with {top['removed']} off {_written(top)}"
+            controls = group[(group["step"] == step) & (group["kind"] != "own")]
+            same = controls[controls["language_detected"] == top["language_detected"]]["share"]
+            if len(controls):
+                most = 100 * float(same.max()) if len(same) else 0.0
+                said += f" (controls: at most {number(most, 0)} %)"
+                off = str(top["removed"]).split(", ")
+                away = top["language_detected"] not in [*off, "unsure"]
+                left |= bool(away and 100 * top["low"] > most)
+            steps.append(said)
+        yield Sentence(
+            f"Continuing {start} prompts, the language written most is: {'; '.join(steps)}.",
+            "finding" if left else "none",
+        )
+
+
+def _written(row: pd.Series) -> str:
+    share = with_interval(100 * row["share"], 100 * row["low"], 100 * row["high"], 0)
+    return f"{row['language_detected']} ({share} % of {number(float(row['n']), 0)})"
+
+
 def deactivation(table: pd.DataFrame) -> Iterator[Sentence]:
     """Whether zero is the mildest value, and whether it is one the units ever have.
 

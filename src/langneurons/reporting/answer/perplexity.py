@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
-from langneurons.reporting.aggregate import extreme, perplexity_rows
+from langneurons.reporting.aggregate import extreme, perplexity_rows, records
 from langneurons.reporting.answer.base import Sentence
 from langneurons.reporting.numbers import count, listing, with_interval
 
@@ -52,6 +54,46 @@ def perplexity(table: pd.DataFrame) -> list[Sentence]:
                 )
             )
     return said
+
+
+def sweep(table: pd.DataFrame) -> list[Sentence]:
+    """What shares of units and bands of layers do; values are left to the figure.
+
+    Args:
+        table: The ``sweep`` table.
+    """
+    said: list[Sentence] = []
+    if "axis" not in table.columns:
+        return said
+    lines = table[table["axis"] != "value"]
+    for (language, axis, value), group in lines.groupby(["language", "axis", "value"], sort=False):
+        own = group[group["kind"] == "own"]
+        beyond = [str(row["point"]) for row in records(own) if _beyond(row, group)]
+        n = own["point"].nunique()
+        if axis == "share":
+            first, last = own.iloc[0], own.iloc[-1]
+            text = (
+                f"{language}: {value} written over the language's neurons raises perplexity "
+                f"×{_ratio(first)} where the method takes {first['point']} of all units "
+                f"({int(first['count'])} of them the language's) and ×{_ratio(last)} at "
+                f"{last['point']} ({int(last['count'])})"
+            )
+        else:
+            top = extreme(own, "ratio", largest=True)
+            text = (
+                f"{language}: of {n} bands of layers, {value} does most in layers {top['point']} "
+                f"(×{_ratio(top)}, {int(top['count'])} units)"
+            )
+        where = listing(beyond) if beyond else "no point"
+        text += f"; its interval lies above every control's ratio at {where}."
+        said.append(Sentence(text, "finding" if beyond else "none"))
+    return said
+
+
+def _beyond(row: dict[str, Any], group: pd.DataFrame) -> bool:
+    """Whether own units do more than every control at the same point."""
+    controls = group[(group["point"] == row["point"]) & (group["kind"] != "own")]["ratio"]
+    return bool(len(controls) and row["low"] > max(1.0, float(controls.max())))
 
 
 def _ratio(row: pd.Series) -> str:

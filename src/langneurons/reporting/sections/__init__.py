@@ -35,6 +35,7 @@ PARTS: tuple[Callable[[Run], Iterable[Section]], ...] = (
     perplexity.sweep,
     beyond.single_units,
     beyond.forced,
+    beyond.fallen_back,
     beyond.deactivated,
     beyond.crossed,
     beyond.information,

@@ -70,6 +70,38 @@ def forced(run: Run) -> Iterator[Section]:
     )
 
 
+def fallen_back(run: Run) -> Iterator[Section]:
+    """Which language is written when languages are switched off one after another."""
+    table = run.table("fallback")
+    if table is None:
+        return
+    caption = (
+        "Language detected in the continuations of {} prompts with languages switched off one "
+        "after another, each time the language written instead, and with as many random units in "
+        "their place: share of outputs, and their number."
+    )
+    panels = [
+        (
+            str(start),
+            [
+                Picture(
+                    f"fallback_{slug(str(start))}",
+                    caption.format(start),
+                    part_figures.fallback(group),
+                )
+            ],
+        )
+        for start, group in table.groupby("start", sort=False)
+    ]
+    title = "Fallback between languages"
+    yield Section(
+        "part-fallback",
+        title,
+        list(answer.fallback(table)),
+        [Tabs("fallback", panels), plain(table, "fallback", title, caption.format("a language's"))],
+    )
+
+
 def deactivated(run: Run) -> Iterator[Section]:
     """Values written beside the units' own range and the next layer's view."""
     table, stream = run.table("deactivation"), run.table("residual")

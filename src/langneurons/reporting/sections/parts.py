@@ -20,7 +20,8 @@ def explorer(run: Run) -> Iterator[Section]:
 
 _SHOWN = {
     *("neurons", "overlap", "perplexity", "scores", "rules", "finetuning", "adapters", "sweep"),
-    *("odd_rows", "planning", "unit_effects", "forcing", "deactivation", "residual", "crossing"),
+    *("odd_rows", "planning", "unit_effects", "forcing", "fallback", "deactivation", "residual"),
+    "crossing",
     *("polysemanticity", "polysemanticity_harm", "polysemanticity_units"),
     *("subspaces", "subspaces_cost", "subspaces_moves"),
     *("features", "feature_languages", "feature_perplexity"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import pandas as pd
+
 from langneurons.reporting import answer
 from langneurons.reporting.about import model_name
 from langneurons.reporting.figures import perplexity as perplexity_figures
@@ -46,25 +48,49 @@ def change(run: Run) -> Iterator[Section]:
     )
 
 
+_SWEPT = {
+    "value": "the value written over the language's own neurons",
+    "share": "the share of all units that the method takes, with the language's own neurons among "
+    "them set to {value}",
+    "layers": "the layers whose own neurons of the language are set to {value}",
+}
+
+
 def sweep(run: Run) -> Iterator[Section]:
-    """Perplexity over the value written, a tab a language."""
+    """Perplexity over the value written, the share of units and the layers, a tab a language."""
     table = run.table("sweep")
     if table is None:
         return
     panels = [
-        (
-            str(language),
-            [
-                Picture(
-                    f"sweep_{slug(str(language))}",
-                    f"Perplexity ratio on {language} text against the value written over the "
-                    "language's own neurons and over draws of random and of equally active ones; "
-                    "bands: 95 % intervals over documents (draws: mean and envelope).",
-                    sweep_figures.sweep(group),
-                )
-            ],
-        )
+        (str(language), list(_swept(group)))
         for language, group in table.groupby("language", sort=False)
     ]
-    shown = plain(table, "sweep", "Every point", "Perplexity ratio for every value written.")
-    yield Section("sweep", "Sweep of the value written", (), [Tabs("sweep", panels), shown])
+    shown = plain(table, "sweep", "Every point", "Perplexity ratio at every point swept.")
+    title = "Sweep of the value written"
+    if "axis" in table.columns and set(table["axis"]) > {"value"}:
+        title = "Sweep of value, share of units and layers"
+    yield Section("sweep", title, answer.sweep(table), [Tabs("sweep", panels), shown])
+
+
+def _swept(table: pd.DataFrame) -> Iterator[Picture]:
+    """A figure for each axis of one language's sweep, and each value along shares and layers."""
+    language = str(table["language"].iloc[0])
+    table = table if "axis" in table.columns else table.assign(axis="value")
+    scored = "score" in table.columns and table["score"].notna().any()
+    below = " Below: the task's metric (line: untouched)." if scored else ""
+    for axis, group in table.groupby("axis", sort=False):
+        parts = [("", group)]
+        if axis != "value":
+            parts = [(str(value), part) for value, part in group.groupby("value", sort=False)]
+        for value, part in parts:
+            name = "_".join(
+                ["sweep", slug(language), *([str(axis), slug(value)] if axis != "value" else [])]
+            )
+            yield Picture(
+                name,
+                f"Perplexity ratio on {language} text against "
+                f"{_SWEPT[str(axis)].format(value=value)}, and over draws of random and of equally "
+                "active units; bands: 95 % intervals over documents (draws: mean and envelope)."
+                + below,
+                sweep_figures.sweep(part),
+            )
