@@ -80,6 +80,8 @@ def _type(annotation: Any) -> str:
         return " or ".join(dict.fromkeys(words))
     if origin is typing.Literal:
         return " or ".join(f"`{item}`" for item in arguments)
+    if origin is typing.Annotated:
+        return _type(arguments[0])
     if origin is list:
         return f"list of {_type(arguments[0])}"
     if origin is tuple:

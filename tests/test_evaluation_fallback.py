@@ -91,7 +91,7 @@ def test_what_comes_next():
 
 
 def test_what_cannot_fall_back_is_one_line(lm, neurons):
-    with pytest.raises(InputError, match="no unit for zh: start from a language that has some"):
+    with pytest.raises(InputError, match="no unit for zh: choose a language that has some"):
         fallback(lm, PROMPTS, "zh", LANGUAGES, neurons)
     with pytest.raises(InputError, match="no prompt in es"):
         fallback(lm, [], "es", LANGUAGES, neurons)

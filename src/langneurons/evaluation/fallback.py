@@ -67,7 +67,7 @@ def fallback(
     """
     if start not in neurons or not len(neurons[start]):
         raise InputError(
-            f"the neuron set has no unit for {start}: start from a language that has some."
+            f"the neuron set has no unit for {start}: choose a language that has some."
         )
     if not prompts:
         raise InputError(f"no prompt in {start}: give at least one.")

@@ -71,13 +71,13 @@ def resized(found: NeuronSet, statistics: Statistics, share: float) -> NeuronSet
     if entry is None or entry.needs == "model" or "top" not in entry.parameters:
         raise InputError(
             f"the method {found.method!r} cannot find another share of units from statistics: "
-            "sweep shares with a set of lape or another method that takes `top`."
+            "use a set of lape or another method that takes `top`."
         )
     changed = sorted(set(found.parameters) - set(entry.parameters) - _ORIGIN)
     if changed:
         raise InputError(
-            f"the neuron set was cut after it had been found ({', '.join(changed)}): sweep shares "
-            "with the whole set."
+            f"the neuron set was cut after it had been found ({', '.join(changed)}): use the "
+            "whole set."
         )
     settings = {name: found.parameters[name] for name in entry.parameters}
     with warnings.catch_warnings():
