@@ -83,7 +83,7 @@ def main() -> None:
     try:
         with warnings.catch_warnings():
             if not debug:
-                warnings.showwarning = _warn
+                warnings.showwarning = _Warnings()
             code = app(args=[*first, *arguments], standalone_mode=False)
     except LangNeuronsError as error:
         code = _say(str(error), error.exit_code, debug)
@@ -104,13 +104,20 @@ def main() -> None:
     sys.exit(code or 0)
 
 
-def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    """A warning meant for users as one line, without the place in the source.
+class _Warnings:
+    """Warnings meant for users, each once and in one line, without the place in the source.
 
     Others (deprecations, overflows) are for programmers: ``--debug`` shows them.
     """
-    if issubclass(category, UserWarning):
-        sys.stderr.write(f"langneurons: warning: {' '.join(str(message).split())}\n")
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def __call__(self, message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        text = " ".join(str(message).split())
+        if issubclass(category, UserWarning) and text not in self._said:
+            self._said.add(text)
+            sys.stderr.write(f"langneurons: warning: {text}\n")
 
 
 def _say(message: str, code: int, debug: bool) -> int:
