@@ -121,12 +121,33 @@ def sweep(
     if as_json:
         print_json(table.to_dict("records"))
         return
-    shown = ["axis", "point", "value", "kind", "seed", "units", "ratio", "low", "high"]
-    scored = ["score", "score_change", "score_change_low", "score_change_high"] if task else []
-    print_table(table[[*shown, *scored]], title=f"Perplexity of {lang}, ratio to untouched")
+    print_table(_shown(table), title=f"Perplexity of {lang}, ratio to untouched")
     for path in (output, *drawn):
         if path:
             typer.echo(f"Written: {path}")
+
+
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """What fits a terminal: intervals beside their numbers; the rest is in ``--json``."""
+    import pandas as pd
+
+    def spans(name: str, low: str, high: str, digits: int) -> list[str]:
+        rows = zip(table[name], table[low], table[high], strict=True)
+        return [f"{a:.{digits}f} [{b:.{digits}f}, {c:.{digits}f}]" for a, b, c in rows]
+
+    own = table["kind"] == "own"
+    drawn = {
+        "axis": table["axis"],
+        "point": table["point"],
+        "value": table["value"],
+        "units": table["units"],
+        "of": table["kind"].where(own, table["kind"] + " " + table["seed"].astype(str)),
+        "ratio": spans("ratio", "low", "high", 2),
+    }
+    if "score" in table:
+        change = spans("score_change", "score_change_low", "score_change_high", 1)
+        drawn |= {"change of the score": change}
+    return pd.DataFrame(drawn)
 
 
 def _numbers(shares: str | None) -> list[float]:
