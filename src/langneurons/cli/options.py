@@ -115,22 +115,33 @@ def print_json(value: Mapping[str, Any] | list[Any]) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
 
 
+WORD = 24
+"""Signs of a text cell that stay on one line."""
+
+
 def print_table(table: pd.DataFrame, title: str | None = None) -> None:
     """Print a small table; numbers right-aligned with sensible digits."""
     from pandas.api.types import is_numeric_dtype
     from rich.table import Table
 
     drawn = Table(header_style="bold", box=None, pad_edge=False)
-    for name in table.columns:
+    cells = [[_cell(value) for value in row] for row in table.itertuples(index=False)]
+    least = 0
+    for place, name in enumerate(table.columns):
         right = is_numeric_dtype(table[name])
+        longest = max(map(len, [str(name), *(row[place] for row in cells)]))
+        width = longest if right else min(longest, WORD)
         drawn.add_column(
-            str(name), justify="right" if right else "left", no_wrap=right, overflow="fold"
+            str(name), justify="right" if right else "left", no_wrap=right, min_width=width
         )
-    for row in table.itertuples(index=False):
-        drawn.add_row(*(_cell(value) for value in row))
+        least += width + 2
+    for row in cells:
+        drawn.add_row(*row)
     if title:
         console().print(title, markup=False, soft_wrap=True)
-    console().print(drawn)
+    screen = console()
+    # Rather lines that the terminal wraps than cells cut to a few signs.
+    screen.print(drawn, width=max(screen.width, least), crop=False)
 
 
 def _cell(value: Any) -> str:
