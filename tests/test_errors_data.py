@@ -1,5 +1,6 @@
 """What reading text and tasks refuses, each by one line that names the user's value."""
 
+import copy
 import json
 
 import pandas as pd
@@ -17,7 +18,7 @@ TEXT = ["one two three four"]
 
 
 def slow_tokenizer():
-    made = tiny.tokenizer()
+    made = copy.deepcopy(tiny.tokenizer())  # the tests share it
 
     class Slow(type(made)):
         is_fast = False
@@ -27,7 +28,7 @@ def slow_tokenizer():
 
 
 def without_bos():
-    made = tiny.tokenizer()
+    made = copy.deepcopy(tiny.tokenizer())  # the tests share it
     made.bos_token = None
     return made
 
