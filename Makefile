@@ -26,7 +26,8 @@ test: lint tests docs test-wheel test-browser  ## every gate: style, types, test
 
 tests: $(STAMP)  ## fast tests with branch coverage, of which every user-facing error is part
 	$(PYTEST) --cov=langneurons --cov-report= --cov-fail-under=90
-	$(BIN)/python -m scripts.untested_errors 200
+	@# Those of extras that are not installed (harness, ray, language-id) may stay untested.
+	$(BIN)/python -m scripts.untested_errors 12
 
 test-wheel: $(STAMP)  ## the wheel holds what it needs
 	$(BIN)/python -m pytest -m 'slow and not fresh' tests/test_packaging.py

@@ -19,6 +19,7 @@ def world(tmp_path_factory):
 
     counts = {lang: torch.ones(2, 48, dtype=torch.int64) for lang in ("en", "hi")}
     Statistics.from_counts(counts, tokens={"en": 10, "hi": 10}).save(root / "stats")
+    torch.save([[torch.tensor([1]), torch.tensor([2])]] * 3, root / "lists.pth")
     NeuronSet({"en": Units([0], [1]), "hi": Units([], [])}, (2, 48)).save(root / "set.json")
     return root
 
@@ -78,6 +79,22 @@ CASES = {
     "sweep without text": (
         ["sweep", "-n", "set.json", "--lang", "en", "-m", "model", "--values", "zero"],
         "--model model needs text",
+    ),
+    "sweep of an adapter": (
+        ["sweep", "-n", "set.json", "--lang", "en", "--adapter", "x"],
+        "--adapter needs the task it was trained on: add --task TASK",
+    ),
+    "sweep of shares": (
+        ["sweep", "-n", "set.json", "--lang", "en", "--shares", "0.01"],
+        "--shares finds the units anew: add --statistics DIR",
+    ),
+    "sweep of no numbers": (
+        ["sweep", "-n", "set.json", "--lang", "en", "--shares", "few", "--statistics", "stats"],
+        "--shares few must be numbers with commas",
+    ),
+    "published lists": (
+        ["neurons", "import", "lists.pth", "x.json", "-l", "en,hi"],
+        "holds 3 languages, 2 are named (en, hi): name those it holds",
     ),
 }  # fmt: skip
 
