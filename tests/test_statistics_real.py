@@ -68,5 +68,5 @@ def test_counts_of_gemma(lang: str) -> None:
     for found in (counts, reference):
         assert torch.all((fewest <= found) & (found <= most))
     difference = (counts - reference).abs()
-    assert int(difference.max()) <= 2
+    assert int(difference.max()) <= 3
     assert (difference > 0).double().mean() < 0.005
