@@ -27,6 +27,10 @@ _SHOWN = {
     *("features", "feature_languages", "feature_perplexity"),
 }
 _CAPTIONS = {
+    "specificity": "One line a neuron set: mean units of a language; geometric mean over languages "
+    "of the perplexity ratio on own text, on other languages' text, and of control units on own "
+    "text; number of languages whose own ratio (lower bound) lies beyond every other text, every "
+    "random and every equally active draw, and beyond all of them (specific).",
     "two_holders": "Scores without intervention on items in whose text two people or more have "
     "what is asked: there the person decides.",
 }
