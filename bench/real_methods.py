@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from langneurons.artifacts import read_json, read_table
+from langneurons.evaluation import specificity
 from langneurons.identification import NeuronSet, compare
 
 REFERENCE = "lape"
+KINDS = ("own", "others", "random", "matched")
+
+
+def spanned(line: dict[str, Any], kind: str) -> str:
+    """A ratio with its interval."""
+    return f"{line[kind]:.2f} [{line[f'{kind}_low']:.2f}, {line[f'{kind}_high']:.2f}]"
 
 
 def facts(found: NeuronSet) -> dict[str, str]:
@@ -35,13 +43,14 @@ def facts(found: NeuronSet) -> dict[str, str]:
 
 def table(run: Path) -> pd.DataFrame:
     """One row a neuron set, in the study's order."""
-    names = list(read_table(run / "tables" / "specificity.parquet")["neurons"])
+    lines = specificity(read_table(run / "tables" / "perplexity.parquet")).to_dict("records")
+    names = [line["neurons"] for line in lines]
     sets = {name: NeuronSet.load(run / "neurons" / f"{name}.json") for name in names}
     shared = compare({name: sets[name] for name in (REFERENCE, *names)})
     shared = shared[shared["set"] == REFERENCE].groupby("other_set")
     jaccard, chance = shared["jaccard"].mean(), shared["jaccard_expected"].mean()
     rows = []
-    for line in read_table(run / "tables" / "specificity.parquet").to_dict("records"):
+    for line in lines:
         name = line["neurons"]
         same = name == REFERENCE
         languages = line["languages"]
@@ -52,7 +61,7 @@ def table(run: Path) -> pd.DataFrame:
                 f"Jaccard with {REFERENCE} (chance)": "1"
                 if same
                 else f"{jaccard[name]:.3f} ({chance[name]:.3f})",
-                **{kind: f"{line[kind]:.2f}" for kind in ("own", "others", "random", "matched")},
+                **{kind: spanned(line, kind) for kind in KINDS},
                 "beyond others": f"{line['beyond_others']} of {languages}",
                 "specific": f"{line['specific']} of {languages}",
                 "reliability": facts(sets[name]).get("reliability", ""),

@@ -54,7 +54,7 @@ CASES = {
     "value": (
         ["perplexity", "-n", "set.json", "-m", "model", "-t", "en=en.txt", "--statistics", "stats",
          "--value", "median"],
-        "--value 'median' is none of zero",
+        "value 'median' is none of zero",
     ),
     "language of the set": (
         ["finetune", "mini-nli", "-n", "set.json", "--units", "ur", "-o", "x"],
@@ -91,6 +91,26 @@ CASES = {
     "sweep of no numbers": (
         ["sweep", "-n", "set.json", "--lang", "en", "--shares", "few", "--statistics", "stats"],
         "--shares few must be numbers with commas",
+    ),
+    "sweep of no value, statistics or not": (
+        ["sweep", "-n", "set.json", "--lang", "en", "--values", "P200"],
+        "value 'P200' is none of zero, mean",
+    ),
+    "fewer than no draws": (
+        ["sweep", "-n", "set.json", "--lang", "en", "--random", "-3"],
+        "--random",
+    ),
+    "key that must hold keys": (
+        ["run", "mini", "-s", "fallback=3", "--dry-run"],
+        "fallback: must hold keys (neurons, starts, ",
+    ),
+    "key that is missing": (
+        ["run", "mini", "-s", "sweep={values: [zero]}", "--dry-run"],
+        "sweep.languages: is missing: give it",
+    ),
+    "key below its bound": (
+        ["run", "mini", "-s", "fallback={starts: [hi], steps: 0}", "--dry-run"],
+        "fallback.steps: must be greater than or equal to 1",
     ),
     "published lists": (
         ["neurons", "import", "lists.pth", "x.json", "-l", "en,hi"],

@@ -17,7 +17,7 @@ from langneurons.models.attention import projection_columns
 from langneurons.models.gguf import _check_whole, dequantised
 from langneurons.models.sites import decoder_layers
 from langneurons.statistics import Statistics, collect
-from langneurons.statistics.values import BatchQuantiles
+from langneurons.statistics.language import BatchQuantiles
 
 TEXT = {"en": ["one two three four five"], "hi": ["हिन्दी और"]}
 

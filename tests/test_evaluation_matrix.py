@@ -194,6 +194,8 @@ def test_specificity_says_which_sets_matter_to_their_own_language() -> None:
     assert line["languages"] == 2
     assert line["units"] == 5
     assert line["own"] == pytest.approx(4.0)
+    assert (line["own_low"], line["own_high"]) == pytest.approx((3.6, 4.4))
+    assert line["others_low"] == pytest.approx(0.9 * 8**0.5)
     assert line["others"] == pytest.approx(8**0.5)
     assert line["random"] == pytest.approx(4 ** (1 / 4))
     assert line["matched"] == pytest.approx((7 * 1.9) ** 0.5)
@@ -204,4 +206,6 @@ def test_specificity_says_which_sets_matter_to_their_own_language() -> None:
     alone = specificity(table[(table["row"] == "a") & (table["column"] == "a")])
     assert np.isnan(alone.loc[0, "others"])
     assert alone.loc[0, "specific"] == 1
+    unknown = table.assign(low=[np.nan, *table["low"][1:]])
+    assert np.isnan(specificity(unknown).loc[0, "own_low"])  # not the mean of the rest
     assert specificity(table[table["row"] == "c"]).empty

@@ -68,6 +68,17 @@ def test_tables_of_a_run_become_sizes():
     assert "seeds each" in said
 
 
+def test_comparisons_in_which_no_example_changed_are_left_out():
+    scores = scores_table(np.random.default_rng(4), languages=("hi",), tasks=("mini-nli",))
+    still = (scores["units"] == "own") & (scores["intervention"] == "zero")
+    scores.loc[still, ["difference", "difference_low", "difference_high"]] = 0.0
+    scores.loc[still, "mde"] = 100.0  # three over few groups: no variance, nothing to scale
+    (row,) = planning(scores, pd.DataFrame()).to_dict("records")
+    assert row["detectable"] == pytest.approx(2.8 * 0.6)
+    scores = scores.assign(difference_low=0.0, difference_high=0.0)
+    assert planning(scores, pd.DataFrame()).empty
+
+
 def test_nothing_measured_gives_no_row():
     assert planning(pd.DataFrame(), pd.DataFrame()).empty
     flat = perplexity_table(np.random.default_rng(3), languages=("en",), draws=1)

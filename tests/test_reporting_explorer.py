@@ -28,8 +28,8 @@ from langneurons.reporting.explorer.serve import server
 from langneurons.reporting.explorer.stored import read_explored
 from langneurons.reporting.inputs import Run
 from langneurons.statistics import Statistics
+from langneurons.statistics.language import LanguageStatistics
 from langneurons.statistics.sample import MemoryRows, RowSample, select
-from langneurons.statistics.values import LanguageStatistics
 
 LAYERS, UNITS = 3, 7
 

@@ -17,8 +17,8 @@ from langneurons.evaluation import Scores
 from langneurons.identification import NeuronSet, Units
 from langneurons.reporting.notebook import Drawing
 from langneurons.statistics import Statistics
+from langneurons.statistics.language import LanguageStatistics
 from langneurons.statistics.sample import MemoryRows, RowSample
-from langneurons.statistics.values import LanguageStatistics
 from reporting_run import neurons_table, perplexity_table, write_run
 
 EVIL = '<script>alert("x")</script>'

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from langneurons.statistics.language import quantiles_of
 from langneurons.statistics.moments import Moments, summarize
-from langneurons.statistics.values import quantiles_of
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 EXACT = ("count", "minimum", "maximum")

@@ -57,7 +57,7 @@ def identify(
     ] = None,
     text: Text = None,
     bootstrap: Annotated[
-        int, typer.Option(help="Draw the documents anew so many times: how stable is it?")
+        int, typer.Option(min=0, help="Draw the documents anew so many times: how stable is it?")
     ] = 0,
     output: Annotated[
         Path | None,

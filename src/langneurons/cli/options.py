@@ -36,6 +36,9 @@ Languages = Annotated[
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Output folder.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Random = Annotated[int, typer.Option(min=0, help="Same-size random draws.")]
+Matched = Annotated[int, typer.Option(min=0, help="Draws of units of the same activity.")]
+Block = Annotated[int, typer.Option(min=2, help="Tokens in a block.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 

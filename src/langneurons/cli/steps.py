@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,9 +11,12 @@ import typer
 
 from langneurons.cli.options import (
     AsJson,
+    Block,
     Dtype,
     Languages,
+    Matched,
     Model,
+    Random,
     Seed,
     Text,
     language_list,
@@ -82,11 +86,11 @@ def collect(
     text: Text = None,
     languages: Languages = None,
     tokens: Annotated[
-        int | None, typer.Option(help="Tokens per language, at most; default: all.")
+        int | None, typer.Option(min=1, help="Tokens per language, at most; default: all.")
     ] = None,
     site: Annotated[str, typer.Option(help="Where units live.")] = "mlp.act",
-    block: Annotated[int, typer.Option(help="Tokens in a block.")] = 256,
-    rows: Annotated[int, typer.Option(help="Token rows kept for quantiles.")] = 10240,
+    block: Block = 256,
+    rows: Annotated[int, typer.Option(min=0, help="Token rows kept for quantiles.")] = 10240,
     dtype: Dtype = "auto",
     what_if: Annotated[
         bool, typer.Option("--what-if", help="Say what it would take and stop.")
@@ -166,16 +170,17 @@ def value_of(name: str, stats: Statistics | None, language: str) -> Value:
         return Value.constant(float(name))
     except ValueError:
         pass
+    percentile = re.fullmatch(r"P(\d{1,2}(?:\.\d+)?|100)", name)
+    if percentile is None and name not in ("mean", "minimum", "maximum"):
+        raise InputError(
+            f"value {name!r} is none of zero, mean, minimum, maximum, P0 to P100 or a number."
+        )
     if stats is None:
-        raise InputError(f"--value {name} comes from statistics: add --statistics DIR.")
-    if name.startswith("P") and name[1:].replace(".", "", 1).isdigit():
-        return Value.quantile(stats, language, float(name[1:]) / 100)
-    if name in ("mean", "minimum", "maximum"):
-        made: Value = getattr(Value, name)(stats, language)
-        return made
-    raise InputError(
-        f"--value {name!r} is none of zero, mean, minimum, maximum, P0 to P100 or a number."
-    )
+        raise InputError(f"the value {name} comes from statistics: add --statistics DIR.")
+    if percentile is not None:
+        return Value.quantile(stats, language, float(percentile[1]) / 100)
+    made: Value = getattr(Value, name)(stats, language)
+    return made
 
 
 def perplexity(
@@ -187,10 +192,10 @@ def perplexity(
     statistics: Annotated[
         Path | None, typer.Option(help="Statistics, for values and rate-matched controls.")
     ] = None,
-    random: Annotated[int, typer.Option(help="Same-size random draws.")] = 3,
-    matched: Annotated[int, typer.Option(help="Draws of units of the same activity.")] = 0,
-    tokens: Annotated[int, typer.Option(help="Tokens per language, at most.")] = 5000,
-    block: Annotated[int, typer.Option(help="Tokens in a block.")] = 256,
+    random: Random = 3,
+    matched: Matched = 0,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens per language, at most.")] = 5000,
+    block: Block = 256,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Parquet file of the long table.")
     ] = None,
@@ -276,7 +281,7 @@ def finetune(
     attention: Annotated[
         bool, typer.Option(help="Plain LoRA on the attention projections.")
     ] = True,
-    limit: Annotated[int | None, typer.Option(help="Training examples, at most.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Training examples, at most.")] = None,
     param: Parameter = None,
     dtype: Dtype = "auto",
     seed: Seed = 0,
@@ -320,7 +325,9 @@ def evaluate(
     ] = None,
     statistics: Annotated[Path | None, typer.Option(help="Statistics, for values.")] = None,
     split: Annotated[str, typer.Option(help="Split of the task.")] = "test",
-    limit: Annotated[int | None, typer.Option(help="Examples per language, at most.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Examples per language, at most.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder of the per-example rows.")
     ] = None,

@@ -12,8 +12,11 @@ from langneurons.cli import steps
 from langneurons.cli.drawing import check_figure, write_figure
 from langneurons.cli.options import (
     AsJson,
+    Block,
     Dtype,
+    Matched,
     Model,
+    Random,
     language_list,
     print_json,
     print_table,
@@ -51,7 +54,7 @@ def sweep(
         typer.Option(help="Shares of all units that the method takes, with commas: 0.001,0.05."),
     ] = None,
     bands: Annotated[
-        int, typer.Option(help="Groups of consecutive layers, each overwritten alone.")
+        int, typer.Option(min=0, help="Groups of consecutive layers, each overwritten alone.")
     ] = 0,
     at: Annotated[str, typer.Option(help="Value written over each share and band.")] = "zero",
     task: Annotated[
@@ -60,14 +63,14 @@ def sweep(
     adapter: Annotated[
         Path | None, typer.Option(help="Folder of the adapter the task is scored under.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Examples of the task, at most.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Examples of the task, at most.")] = None,
     statistics: Annotated[
         Path | None, typer.Option(help="Statistics, for values and shares.")
     ] = None,
-    random: Annotated[int, typer.Option(help="Same-size random draws.")] = 2,
-    matched: Annotated[int, typer.Option(help="Draws of units of the same activity.")] = 0,
-    tokens: Annotated[int, typer.Option(help="Tokens of text, at most.")] = 3000,
-    block: Annotated[int, typer.Option(help="Tokens in a block.")] = 256,
+    random: Random = 2,
+    matched: Matched = 0,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens of text, at most.")] = 3000,
+    block: Block = 256,
     figure: Annotated[
         Path | None,
         typer.Option(help="Draw it: .png, .svg or .pdf; shares and layers get files of their own."),

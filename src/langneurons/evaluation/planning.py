@@ -46,7 +46,8 @@ def planning(scores: pd.DataFrame, perplexity: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         scores: The ``scores`` table of a run, or an empty one. Examples: the median over the
-            interventions on own units of a task, metric and language. Seeds: adapters trained
+            interventions on own units of a task, metric and language that changed any example.
+            Seeds: adapters trained
             with several, their variance averaged over languages.
         perplexity: The ``perplexity`` table of a run, or an empty one. Tokens: own units on own
             text; the standard error is that of the logarithm of the ratio, from its interval.
@@ -63,7 +64,9 @@ def planning(scores: pd.DataFrame, perplexity: pd.DataFrame) -> pd.DataFrame:
 def _examples(scores: pd.DataFrame) -> list[dict[str, Any]]:
     if not len(scores):
         return []
-    own = scores[(scores["units"] == "own") & scores["mde"].notna()]
+    # Where no example changed there is no variance to plan from.
+    varies = scores["difference_high"] > scores["difference_low"]
+    own = scores[(scores["units"] == "own") & scores["mde"].notna() & varies]
     rows = []
     for (task, metric, language), part in own.groupby(["task", "metric", "language"], sort=False):
         size, detectable = int(part["n"].max()), float(part["mde"].median())

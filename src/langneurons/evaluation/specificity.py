@@ -25,7 +25,9 @@ def specificity(table: pd.DataFrame, by: str = "neurons") -> pd.DataFrame:
         One row a set: ``by``, ``languages`` (with units and text of their own), ``units`` (mean of
         a language), ``own``, ``others``, ``random``, ``matched`` (geometric means of the
         perplexity ratio: own units on own text, own units on other text, control units on own
-        text; nan where not measured), and numbers of languages ``beyond_others``,
+        text; nan where not measured), ``own_low``, ``own_high`` and so on (geometric means of the
+        ends of their intervals: as wide as if all cells erred alike, so rather too wide), and
+        numbers of languages ``beyond_others``,
         ``beyond_random``, ``beyond_matched`` and ``specific`` (all that were measured at once).
     """
     found = []
@@ -50,8 +52,9 @@ def specificity(table: pd.DataFrame, by: str = "neurons") -> pd.DataFrame:
         )
         row: dict[str, Any] = {by: name, "languages": len(rows)}
         row["units"] = float(diagonal["units"].mean())
-        row["own"] = _mean(diagonal["ratio"])
-        row |= {kind: _mean(cells["ratio"]) for kind, cells in compared.items()}
+        for kind, cells in {"own": diagonal, **compared}.items():
+            row[kind] = _mean(cells["ratio"])
+            row |= {f"{kind}_{end}": _mean(cells[end]) for end in ("low", "high")}
         for kind in compared:
             row[f"beyond_{kind}"] = int(beyond[kind].sum()) if kind in beyond else None
         row["specific"] = int(beyond.all(axis=1).sum()) if len(beyond.columns) else None
@@ -60,5 +63,5 @@ def specificity(table: pd.DataFrame, by: str = "neurons") -> pd.DataFrame:
 
 
 def _mean(ratios: pd.Series) -> float:
-    """Geometric mean; nan of nothing."""
-    return float(np.exp(np.log(ratios).mean())) if len(ratios) else float("nan")
+    """Geometric mean; nan of nothing, or where one is not known."""
+    return float(np.exp(np.log(ratios).mean(skipna=False))) if len(ratios) else float("nan")

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from langneurons.evaluation.comparison import multiplier
+
 KEYS = ["task", "adapter", "language", "metric", "intervention", "units", "neurons"]
 PRIMARY = ("accuracy", "f1", "exact_match")
 """The metric a task is judged by: the first of these it has (the others are in the tables)."""
@@ -21,7 +23,6 @@ PRIMARY = ("accuracy", "f1", "exact_match")
 CONTROLS = ("random", "matched")
 LEVEL = 0.05
 _Z = float(norm.ppf(1 - LEVEL / 2))
-_POWER = float(norm.ppf(0.8))
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -210,7 +211,7 @@ def adapters(
     error = (out["high"] - out["low"]) / (2 * _Z)
     raw = pd.Series(2 * norm.sf(np.abs(out["difference"]) / error.replace(0, np.nan)), out.index)
     out["p_adjusted"] = np.minimum(1.0, raw * max(1, len(out)))
-    out["mde"] = (_Z + _POWER) * error
+    out["mde"] = multiplier() * error
     out["paired"] = False
     if paired is not None:
         same = paired[paired["reference"] == reference]

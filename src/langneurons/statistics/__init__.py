@@ -3,7 +3,8 @@
 from langneurons.statistics.collecting import collect, estimate
 from langneurons.statistics.estimation import Estimate
 from langneurons.statistics.forward import run_backbone
-from langneurons.statistics.values import LanguageStatistics, Statistics, quantiles_of
+from langneurons.statistics.language import LanguageStatistics, quantiles_of
+from langneurons.statistics.values import Statistics
 
 __all__ = [
     "Estimate",

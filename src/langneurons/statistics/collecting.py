@@ -22,6 +22,7 @@ from langneurons.statistics.collector import (
     saved_state,
 )
 from langneurons.statistics.group import GatheredRows, Group
+from langneurons.statistics.language import BatchQuantiles, LanguageStatistics
 from langneurons.statistics.moments import Moments
 from langneurons.statistics.options import (
     DEFAULT_ROWS,
@@ -40,7 +41,7 @@ from langneurons.statistics.sample import (
     select,
 )
 from langneurons.statistics.storage import FORMAT, language_path, load_language, save_language
-from langneurons.statistics.values import BatchQuantiles, LanguageStatistics, Statistics
+from langneurons.statistics.values import Statistics
 
 Texts = Mapping[str, Iterable[str] | Blocks]
 

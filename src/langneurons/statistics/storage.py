@@ -10,9 +10,10 @@ from typing import Any
 
 from langneurons.artifacts import digest, read_tensors, write_tensors
 from langneurons.errors import ArtifactError, InputError, unknown
+from langneurons.statistics.language import BatchQuantiles, LanguageStatistics
 from langneurons.statistics.moments import Moments
 from langneurons.statistics.sample import FileRows, RowSample
-from langneurons.statistics.values import BatchQuantiles, LanguageStatistics, Statistics
+from langneurons.statistics.values import Statistics
 
 FORMAT = "langneurons.statistics.1"
 _SUFFIX = ".safetensors"

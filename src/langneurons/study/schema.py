@@ -6,6 +6,7 @@ import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from langneurons.errors import InputError, unknown
 from langneurons.study import grid
@@ -354,9 +355,19 @@ def _first_line(error: ValidationError) -> str:
         parent, _, key = where.rpartition(".")
         place = f"in {parent!r}" if parent else "in the study"
         return str(unknown("key", key, _fields(first["loc"][:-1]), place))
-    message = first["msg"].removeprefix("Value error, ").rstrip(".")
+    message = _in_our_words(first)
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"{where}: {message}{more}." if where else f"{message}{more}."
+
+
+def _in_our_words(fault: ErrorDetails) -> str:
+    """What is wrong with a value, without the names of classes and fields."""
+    if fault["type"] == "missing":
+        return "is missing: give it"
+    if fault["type"] == "model_type":
+        return f"must hold keys ({', '.join(_fields(fault['loc']))}), not {fault['input']!r:.40}"
+    message = fault["msg"].removeprefix("Value error, ").rstrip(".")
+    return message.replace("Input should be", "must be", 1)
 
 
 def _fields(location: tuple[int | str, ...]) -> list[str]:

@@ -20,17 +20,22 @@ def explorer(run: Run) -> Iterator[Section]:
 
 _SHOWN = {
     *("neurons", "overlap", "perplexity", "scores", "rules", "finetuning", "adapters", "sweep"),
-    *("odd_rows", "planning", "unit_effects", "forcing", "fallback", "deactivation", "residual"),
+    *(
+        "specificity",
+        "odd_rows",
+        "planning",
+        "unit_effects",
+        "forcing",
+        "fallback",
+        "deactivation",
+        "residual",
+    ),
     "crossing",
     *("polysemanticity", "polysemanticity_harm", "polysemanticity_units"),
     *("subspaces", "subspaces_cost", "subspaces_moves"),
     *("features", "feature_languages", "feature_perplexity"),
 }
 _CAPTIONS = {
-    "specificity": "One line a neuron set: mean units of a language; geometric mean over languages "
-    "of the perplexity ratio on own text, on other languages' text, and of control units on own "
-    "text; number of languages whose own ratio (lower bound) lies beyond every other text, every "
-    "random and every equally active draw, and beyond all of them (specific).",
     "two_holders": "Scores without intervention on items in whose text two people or more have "
     "what is asked: there the person decides.",
 }

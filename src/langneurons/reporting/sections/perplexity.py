@@ -44,7 +44,12 @@ def change(run: Run) -> Iterator[Section]:
         "perplexity",
         "Change of perplexity",
         answer.perplexity(table),
-        [Tabs("perplexity", panels), perplexity.own_language(table), perplexity.cells(table)],
+        [
+            Tabs("perplexity", panels),
+            perplexity.specificity(table),
+            perplexity.own_language(table),
+            perplexity.cells(table),
+        ],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from langneurons.evaluation import specificity as by_set
 from langneurons.reporting.aggregate import perplexity_rows
 from langneurons.reporting.tables.base import Column, Table
 
@@ -34,6 +35,42 @@ def own_language(table: pd.DataFrame) -> Table:
             Column("matched", "largest equally active", "number", 3),
             Column("random_draws", "draws", "count"),
             Column("tokens", "tokens", "count"),
+        ],
+    )
+
+
+def specificity(table: pd.DataFrame) -> Table:
+    """One line a neuron set: own text, others' text and controls, over all languages.
+
+    Args:
+        table: The ``perplexity`` table.
+    """
+    return Table(
+        "specificity",
+        "Neuron sets beside each other",
+        "Geometric means over languages of the perplexity ratio: a set's units of a language on "
+        "its own text, on other languages' text, and control units on the own text, each with the "
+        "geometric means of the ends of its intervals (as wide as if all cells erred alike). "
+        "Beyond: languages in which the lower end of the own ratio lies above every other text, "
+        "every random and every equally active draw; specific: above all of them.",
+        by_set(table),
+        [
+            Column("neurons", "set"),
+            Column("languages", "languages", "count"),
+            Column("units", "units, mean", "number", 1),
+            *(
+                Column(name, label, "number", 3, (f"{name}_low", f"{name}_high"))
+                for name, label in (
+                    ("own", "own text, ratio"),
+                    ("others", "other texts"),
+                    ("random", "random"),
+                    ("matched", "equally active"),
+                )
+            ),
+            Column("beyond_others", "beyond other texts", "count"),
+            Column("beyond_random", "beyond random", "count"),
+            Column("beyond_matched", "beyond equally active", "count"),
+            Column("specific", "specific", "count"),
         ],
     )
 

@@ -1,0 +1,137 @@
+"""What is known of one language: counts, moments, a sample of token rows, quantiles of batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from langneurons.artifacts import digest
+from langneurons.errors import InputError
+from langneurons.statistics.moments import Moments
+from langneurons.statistics.sample import RowSample
+
+_QUANTILE_CHUNK = 1 << 24  # elements turned into float32 at once
+
+
+@dataclass(frozen=True, eq=False)
+class BatchQuantiles:
+    """Means over batches of per-batch quantiles, as the paper's released code has them.
+
+    Attributes:
+        probabilities: The P probabilities.
+        values: float64 (P, L, U), mean over batches.
+        batches: Number of batches.
+    """
+
+    probabilities: tuple[float, ...]
+    values: Tensor
+    batches: int
+
+    def merge(self, other: BatchQuantiles) -> BatchQuantiles:
+        """Mean over the batches of both.
+
+        Raises:
+            InputError: If the probabilities differ.
+        """
+        if self.probabilities != other.probabilities:
+            raise InputError(
+                "statistics with quantiles of different probabilities do not merge: collect alike."
+            )
+        batches = self.batches + other.batches
+        total = self.values * self.batches + other.values * other.batches
+        return BatchQuantiles(self.probabilities, total / batches, batches)
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageStatistics:
+    """Statistics of one language.
+
+    Attributes:
+        tokens: Counted tokens.
+        count: int64 (L, U), tokens with an activation above 0.
+        moments: Moments (L, U), None where only counts are known.
+        sample: Sample of token rows, None where there is none.
+        batch_quantiles: Set by the ``paper`` protocol only.
+        texts: Fingerprint of each text that went in, sorted.
+        options: How the text was cut and sampled.
+        key: Content key of the job that made them; "" for merged or imported ones.
+    """
+
+    tokens: int
+    count: Tensor
+    moments: Moments | None = None
+    sample: RowSample | None = None
+    batch_quantiles: BatchQuantiles | None = None
+    texts: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    key: str = ""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the content (rows by their keys)."""
+        parts: list[object] = [self.tokens, self.count]
+        if self.moments is not None:
+            parts += list(self.moments.tensors().values())
+        if self.sample is not None:
+            parts.append(self.sample.keys)
+        if self.batch_quantiles is not None:
+            parts.append(self.batch_quantiles.values)
+        return digest(*parts)
+
+    def merge(self, other: LanguageStatistics, language: str) -> LanguageStatistics:
+        """Statistics of both texts together.
+
+        Raises:
+            InputError: If both hold the same text.
+        """
+        twice = set(self.texts) & set(other.texts)
+        if twice:
+            raise InputError(
+                f"both statistics of {language!r} hold the same text ({min(twice)[:12]}): "
+                "merging would count it twice; merge statistics of different text."
+            )
+        moments = sample = quantiles = None
+        if self.moments is not None and other.moments is not None:
+            moments = self.moments.merge(other.moments)
+        if self.sample is not None and other.sample is not None:
+            sample = self.sample.merge(other.sample)
+        if self.batch_quantiles is not None and other.batch_quantiles is not None:
+            quantiles = self.batch_quantiles.merge(other.batch_quantiles)
+        shared = {
+            name: value for name, value in self.options.items() if other.options.get(name) == value
+        }
+        return LanguageStatistics(
+            tokens=self.tokens + other.tokens,
+            count=self.count + other.count,
+            moments=moments,
+            sample=sample,
+            batch_quantiles=quantiles,
+            texts=tuple(sorted({*self.texts, *other.texts})),
+            options=shared,
+        )
+
+
+def quantiles_of(rows: Tensor, probabilities: Sequence[float]) -> Tensor:
+    """Linearly interpolated quantiles of each column.
+
+    Args:
+        rows: (n, units), any floating dtype; n at least 1.
+        probabilities: P values in [0, 1].
+
+    Returns:
+        float64 (P, units).
+    """
+    dtype = torch.float64 if rows.dtype == torch.float64 else torch.float32
+    step = max(1, _QUANTILE_CHUNK // max(1, len(rows)))
+    parts = []
+    for start in range(0, rows.shape[1], step):
+        columns = rows[:, start : start + step].T.to(dtype).contiguous().numpy()
+        found = np.quantile(columns, probabilities, axis=1, overwrite_input=True)
+        parts.append(torch.from_numpy(np.asarray(found, dtype=np.float64)))
+    return torch.cat(parts, dim=1)
