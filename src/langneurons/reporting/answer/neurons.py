@@ -40,9 +40,10 @@ def neurons(table: pd.DataFrame) -> list[Sentence]:
                 f"({most}) neurons a language ({number(share.min(), 2)} to "
                 f"{number(share.max(), 2)} % of the {number(layers.sum(), 0)} units)"
             )
+        some = "layer" if third == 1 else f"{third} layers"
         where = (
-            f"; {number(early, 0)} % of them lie in the first {count(third, 'layer')} and "
-            f"{number(late, 0)} % in the last {count(third, 'layer')} of {len(layers)}"
+            f"; {number(early, 0)} % of them lie in the first {some} and "
+            f"{number(late, 0)} % in the last {some} of {len(layers)}"
             if len(layers) >= 2
             else ""
         )
