@@ -139,7 +139,7 @@ def test_paired_differences_take_precedence(rng):
             "mde": [1.0],
         }
     )
-    table = adapters(scores, "random", paired).set_index("adapter")
+    table = adapters(scores, ("random",), paired).set_index("adapter")
     row = table.loc["target:hi"]
     assert (row["difference"], row["low"], row["high"]) == (1.25, 0.5, 2.0)
     assert bool(row["paired"])
@@ -168,7 +168,7 @@ def test_unpaired_interval_is_newcombes_by_definition():
             {**row, **empty, "adapter": "none", "value": 50.0, "low": 47.0, "high": 54.0},
         ]
     )
-    out = adapters(table, "none").iloc[0]
+    out = adapters(table, ("none",)).iloc[0]
     assert out["difference"] == pytest.approx(10.0)
     assert out["low"] == pytest.approx(10 - math.sqrt(4.0**2 + 4.0**2))
     assert out["high"] == pytest.approx(10 + math.sqrt(3.0**2 + 3.0**2))
@@ -248,3 +248,19 @@ def test_rules_say_how_far_above_they_are(rng):
     below = answer.rules(scores_table(rng), rules_table(level=99.0))
     assert "in 0 of 7 languages" in below[0].text
     assert below[0].tone == "caution"
+
+
+def test_an_adapter_is_held_against_the_reference_it_is_paired_with(rng):
+    scores = scores_table(rng, tasks=("mini-nli",), languages=("hi",))
+    names = {"target:hi": "target-alone:hi", "none": "none-alone"}
+    alone = scores[scores["adapter"].isin(names)].assign(adapter=lambda t: t["adapter"].map(names))
+    both = pd.concat([scores, alone], ignore_index=True)
+    pairs = [("target:hi", "none"), ("target-alone:hi", "none-alone")]
+    row = {"task": "mini-nli", "language": "hi", "metric": "accuracy", "n": 10, "low": -1.0}
+    row |= {"high": 3.0, "difference": 1.0, "p_holm": 0.2, "mde": 2.0}
+    paired = pd.DataFrame([{**row, "adapter": one, "reference": other} for one, other in pairs])
+    table = adapters(both, ("none", "none-alone"), paired).set_index("adapter")
+    assert table["reference"].to_dict() | dict(pairs) == table["reference"].to_dict()
+    assert table.index.is_unique
+    assert not {"none", "none-alone"} & set(table.index)
+    assert adapters(both, (), paired).empty

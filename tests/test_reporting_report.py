@@ -322,9 +322,9 @@ def test_names_of_reference_adapters_come_from_what_they_train():
     table = finetuning_table(SMALL)
     table["adapter"] = table["adapter"].replace({"none": "attention-only", "random": "control"})
     table["units"] = table["units"].replace({"random": "random:lape:hi"})
-    assert references(table) == References("attention-only", "control")
+    assert references(table) == References(("attention-only",), ("control",))
     both = table.assign(units="lape:hi + random:lape:hi")
-    assert references(both) == References(None, None)
+    assert references(both) == References((), ())
 
 
 def test_overlap_as_neuron_sets_write_it(tmp_path):

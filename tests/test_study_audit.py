@@ -1,7 +1,11 @@
 """The audit: statistics of one site written at another, in a study of tasks."""
 
+import warnings
+from dataclasses import replace
+
 import pandas as pd
 import pytest
+import torch
 
 import tiny
 from langneurons.beyond.crossing import cross
@@ -12,20 +16,35 @@ from langneurons.identification import NeuronSet, Units
 from langneurons.intervention import Intervention, OutOfRangeWarning, Value, intervene
 from langneurons.statistics import collect
 from langneurons.study import Study
+from langneurons.study.plan import Identity, plan
 from langneurons.study.schema import parse
 from langneurons.study.spec import check_written
 from langneurons.study.tables import cell_of, odd_rows
+from langneurons.study.task_plan import examples_seen
 from langneurons.study.workshop import Workshop
 
 TEXT = {"en": ["the cat and the dog " * 6] * 4, "hi": ["हिन्दी और " * 9] * 4}
 
 
-@pytest.mark.parametrize("value", ["P10@mlp.pre", "mean@mlp.pre", "P10", "zero", "-1"])
+SITES = ["P10@mlp.pre", "mean@mlp.pre", "P10@mlp.pre@mlp.pre", "P10@mlp.act@mlp.pre"]
+
+
+@pytest.mark.parametrize("value", [*SITES, "P10", "zero", "-1"])
 def test_statistics_may_be_of_the_site_before(value):
     assert check_written(value) == value
 
 
-@pytest.mark.parametrize("value", ["zero@mlp.pre", "1@mlp.pre", "P10@mlp.out", "P101@mlp.pre"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "zero@mlp.pre",
+        "1@mlp.pre",
+        "P10@mlp.out",
+        "P101@mlp.pre",
+        "P10@mlp.pre@resid",
+        "P10@mlp.pre@",
+    ],
+)
 def test_nothing_else_may(value):
     with pytest.raises(ValueError, match=r"value|statistic"):
         check_written(value)
@@ -55,6 +74,91 @@ def test_a_crossed_value_is_the_statistic_before_written_behind(tmp_path):
         intervene(lm, Intervention(neurons["hi"], crossed)),
     ):
         pass
+
+
+def test_a_value_may_be_written_before_the_activation_function(tmp_path):
+    lm = tiny.lm("llama")
+    for site, folder in (("mlp.act", "statistics"), ("mlp.pre", "statistics/mlp.pre")):
+        collect(lm, TEXT, site=site, block=16, rows=64, output=tmp_path / folder)
+    config = parse({"languages": ["en", "hi"], "interventions": None})
+    workshop = Workshop(config, tmp_path, {})
+    ids = torch.tensor([lm.tokenizer("the cat and the dog")["input_ids"]])
+    units = Units([0, 1], [2, 3])
+
+    def logits(name: str, site: str) -> torch.Tensor:
+        value = workshop.value(name, "hi", "mlp.act")
+        assert value.site == site
+        with (
+            torch.no_grad(),
+            warnings.catch_warnings(),
+            intervene(lm, Intervention(units, value, site=site)),
+        ):
+            warnings.simplefilter("ignore", OutOfRangeWarning)
+            return lm.model(ids).logits
+
+    before = workshop.statistics("mlp.pre").quantile("hi", 0.1)
+    crossed = workshop.value("P10@mlp.pre", "hi", "mlp.act")
+    silu = torch.nn.functional.silu(before)
+    with torch.no_grad(), intervene(lm, Intervention(units, replace(crossed, tensor=silu))):
+        through = lm.model(ids).logits
+    assert torch.allclose(logits("P10@mlp.pre@mlp.pre", "mlp.pre"), through, atol=1e-5)
+    assert not torch.allclose(logits("P10@mlp.pre", "mlp.act"), through, atol=1e-5)
+    assert not torch.allclose(logits("P10@mlp.act@mlp.pre", "mlp.pre"), through, atol=1e-5)
+    with pytest.raises(InputError, match=r"needs MLP units, heads is of attn\.head"):
+        parse(
+            {
+                "languages": ["en"],
+                "neurons": {"heads": {"site": "attn.head"}},
+                "interventions": {"neurons": ["heads"], "values": ["P10@mlp.pre"]},
+            }
+        )
+
+
+def test_adapters_may_train_units_of_the_same_activity_from_a_seed_of_their_own(tmp_path):
+    lm = tiny.lm("llama")
+    shape = (lm.layers, lm.sites["mlp.act"].width)
+    collect(lm, TEXT, site="mlp.act", block=16, rows=64, output=tmp_path / "statistics")
+    (tmp_path / "neurons").mkdir()
+    NeuronSet({"en": Units([0], [2]), "hi": Units([0, 1], [1, 4])}, shape, site="mlp.act").save(
+        tmp_path / "neurons" / "lape.json"
+    )
+    study = {
+        "languages": ["en", "hi"],
+        "tasks": {"mini-nli": {"source": "mini-nli"}},
+        "interventions": None,
+        "adapters": {
+            "own": {"neurons": "lape:hi"},
+            "matched:hi": {"neurons": ["lape:en", "matched:lape:hi"], "seeds": 2},
+            "again": {"neurons": "lape:hi", "seed": 7},
+        },
+    }
+    config = parse(study)
+    texts = dict.fromkeys(config.languages, "t")
+    laid = plan(config, Identity("model", texts, texts, dict.fromkeys(config.tasks, "x")))
+    stages = {stage.name: stage for stage in laid.stages}
+    assert "statistics/hi" in stages["finetune/mini-nli/matched-hi.1"].parents
+    assert stages["finetune/mini-nli/own"].parents == ("neurons/lape",)
+    assert stages["finetune/mini-nli/again"].settings["adapter"]["seed"] == 7
+    assert "seed" not in stages["finetune/mini-nli/own"].settings["adapter"]
+    workshop = Workshop(config, tmp_path, {})
+    drawn = workshop.neurons("lape").random_like(
+        1, matched="rate", statistics=workshop.statistics()
+    )["hi"]
+    chosen = workshop.adapter_units(["matched:lape:hi"], seed=1)
+    assert set(chosen) == set(drawn)
+    assert set(workshop.adapter_units(["lape:en", "matched:lape:hi"], 1)) == set(drawn) | {(0, 2)}
+    wrong = {**study, "adapters": {"x": {"neurons": "matched:lappe:hi"}}}
+    with pytest.raises(InputError, match="'lappe'"):
+        parse(wrong)
+
+
+@pytest.mark.parametrize(
+    ("settings", "seen"),
+    [({"epochs": 2}, 600), ({"steps": 5, "batch_size": 4, "accumulation": 2}, 40),
+     ({"recipe": "paper-xnli"}, 300)],
+)  # fmt: skip
+def test_the_expected_cost_counts_the_examples_that_pass(settings, seen):
+    assert examples_seen(300, settings) == seen
 
 
 def test_the_audit_collects_both_sites_and_trains_both_heads():
@@ -93,7 +197,7 @@ def test_quantiles_averaged_over_batches_are_a_reading_of_their_own():
     assert own["batches"] == pytest.approx(direct.value / perplexity(lm, blocks).value)
 
 
-@pytest.mark.parametrize("value", ["-1", "x0.5", "P10@mlp.pre"])
+@pytest.mark.parametrize("value", ["-1", "x0.5", "P10@mlp.pre", "P10@mlp.act@mlp.pre"])
 @pytest.mark.parametrize("name", ["lape", "own-threshold", "matched-random-own"])
 def test_a_sets_name_may_hold_the_name_of_a_kind(value, name):
     """Else the cells of a set called own-threshold would be lost from the tables."""

@@ -134,41 +134,44 @@ def target_of(adapter: str, language: str) -> str:
 
 @dataclass(frozen=True)
 class References:
-    """Names of the adapters the others are compared with.
+    """Names of the adapters the others are compared with, those of the study's order first.
+
+    There may be several of a kind, with and without attention.
 
     Attributes:
-        none: The adapter that trains no MLP units; None where the run has none.
-        random: The adapter that trains random units; None where the run has none.
+        none: Adapters that train no MLP units.
+        random: Adapters that train random units.
+        matched: Adapters that train random units of the same activity.
     """
 
-    none: str | None = "none"
-    random: str | None = "random"
+    none: tuple[str, ...] = ("none",)
+    random: tuple[str, ...] = ("random",)
+    matched: tuple[str, ...] = ()
 
     def names(self) -> set[str]:
-        """Both names, where they are."""
-        return {name for name in (self.none, self.random) if name is not None}
+        """All names."""
+        return {*self.none, *self.random, *self.matched}
 
 
 def references(finetuning: pd.DataFrame) -> References:
     """Which adapters of a run are references, by the units they train.
 
     Args:
-        finetuning: The ``finetuning`` table; ``units`` is ``none``, or starts with ``random`` for
-            random units (several choices are joined by `` + ``).
+        finetuning: The ``finetuning`` table; ``units`` is ``none``, or starts with ``random`` or
+            ``matched`` for random units (several choices are joined by `` + ``).
     """
-    kinds: dict[str, str] = {}
+    kinds: dict[str, list[str]] = {"none": [], **{control: [] for control in CONTROLS}}
     for adapter, units in zip(finetuning["adapter"], finetuning["units"], strict=True):
         parts = str(units).split(" + ")
-        if parts == ["none"]:
-            kinds.setdefault("none", str(adapter))
-        elif all(part.partition(":")[0] == "random" for part in parts):
-            kinds.setdefault("random", str(adapter))
-    return References(kinds.get("none"), kinds.get("random"))
+        for kind in {part.partition(":")[0] for part in parts} & set(kinds):
+            if all(part.partition(":")[0] == kind for part in parts):
+                kinds[kind].append(str(adapter))
+    return References(**{kind: tuple(dict.fromkeys(names)) for kind, names in kinds.items()})
 
 
 def adapters(
     scores: pd.DataFrame,
-    reference: str | None,
+    references: Collection[str],
     paired: pd.DataFrame | None = None,
     trained_on: Collection[str] = (),
 ) -> pd.DataFrame:
@@ -176,7 +179,8 @@ def adapters(
 
     Args:
         scores: The ``scores`` table.
-        reference: Name of the adapter to compare with; None gives an empty table.
+        references: Names of the adapters to compare with, those of one kind; each other adapter
+            is compared with the one it is paired with, else with the first.
         paired: The ``adapters`` table where the run has one: paired differences of the same
             examples with Holm-corrected p-values. Without it the difference's interval is put
             together from the two scores' own intervals (Newcombe's method; Zou and Donner,
@@ -191,9 +195,26 @@ def adapters(
     """
     table = baselines(primary(over_seeds(scores)))
     table = table[~table["language"].isin(list(trained_on))]
+    # An empty table, with its columns, where there is no reference.
+    parts = [_against(table, name, references, paired) for name in (*references, "")]
+    found = pd.concat([part for part in parts if len(part)] or parts[-1:], ignore_index=True)
+    cell = ["task", "language", "metric", "adapter"]
+    order = found.assign(unpaired=~found["paired"].astype(bool))
+    order = order.sort_values("unpaired", kind="stable").drop_duplicates(cell).sort_index()
+    out = order.drop(columns="unpaired")
+    raw = out["p_value"].where(~out["paired"].astype(bool))
+    out["p_adjusted"] = out["p_adjusted"].fillna((raw * max(1, len(out))).clip(upper=1.0))
+    out["significant"] = (out["p_adjusted"] < LEVEL) & ((out["low"] > 0) | (out["high"] < 0))
+    return out.drop(columns="p_value").reset_index(drop=True)
+
+
+def _against(
+    table: pd.DataFrame, reference: str, references: Collection[str], paired: pd.DataFrame | None
+) -> pd.DataFrame:
+    """Every adapter that is no reference of this kind against one; see :func:`adapters`."""
     cell = ["task", "language", "metric"]
     right = table[table["adapter"] == reference].drop_duplicates(cell)
-    left = table[table["adapter"] != reference].drop_duplicates([*cell, "adapter"])
+    left = table[~table["adapter"].isin(list(references))].drop_duplicates([*cell, "adapter"])
     both = left.merge(right, on=cell, suffixes=("", "_reference"))
     pairs = zip(both["adapter"], both["language"], strict=True)
     keep = [":" not in name or name.endswith(f":{language}") for name, language in pairs]
@@ -209,8 +230,9 @@ def adapters(
     out["low"] = out["difference"] - np.hypot(below, above_ref)
     out["high"] = out["difference"] + np.hypot(above, below_ref)
     error = (out["high"] - out["low"]) / (2 * _Z)
-    raw = pd.Series(2 * norm.sf(np.abs(out["difference"]) / error.replace(0, np.nan)), out.index)
-    out["p_adjusted"] = np.minimum(1.0, raw * max(1, len(out)))
+    apart = np.abs(out["difference"]) / error.replace(0, np.nan)
+    out["p_value"] = pd.Series(2 * norm.sf(apart), out.index)
+    out["p_adjusted"] = np.nan
     out["mde"] = multiplier() * error
     out["paired"] = False
     if paired is not None:
@@ -228,8 +250,7 @@ def adapters(
             values = measured[name].reindex(index).to_numpy()
             out[name] = np.where(found, values, out[name])
         out["paired"] = found
-    out["significant"] = (out["p_adjusted"] < LEVEL) & ((out["low"] > 0) | (out["high"] < 0))
-    return out.reset_index(drop=True)
+    return out
 
 
 def matrix(own: pd.DataFrame, values: str) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from langneurons.study.inputs import model_path
-from langneurons.study.parts import AdapterSpec, adapter_units
+from langneurons.study.parts import AdapterSpec, adapter_units, choice_of
 from langneurons.study.plan import Plan, Stage
 from langneurons.study.schema import StudyConfig, adapter_runs
 
@@ -250,7 +250,7 @@ def trainable(adapter: AdapterSpec, config: StudyConfig, size: Size, rank: int) 
 
 def _share(config: StudyConfig, choice: str) -> float:
     """Share of all units that one language's units of a set are expected to be."""
-    name = choice.removeprefix("random:").partition(":")[0]
+    name = choice_of(choice)[1]
     spec = config.neurons[name]
     if spec.derive is not None:
         spec = config.neurons[spec.derive]

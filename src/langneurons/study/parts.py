@@ -8,6 +8,9 @@ from pydantic import Field
 
 from langneurons.study.spec import Spec, Value, WrittenValues
 
+CONTROLS = ("random", "matched")
+"""Kinds of random units: of the same number, and also of the same activity."""
+
 
 class StatisticsSpec(Spec):
     """What is collected, in every language alike."""
@@ -86,7 +89,7 @@ class TaskSpec(Spec):
 class HoldSpec(Spec):
     """Units that are overwritten while an adapter learns."""
 
-    neurons: str = Field(description="SET:LANGUAGE, or random:SET:LANGUAGE.")
+    neurons: str = Field(description="SET:LANGUAGE; random: or matched: in front, as for adapters.")
     value: Value = Field("zero", description="What is written over them.")
 
 
@@ -95,10 +98,14 @@ class AdapterSpec(Spec):
 
     neurons: str | list[str] = Field(
         "none",
-        description="none, all, SET:LANGUAGE (or a list of them), or random:SET:LANGUAGE.",
+        description="none, all, SET:LANGUAGE (or a list of them); random:SET:LANGUAGE for as many "
+        "random units, matched:SET:LANGUAGE for random units of the same activity.",
     )
     attention: bool = Field(True, description="Plain LoRA on the attention projections.")
     seeds: int = Field(1, ge=1, description="Trainings with different seeds and random units.")
+    seed: int | None = Field(
+        None, ge=0, description="Seed of the first of them, added to the study's; default: 0."
+    )
     hold: HoldSpec | None = Field(
         None, description="Units overwritten while it learns (ablation during training)."
     )
@@ -113,7 +120,8 @@ class InterventionsSpec(Spec):
     )
     values: WrittenValues = Field(
         ["mean", "P90", "zero", "P10"],
-        description="Replacement values; P10@mlp.pre takes the statistic before the activation.",
+        description="Replacement values; P10@mlp.pre takes the statistic before the activation "
+        "function, P10@mlp.pre@mlp.pre also writes it there.",
     )
     languages: list[str] | None = Field(None, description="Languages tested; default: all.")
     random: int = Field(2, ge=0, description="Same-size random draws.")
@@ -148,6 +156,22 @@ class RaySpec(Spec):
 def adapter_units(adapter: AdapterSpec) -> list[str]:
     """The unit choices of an adapter as a list."""
     return [adapter.neurons] if isinstance(adapter.neurons, str) else list(adapter.neurons)
+
+
+def choice_of(choice: str) -> tuple[str, str, str]:
+    """The parts of an adapter's choice of units.
+
+    Args:
+        choice: ``SET:LANGUAGE``, ``random:SET:LANGUAGE`` or ``matched:SET:LANGUAGE``.
+
+    Returns:
+        ``own``, ``random`` or ``matched``; the set; the language.
+    """
+    kind, _, rest = choice.partition(":")
+    if kind not in CONTROLS:
+        kind, rest = "own", choice
+    neurons, _, language = rest.partition(":")
+    return kind, neurons, language
 
 
 def intervened(spec: InterventionsSpec) -> list[str]:

@@ -26,7 +26,7 @@ VERSIONS = {
     "fallback": 1,
     "passages": 1,
     "finetune": 1,
-    "scores": 1,
+    "scores": 2,
     "rules": 1,
     "deactivation": 1,
     "crossing": 1,
@@ -136,8 +136,9 @@ def _ordered(stages: list[Stage]) -> Plan:
 
 def _statistics(config: StudyConfig, identity: Identity) -> list[Stage]:
     sites = dict.fromkeys([config.statistics.site, *map(config.site, config.neurons)])
-    if config.crossing or config.crosses:
+    if config.crossing:
         sites["mlp.pre"] = None
+    sites |= dict.fromkeys(config.elsewhere)
     sites |= dict.fromkeys(spec.site for spec in config.subspaces.values())
     return [stage for site in sites for stage in _site_statistics(config, identity, site)]
 

@@ -29,10 +29,11 @@ from langneurons.study.parts import (
     StatisticsSpec,
     TaskSpec,
     adapter_units,
+    choice_of,
     intervened,
 )
 from langneurons.study.passages import PassagesSpec
-from langneurons.study.spec import BEFORE, Spec, nested
+from langneurons.study.spec import Spec, nested, parted
 from langneurons.study.sweeps import SweepSpec
 
 _NAME = re.compile(r"^[\w][\w.+:@-]*$")
@@ -215,11 +216,18 @@ class StudyConfig(Spec):
             for choice in [*adapter_units(adapter), *held]:
                 if choice in ("none", "all"):
                     continue
-                neurons, _, lang = choice.removeprefix("random:").partition(":")
+                _, neurons, lang = choice_of(choice)
                 if neurons not in self.neurons:
                     raise unknown("neuron set", neurons, self.neurons, f"in adapter {name!r}")
                 if lang not in known:
                     raise unknown("language", lang, known, f"in adapter {name!r}")
+        if self.elsewhere and self.interventions:
+            for name in self.interventions.neurons:
+                if not self.site(name).startswith("mlp."):
+                    raise ValueError(
+                        f"interventions.values: a value taken at another site needs MLP units, "
+                        f"{name} is of {self.site(name)}"
+                    )
         if self.interventions and self.tasks:
             for name in intervened(self.interventions):
                 if name not in self.adapters:
@@ -253,14 +261,13 @@ class StudyConfig(Spec):
         return "mlp.act" if self.protocol == "paper" and site == "mlp.pre" else site
 
     @property
-    def crosses(self) -> bool:
-        """Whether a statistic taken before the activation function is written behind it."""
+    def elsewhere(self) -> list[str]:
+        """Sites at which values of interventions are taken, where they say so."""
         values = self.interventions.values if self.interventions else []
-        return any(value.endswith(BEFORE) for value in values)
+        return list(dict.fromkeys(taken for value in values if (taken := parted(value)[1])))
 
     def _check_one_site(self, name: str, adapter: AdapterSpec) -> None:
-        named = [choice.removeprefix("random:").partition(":")[0]
-                 for choice in adapter_units(adapter)]  # fmt: skip
+        named = [choice_of(choice)[1] for choice in adapter_units(adapter)]
         sites = {self.site(neurons) for neurons in named if neurons in self.neurons}
         if len(sites) > 1:
             raise ValueError(

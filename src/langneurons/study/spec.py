@@ -32,24 +32,39 @@ def check_value(value: str) -> str:
     return value
 
 
-BEFORE = "@mlp.pre"
-"""Ends the name of a statistic that is taken before the activation function."""
+_SIDES = ("mlp.pre", "mlp.act")
+"""Both sides of the activation function, between which a value may cross."""
+
+
+def parted(value: str) -> tuple[str, str | None, str | None]:
+    """A replacement value's name, where its statistic is taken, and where it is written.
+
+    ``P10@mlp.pre`` is taken before the activation function and written where the set's units live;
+    ``P10@mlp.pre@mlp.pre`` is written before it too. None stands for where the units live.
+    """
+    name, *sites = value.split("@")
+    taken, written = [*sites, None, None][:2]
+    return name, taken, written
 
 
 def check_written(value: str) -> str:
-    """A replacement value, also one of the crossed site: ``P10@mlp.pre``.
+    """A replacement value, also of another site: ``P10@mlp.pre``, ``P10@mlp.act@mlp.pre``.
 
-    That is the statistic of what goes into the activation function, written over what comes out of
-    it, as the released code of arXiv 2503.17456 does.
+    The first is the statistic of what goes into the activation function, written over what comes
+    out of it, as the released code of arXiv 2503.17456 does.
 
     Raises:
         ValueError: If it is none.
     """
-    name = value.removesuffix(BEFORE)
+    name, *sites = value.split("@")
     check_value(name)
-    if name != value and not (name.startswith("P") or name in ("mean", "minimum", "maximum")):
+    if sites and not (name.startswith("P") or name in ("mean", "minimum", "maximum")):
         raise ValueError(
             f"value {value!r}: only a statistic can be taken at another site, use mean or P90"
+        )
+    if len(sites) > 2 or not set(sites) <= set(_SIDES):
+        raise ValueError(
+            f"value {value!r}: write P10@TAKEN or P10@TAKEN@WRITTEN, each mlp.pre or mlp.act"
         )
     return value
 
@@ -70,7 +85,7 @@ Values = Annotated[list[str], BeforeValidator(_words), AfterValidator(_each(chec
 """Names of replacement values."""
 
 WrittenValues = Annotated[list[str], BeforeValidator(_words), AfterValidator(_each(check_written))]
-"""Names of replacement values, also of the crossed site."""
+"""Names of replacement values, also of another site."""
 
 
 def nested(annotation: Any, keyed: bool = False) -> list[tuple[type[BaseModel], bool]]:

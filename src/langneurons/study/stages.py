@@ -11,10 +11,11 @@ import pandas as pd
 from langneurons.artifacts import read_table, write_table
 from langneurons.study.beyond.stages import KINDS as BEYOND
 from langneurons.study.forcing import fallback, forcing
-from langneurons.study.parts import HoldSpec, adapter_units
+from langneurons.study.parts import HoldSpec, adapter_units, choice_of
 from langneurons.study.passages import passages
 from langneurons.study.plan import Stage
 from langneurons.study.shards import merge, shard
+from langneurons.study.spec import parted
 from langneurons.study.sweeps import sweep
 from langneurons.study.workshop import Workshop
 
@@ -185,7 +186,7 @@ def _finetune(workshop: Workshop, output: Path, task: str, adapter: str, seed: i
         site=workshop.adapter_site(adapter_units(spec)),
         attention=spec.attention,
         limit=task_spec.examples,
-        seed=config.seed + seed,
+        seed=config.seed + (spec.seed or 0) + seed,
         intervention=_held(workshop, spec.hold, seed),
         output=output,
         **{**split, **config.finetune, **task_spec.finetune},
@@ -201,7 +202,7 @@ def _held(workshop: Workshop, spec: HoldSpec | None, seed: int) -> Intervention 
         return None
     units = workshop.adapter_units([spec.neurons], seed)
     assert isinstance(units, Units)
-    neurons, _, language = spec.neurons.removeprefix("random:").partition(":")
+    _, neurons, language = choice_of(spec.neurons)
     return Intervention(
         units=units,
         site=workshop.config.written(neurons),
@@ -229,7 +230,7 @@ def _scores(
         site = workshop.config.site(neurons)
         intervention = Intervention(
             units=workshop.units(neurons, language, units, int(seed or 0)),
-            site=workshop.config.written(neurons),
+            site=parted(value)[2] or workshop.config.written(neurons),
             **workshop.change(value, language, site),
         )
     spec = workshop.config.tasks[task]

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from langneurons.artifacts import read_json, read_table, write_table
 from langneurons.study.beyond.tables import tables as beyond_tables
-from langneurons.study.parts import adapter_units
+from langneurons.study.parts import CONTROLS, adapter_units, choice_of
 from langneurons.study.schema import adapter_runs
 from langneurons.study.workshop import Workshop
 
@@ -225,9 +225,9 @@ def odd_rows(found: Found) -> pd.DataFrame:
 def adapters(workshop: Workshop, found: Found) -> pd.DataFrame:
     """One row a training, metric and reference: paired difference to what it stands against.
 
-    The references are the adapters that train no MLP units and those that train random ones, of
-    the same seed where there are several. Holm's correction runs over one task, metric and
-    reference.
+    The references are the adapters that train no MLP units and those that train random ones, with
+    attention or without alike, of the same seed where there are several. Holm's correction runs
+    over one task, metric and reference.
     """
     runs = adapter_runs(workshop.config)
     kinds = {
@@ -236,6 +236,7 @@ def adapters(workshop: Workshop, found: Found) -> pd.DataFrame:
             (name, adapter_units(spec)) for name, spec in workshop.config.adapters.items()
         )
     }
+    attention = {name: spec.attention for name, spec in workshop.config.adapters.items()}
     rows: list[dict[str, Any]] = []
     for (task, run, language, label), scored in found.items():
         name, seed = runs[run]
@@ -244,6 +245,7 @@ def adapters(workshop: Workshop, found: Found) -> pd.DataFrame:
         for other, (reference, other_seed) in runs.items():
             base = found.get((task, other, language, "none"))
             fits = kinds[reference] and reference != name and _same_seed(runs, other, name, seed)
+            fits = fits and attention[reference] == attention[name]
             if base is None or not fits:
                 continue
             for metric in scored.metrics:
@@ -288,7 +290,7 @@ def two_holders(workshop: Workshop, found: Found) -> pd.DataFrame:
 
 
 def _random(units: list[str]) -> bool:
-    return all(choice.startswith("random:") for choice in units)
+    return units != ["all"] and all(choice_of(choice)[0] in CONTROLS for choice in units)
 
 
 def _same_seed(runs: dict[str, tuple[str, int]], other: str, name: str, seed: int) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from langneurons.study.parts import adapter_units, intervened
+from langneurons.study.parts import adapter_units, choice_of, intervened
 from langneurons.study.plan import Identity, Stage, of_set, rows_of, statistics_of
 from langneurons.study.schema import StudyConfig, adapter_runs
-from langneurons.study.spec import BEFORE
+from langneurons.study.spec import parted
 
 
 def task_stages(config: StudyConfig, identity: Identity) -> list[Stage]:
@@ -57,15 +57,14 @@ def _finetune(config: StudyConfig, task: str, run: str, source: dict[str, Any]) 
     name, seed = adapter_runs(config)[run]
     adapter = config.adapters[name]
     chosen = [*adapter_units(adapter), *([adapter.hold.neurons] if adapter.hold else [])]
-    choices = [choice.removeprefix("random:") for choice in chosen]
-    sets = {choice.partition(":")[0] for choice in choices if choice not in ("none", "all")}
+    named = {choice: choice_of(choice) for choice in chosen if choice not in ("none", "all")}
+    sets = {neurons for _, neurons, _ in named.values()}
     settings = {**config.finetune, **spec.finetune}
-    statistics = (
-        statistics_of(
-            config, config.site(adapter.hold.neurons.removeprefix("random:").partition(":")[0])
-        )
-        if adapter.hold
-        else ()
+    # A value held comes from statistics, and so do units of the same activity.
+    reading = [neurons for kind, neurons, _ in named.values() if kind == "matched"]
+    reading += [named[adapter.hold.neurons][1]] if adapter.hold else []
+    statistics = dict.fromkeys(
+        stage for neurons in reading for stage in statistics_of(config, config.site(neurons))
     )
     return Stage(
         name=f"finetune/{task}/{run}",
@@ -83,16 +82,19 @@ def _finetune(config: StudyConfig, task: str, run: str, source: dict[str, Any]) 
         parents=(*(f"neurons/{neurons}" for neurons in sorted(sets)), *statistics),
         output=f"adapters/{task}/{run}",
         # A training step costs about three forward passes.
-        cost=3 * (spec.examples or 5000) * spec.tokens / 1000 * epochs(settings),
+        cost=3 * examples_seen(spec.examples, settings) * spec.tokens / 1000,
     )
 
 
-def epochs(settings: Mapping[str, Any]) -> float:
-    """Passes over the training examples that fine-tuning settings ask for."""
+def examples_seen(examples: int | None, settings: Mapping[str, Any]) -> float:
+    """Training examples that pass, over all epochs or steps that the settings ask for."""
     from langneurons.finetuning import get_recipe
 
-    return float(get_recipe(**settings).epochs) if settings.get("recipe") else float(
-        settings.get("epochs", 1))  # fmt: skip
+    options = dict(settings)
+    recipe = get_recipe(options.pop("recipe", None), **options)
+    if recipe.steps:
+        return float(recipe.steps * recipe.batch_size * recipe.accumulation)
+    return (examples or 5000) * float(recipe.epochs)
 
 
 def _score(
@@ -128,7 +130,6 @@ def _interventions(
     draws += [("random", seed) for seed in range(spec.random)]
     draws += [("matched", seed) for seed in range(spec.matched)]
     stages = []
-    before = statistics_of(config, "mlp.pre")
     for neurons in spec.neurons:
         parents = of_set(config, neurons)
         for lang in (lang for lang in chosen if lang in rows_of(config, neurons)):
@@ -137,7 +138,9 @@ def _interventions(
                     cell = {"value": value, "units": units, "neurons": neurons}
                     if seed is not None:
                         cell["seed"] = str(seed)
-                    needed = dict.fromkeys((*parents, *(before if value.endswith(BEFORE) else ())))
+                    taken = parted(value)[1]
+                    elsewhere = statistics_of(config, taken) if taken else ()
+                    needed = dict.fromkeys((*parents, *elsewhere))
                     stages += [_score(config, task, run, lang, cell, test, tuple(needed))
                                for run in under]  # fmt: skip
     return stages

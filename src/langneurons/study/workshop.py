@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from langneurons.errors import InputError
 from langneurons.study.inputs import Texts
+from langneurons.study.parts import choice_of
 from langneurons.study.schema import StudyConfig
-from langneurons.study.spec import BEFORE
+from langneurons.study.spec import parted
 
 if TYPE_CHECKING:
     from langneurons.data import Blocks
@@ -117,8 +118,7 @@ class Workshop:
             return choices[0]
         union = None
         for choice in choices:
-            kind = "random" if choice.startswith("random:") else "own"
-            name, _, language = choice.removeprefix("random:").partition(":")
+            kind, name, language = choice_of(choice)
             units = self.units(name, language, kind, seed)
             union = units if union is None else union | units
         assert union is not None
@@ -128,7 +128,7 @@ class Workshop:
         """Where the units of an adapter live; None for ``"none"`` and ``"all"`` (of the MLP)."""
         if choices in (["none"], ["all"]):
             return None
-        return self.config.site(choices[0].removeprefix("random:").partition(":")[0])
+        return self.config.site(choice_of(choices[0])[1])
 
     def change(self, name: str, language: str, site: str) -> dict[str, Any]:
         """``value`` and ``mode`` of an intervention by the name a study gives it.
@@ -146,11 +146,12 @@ class Workshop:
 
         In the paper's protocol a statistic of what goes into the activation function is written to
         what comes out of it; the value then says so by the site it is for. ``P10@mlp.pre`` does so
-        for one value.
+        for one value, and ``P10@mlp.act@mlp.pre`` names both sites.
         """
-        if name.endswith(BEFORE):
-            found = self._value(name.removesuffix(BEFORE), language, "mlp.pre").named(name)
-            return replace(found, site=self.config.at(site))
+        statistic, taken, written = parted(name)
+        if taken:
+            found = self._value(statistic, language, taken).named(name)
+            return replace(found, site=written or self.config.at(site))
         found = self._value(name, language, site)
         return found if found.site is None else replace(found, site=self.config.at(found.site))
 

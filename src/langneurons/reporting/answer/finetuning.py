@@ -34,7 +34,12 @@ def finetuned(
     said: list[Sentence] = []
     unpaired = False
     base = compared_with or References()
-    for reference, what in ((base.none, "leaving the MLP alone"), (base.random, "random units")):
+    kinds = {
+        "leaving the MLP alone": base.none,
+        "random units": base.random,
+        "random units of the same activity": base.matched,
+    }
+    for what, reference in kinds.items():
         table = adapters(scores, reference, paired, trained_on)
         table = table[~table["adapter"].isin(base.names())]
         if table.empty:
@@ -103,7 +108,7 @@ def verdict(
         return Sentence("This run measured no task, so it cannot answer the question.", "caution")
     test = interventions(scores, trained_on)
     base = compared_with or References()
-    tuned = adapters(scores, base.random, paired, trained_on)
+    tuned = adapters(scores, base.random or base.matched, paired, trained_on)
     control = "random units"
     if tuned.empty:
         tuned, control = adapters(scores, base.none, paired, trained_on), "no units"

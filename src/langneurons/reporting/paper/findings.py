@@ -211,7 +211,7 @@ def _low_values(run: Run) -> Iterator[Finding]:
 def _lora(run: Run) -> Iterator[Finding]:
     scores = run.table("scores")
     base = compared_with(run)
-    if scores is None or run.table("finetuning") is None or base.none is None:
+    if scores is None or run.table("finetuning") is None or not base.none:
         return
     rows = adapters(scores, base.none, run.table("adapters"), trained_on(run))
     rows = rows[~rows["adapter"].isin(base.names()) & ~rows["at_chance"]]

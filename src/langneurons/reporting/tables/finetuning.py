@@ -41,7 +41,7 @@ def compared(
     trained_on: Collection[str] = (),
     compared_with: References | None = None,
 ) -> Table | None:
-    """Adapters against no units and random units; None where nothing can be compared.
+    """Adapters against no units and random ones; None where nothing can be compared.
 
     Args:
         scores: The ``scores`` table.
@@ -50,7 +50,8 @@ def compared(
         compared_with: Names of the reference adapters.
     """
     base = compared_with or References()
-    parts = [adapters(scores, name, paired, trained_on) for name in (base.none, base.random)]
+    kinds = (base.none, base.random, base.matched)
+    parts = [adapters(scores, names, paired, trained_on) for names in kinds]
     parts = [part for part in parts if len(part)]
     if not parts:
         return None
@@ -68,7 +69,8 @@ def compared(
     return Table(
         "adapters",
         "Adapters compared",
-        "Masked LoRA against training no MLP units and against as many random units, without "
+        "Masked LoRA against training no MLP units and against as many random units (matched: of "
+        "the same activity), without "
         f"intervention, on languages not trained on: difference in points, {how}; an asterisk "
         f"marks p < {LEVEL}. Detectable: smallest difference the comparison could have shown with "
         "80 % power.",
