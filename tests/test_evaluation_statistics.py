@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import ttest_1samp
 
 from langneurons.artifacts import write_table
 from langneurons.errors import ArtifactError, InputError
@@ -16,6 +17,8 @@ from langneurons.evaluation import (
     Scores,
     across_seeds,
     compare,
+    detectable_over_seeds,
+    differences_over_seeds,
     holm,
     mcnemar,
     minimum_detectable_effect,
@@ -23,6 +26,7 @@ from langneurons.evaluation import (
     ratio_interval,
 )
 from langneurons.evaluation.intervals import cluster_sums, ratio_standard_error
+from langneurons.evaluation.seeds import spread
 
 
 def scores(correct: list[float], group: list[str] | None = None, lang: str = "en") -> Scores:
@@ -234,10 +238,56 @@ def test_results_that_cannot_be_compared_are_refused() -> None:
 
 
 def test_spread_over_seeds() -> None:
-    spread = across_seeds([scores([1, 1]), scores([1, 0]), scores([0, 0])])
-    assert spread.mean == pytest.approx(50.0)
-    assert spread.std == pytest.approx(50.0)
-    assert spread.high - spread.mean == pytest.approx(4.302653 * 50 / math.sqrt(3), rel=1e-5)
+    found = across_seeds([scores([1, 1]), scores([1, 0]), scores([0, 0])])
+    assert found.mean == pytest.approx(50.0)
+    assert found.std == pytest.approx(50.0)
+    assert found.high - found.mean == pytest.approx(4.302653 * 50 / math.sqrt(3), rel=1e-5)
     assert math.isnan(across_seeds([scores([1, 0])]).std)
     with pytest.raises(InputError, match="at least one"):
         across_seeds([])
+
+
+@given(st.lists(st.floats(-20, 20), min_size=2, max_size=6))
+def test_the_spread_is_that_of_a_t_interval(values: list[float]) -> None:
+    found = spread(values)
+    assert found.seeds == len(values)
+    assert found.std == pytest.approx(np.std(values, ddof=1), abs=1e-9)
+    if found.std > 1e-6:
+        ends = ttest_1samp(values, 0).confidence_interval()
+        assert (found.low, found.high) == pytest.approx((ends.low, ends.high), abs=1e-6)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 8, 100])
+def test_a_detectable_difference_is_found_four_times_in_five(seeds: int) -> None:
+    effect = detectable_over_seeds(2.0, seeds)
+    draws = np.random.default_rng(1).normal(effect, 2.0, (20_000, seeds))
+    found = (ttest_1samp(draws, 0, axis=1).pvalue < 0.05).mean()
+    assert found == pytest.approx(0.8, abs=0.012)
+    assert math.isnan(detectable_over_seeds(2.0, 1))
+
+
+def test_differences_over_seeds_are_tested_against_their_own_spread() -> None:
+    def rows(
+        adapter: str, values: list[float], reference: str = "random"
+    ) -> list[dict[str, object]]:
+        cell = {"task": "xnli", "language": "hi", "metric": "accuracy", "adapter": adapter}
+        return [
+            {**cell, "reference": reference, "seed": n, "reference_seed": n, "difference": value}
+            for n, value in enumerate(values)
+        ]
+
+    table = pd.DataFrame(
+        [*rows("clear", [5.0, 5.1, 4.9]), *rows("loose", [9.0, -4.0, 2.0]), *rows("once", [7.0]),
+         *rows("same", [1.0, 1.0])]
+    )  # fmt: skip
+    # A reference of one training is no sample of its kind.
+    single = pd.DataFrame(rows("clear", [5.0, 5.1, 4.9], "none")).assign(reference_seed=0)
+    found = differences_over_seeds(pd.concat([table, single])).set_index("adapter")
+    assert list(found.index) == ["clear", "loose", "same"]
+    expected = ttest_1samp([5.0, 5.1, 4.9], 0)
+    assert found.loc["clear", "p_value"] == pytest.approx(expected.pvalue)
+    assert found.loc["clear", "p_holm"] == pytest.approx(2 * expected.pvalue)
+    assert found.loc["loose", "low"] < 0 < found.loc["loose", "high"]
+    assert (found.loc["loose", "smallest"], found.loc["loose", "largest"]) == (-4.0, 9.0)
+    assert math.isnan(found.loc["same", "p_holm"])
+    assert differences_over_seeds(pd.DataFrame()).empty

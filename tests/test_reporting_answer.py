@@ -16,6 +16,7 @@ from langneurons.reporting.aggregate import (
     perplexity_rows,
     pooled,
 )
+from langneurons.reporting.tables import finetuning
 from reporting_run import (
     LANGUAGES,
     neurons_table,
@@ -264,3 +265,24 @@ def test_an_adapter_is_held_against_the_reference_it_is_paired_with(rng):
     assert table.index.is_unique
     assert not {"none", "none-alone"} & set(table.index)
     assert adapters(both, (), paired).empty
+
+
+def test_adapters_over_seeds_are_counted_and_tabled():
+    cell = {"task": "xnli", "metric": "accuracy", "seeds": 3, "std": 1.0, "detectable": 3.3}
+    rows = [
+        {**cell, "language": "hi", "adapter": "target", "reference": "random", "difference": 6.0,
+         "low": 3.0, "high": 9.0, "p_holm": 0.01},
+        {**cell, "language": "hi", "adapter": "english", "reference": "random", "difference": 0.5,
+         "low": -3.0, "high": 4.0, "p_holm": 0.9},
+        {**cell, "language": "en", "adapter": "english", "reference": "random", "difference": 9.0,
+         "low": 8.0, "high": 10.0, "p_holm": 0.001},
+    ]  # fmt: skip
+    table = pd.DataFrame(rows)
+    said = answer.over_seeds(table, ["en"])
+    assert "Over 3 seeds: of 2 comparisons 1 leaves the spread" in said[0].text
+    assert "3.3 points" in said[0].text
+    assert said[0].tone == "finding"
+    shown = finetuning.over_seeds(table, ["en"])
+    assert shown.data["significant"].tolist() == [True, False]
+    assert answer.over_seeds(table, ["en", "hi"]) == []
+    assert finetuning.over_seeds(table, ["en", "hi"]) is None

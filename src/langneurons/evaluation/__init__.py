@@ -16,7 +16,13 @@ from langneurons.evaluation.matrix import PerplexityChange, perplexity_change
 from langneurons.evaluation.planning import planning, seeds_needed, size_needed
 from langneurons.evaluation.qa import generate
 from langneurons.evaluation.runner import evaluate
-from langneurons.evaluation.scores import Scores, Spread, across_seeds
+from langneurons.evaluation.scores import Scores
+from langneurons.evaluation.seeds import (
+    Spread,
+    across_seeds,
+    detectable_over_seeds,
+    differences_over_seeds,
+)
 from langneurons.evaluation.specificity import specificity
 from langneurons.evaluation.squad import squad_scores
 
@@ -29,6 +35,8 @@ __all__ = [
     "across_seeds",
     "compare",
     "detect",
+    "detectable_over_seeds",
+    "differences_over_seeds",
     "evaluate",
     "force",
     "generate",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from langneurons.artifacts import read_table, write_table
 from langneurons.display import Displayed
@@ -192,42 +191,3 @@ class Scores(Displayed):
             low, high = self.interval(metric)
             parts.append(f"{metric} {self.value(metric):.1f} % [{low:.1f}, {high:.1f}]")
         return f"{self.task} {self.lang}: {', '.join(parts)} (n = {self.n})"
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Between-seed spread of a metric.
-
-    Attributes:
-        mean: Mean over seeds in %.
-        std: Standard deviation between seeds in points.
-        low: Lower end of the t interval of the mean over seeds.
-        high: Upper end.
-        seeds: Number of seeds.
-    """
-
-    mean: float
-    std: float
-    low: float
-    high: float
-    seeds: int
-
-
-def across_seeds(
-    results: Sequence[Scores], metric: str | None = None, level: float = 0.95
-) -> Spread:
-    """Mean and spread over runs that differ in their seed only (fine-tuning, random neurons).
-
-    Raises:
-        InputError: If there is no run.
-    """
-    if not results:
-        raise InputError("give at least one result.")
-    values = np.array([result.value(metric) for result in results])
-    if len(values) == 1:
-        nan = float("nan")
-        return Spread(float(values[0]), nan, nan, nan, 1)
-    std = float(values.std(ddof=1))
-    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1)) * std / np.sqrt(len(values))
-    mean = float(values.mean())
-    return Spread(mean, std, mean - half, mean + half, len(values))

@@ -44,6 +44,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("task", "language", "metric", "adapter", "reference", "n"),
             *("difference", "low", "high", "p_holm", "mde"),
         ),
+        "adapter_seeds": (
+            *("task", "language", "metric", "adapter", "reference", "seeds"),
+            *("difference", "std", "low", "high", "p_holm", "detectable"),
+        ),
         "sweep": ("value", "units", "language", "kind", "ratio", "low", "high"),
         "unit_effects": ("language", "layer", "index", "ratio"),
         "forcing": ("off", "on", "language_detected", "share", "n"),

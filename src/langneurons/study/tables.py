@@ -29,11 +29,12 @@ def write(workshop: Workshop, output: Path) -> None:
         workshop: The run.
         output: Folder of the tables.
     """
-    from langneurons.evaluation import planning, specificity
+    from langneurons.evaluation import differences_over_seeds, planning, specificity
 
     found = load_scores(workshop)
     perplexity = _gather(workshop.out / "perplexity")
     scored = scores(workshop, found)
+    tuned = adapters(workshop, found)
     made = {
         "neurons": neurons(workshop),
         "overlap": _read(workshop.out / "overlap.parquet"),
@@ -46,7 +47,8 @@ def write(workshop: Workshop, output: Path) -> None:
         "scores": scored,
         "planning": planning(*(_in_order(workshop, table) for table in (scored, perplexity))),
         "odd_rows": odd_rows(found),
-        "adapters": adapters(workshop, found),
+        "adapters": tuned,
+        "adapter_seeds": differences_over_seeds(tuned),
         "two_holders": two_holders(workshop, found),
         "finetuning": finetuning(workshop),
         "rules": _gather(workshop.out / "rules"),

@@ -6,7 +6,7 @@ difference the data could have shown.
 """
 
 from langneurons.reporting.answer.base import QUESTION, Sentence, Tone
-from langneurons.reporting.answer.finetuning import finetuned, verdict
+from langneurons.reporting.answer.finetuning import finetuned, over_seeds, verdict
 from langneurons.reporting.answer.neurons import neurons, overlaps
 from langneurons.reporting.answer.perplexity import perplexity, sweep
 from langneurons.reporting.answer.planning import planned
@@ -19,6 +19,7 @@ __all__ = [
     "chance",
     "finetuned",
     "neurons",
+    "over_seeds",
     "overlaps",
     "overwriting",
     "perplexity",

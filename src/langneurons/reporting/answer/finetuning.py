@@ -7,14 +7,16 @@ from collections.abc import Collection
 import pandas as pd
 
 from langneurons.reporting.aggregate import (
+    LEVEL,
     References,
     adapters,
     extreme,
     interventions,
+    primary,
     target_of,
 )
 from langneurons.reporting.answer.base import Sentence, detectable, points, shows
-from langneurons.reporting.numbers import count, listing
+from langneurons.reporting.numbers import count, listing, number
 
 
 def finetuned(
@@ -83,6 +85,28 @@ def finetuned(
             )
         )
     return said
+
+
+def over_seeds(seeds: pd.DataFrame, trained_on: Collection[str] = ()) -> list[Sentence]:
+    """Whether any adapter differs from random units by more than the spread between seeds.
+
+    Args:
+        seeds: The ``adapter_seeds`` table.
+        trained_on: Languages of the training data, left out.
+    """
+    table = primary(seeds) if len(seeds) else seeds
+    table = table[~table["language"].isin(list(trained_on))]
+    if table.empty:
+        return []
+    found = table[table["p_holm"] < LEVEL]
+    number_of_seeds = count(int(table["seeds"].max()), "seed")
+    text = (
+        f"Over {number_of_seeds}: of {count(len(table), 'comparison')} {len(found)} "
+        f"{'leaves' if len(found) == 1 else 'leave'} the spread between seeds (5 %, corrected for "
+        f"their number); a true difference of {number(table['detectable'].median(), 1)} points "
+        "(median) would have been found four times in five."
+    )
+    return [Sentence(text, "finding" if len(found) else "none")]
 
 
 def _adapter(row: pd.Series) -> str:

@@ -88,6 +88,11 @@ def finetuned(run: Run) -> Iterator[Section]:
         blocks += [Tabs("finetuning", panels)] if panels else []
         compared = finetuning.compared(table, run.table("adapters"), known, compared_with(run))
         blocks += [compared] if compared is not None else []
+    seeds = run.table("adapter_seeds")
+    if seeds is not None:
+        sentences = [*sentences, *answer.over_seeds(seeds, known)]
+        repeated = finetuning.over_seeds(seeds, known)
+        blocks += [repeated] if repeated is not None else []
     yield Section(
         "finetuning",
         "Masked LoRA: fine-tuning only some units",

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from langneurons.reporting.aggregate import LEVEL, References, adapters, target_of
+from langneurons.reporting.aggregate import LEVEL, References, adapters, primary, target_of
 from langneurons.reporting.tables.base import Column, Table
 
 
@@ -96,5 +96,49 @@ def compared(
             Column("p_adjusted", "p, adjusted", "p"),
             Column("mde", "detectable, points", "number", 1),
             Column("at_chance", "both at chance", "flag"),
+        ],
+    )
+
+
+def over_seeds(seeds: pd.DataFrame, trained_on: Collection[str] = ()) -> Table | None:
+    """Adapters against their references with the spread between seeds as the yardstick.
+
+    Args:
+        seeds: The ``adapter_seeds`` table.
+        trained_on: Languages left out.
+    """
+    data = primary(seeds) if len(seeds) else seeds
+    data = data[~data["language"].isin(list(trained_on))].copy()
+    if data.empty:
+        return None
+    data["significant"] = (data["p_holm"] < LEVEL).fillna(False).astype(bool)
+    return Table(
+        "adapter_seeds",
+        "Adapters compared over seeds",
+        "Masked LoRA against its references, trained with the same seeds: mean difference in "
+        "points with its t interval over seeds, and the spread of the difference between seeds. "
+        "This interval speaks of another training, the one over examples of these trainings. An "
+        f"asterisk marks p < {LEVEL} after Holm's correction. Detectable: smallest true difference "
+        "that so many seeds find with 80 % power.",
+        data,
+        [
+            Column("task", "task"),
+            Column("language", "language"),
+            Column("metric", "metric"),
+            Column("adapter", "adapter"),
+            Column("reference", "against"),
+            Column("seeds", "seeds", "count"),
+            Column(
+                "difference",
+                "difference, points",
+                "number",
+                1,
+                ("low", "high"),
+                True,
+                "significant",
+            ),
+            Column("std", "spread, points", "number", 1),
+            Column("p_holm", "p, Holm", "p"),
+            Column("detectable", "detectable, points", "number", 1),
         ],
     )

@@ -1,0 +1,142 @@
+"""Several seeds: the spread between trainings, and which differences leave it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import optimize, stats
+
+from langneurons.errors import InputError
+from langneurons.evaluation.comparison import holm
+from langneurons.evaluation.scores import Scores
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and spread over seeds.
+
+    Attributes:
+        mean: Mean over seeds.
+        std: Standard deviation between seeds; nan for one seed.
+        low: Lower end of the t interval of the mean over seeds.
+        high: Upper end.
+        seeds: Number of seeds.
+    """
+
+    mean: float
+    std: float
+    low: float
+    high: float
+    seeds: int
+
+
+def spread(values: ArrayLike, level: float = 0.95) -> Spread:
+    """Mean, spread and t interval of one number a seed.
+
+    Raises:
+        InputError: If there is none.
+    """
+    found = np.asarray(values, dtype=float)
+    if not len(found):
+        raise InputError("give at least one result.")
+    mean, count = float(found.mean()), len(found)
+    if count == 1:
+        nan = float("nan")
+        return Spread(mean, nan, nan, nan, 1)
+    std = float(found.std(ddof=1))
+    half = float(stats.t.ppf((1 + level) / 2, count - 1)) * std / math.sqrt(count)
+    return Spread(mean, std, mean - half, mean + half, count)
+
+
+def across_seeds(
+    results: Sequence[Scores], metric: str | None = None, level: float = 0.95
+) -> Spread:
+    """Spread of a metric, in %, over runs that differ in their seed only.
+
+    Raises:
+        InputError: If there is no run.
+    """
+    return spread([result.value(metric) for result in results], level)
+
+
+def detectable_over_seeds(
+    std: float, seeds: int, *, alpha: float = 0.05, power: float = 0.8
+) -> float:
+    """Smallest true mean difference that a paired t test over seeds finds.
+
+    From the noncentral t distribution: with three seeds it is 3.3 spreads, where a normal
+    approximation would say 1.6.
+
+    Args:
+        std: Standard deviation of the differences between seeds.
+        seeds: Number of seeds, two at least.
+        alpha: Level of the two-sided test.
+        power: Probability of finding it.
+
+    Returns:
+        In the unit of ``std``; nan for one seed.
+    """
+    if seeds < 2:
+        return float("nan")
+    freedom = seeds - 1
+    limit = stats.t.ppf(1 - alpha / 2, freedom)
+
+    def missing(shift: float) -> float:
+        # Of the far side, where the sign is wrong, next to nothing is left at such a power.
+        return float(stats.nct.sf(limit, freedom, shift)) - power
+
+    shift = optimize.brentq(missing, 0.0, 4 * limit + 10)
+    return float(shift * std / math.sqrt(seeds))
+
+
+def differences_over_seeds(adapters: pd.DataFrame) -> pd.DataFrame:
+    """Whether adapters differ from their references by more than the spread between seeds.
+
+    The differences of equal seeds are taken (same first weights, same batches), and their mean is
+    tested against 0 by a t test over seeds: it holds for another training, where an interval over
+    examples holds for this one. Holm's correction runs over one task, metric and reference.
+
+    Args:
+        adapters: The ``adapters`` table of a run, one row a seed.
+
+    Returns:
+        One row a task, language, metric, adapter and reference with two seeds or more:
+        ``difference``, ``std`` (of the difference, between seeds), ``low`` and ``high``,
+        ``smallest`` and ``largest`` of the seeds, ``seeds``, ``p_value``, ``p_holm`` and
+        ``detectable``; empty where no adapter was trained several times.
+    """
+    cell = ["task", "language", "metric", "adapter", "reference"]
+    rows = []
+    for key, group in adapters.groupby(cell, sort=False) if len(adapters) else ():
+        values = group["difference"].to_numpy(dtype=float)
+        # A reference trained once is no sample of its kind.
+        if group["seed"].nunique() < 2 or group["reference_seed"].nunique() < 2:
+            continue
+        found = spread(values)
+        error = found.std / math.sqrt(found.seeds)
+        # Without any spread, not even between seeds, there is nothing to test with.
+        p = 2 * stats.t.sf(abs(found.mean) / error, found.seeds - 1) if error > 0 else math.nan
+        rows.append(
+            {
+                **dict(zip(cell, key, strict=True)),
+                "seeds": found.seeds,
+                "difference": found.mean,
+                "std": found.std,
+                "low": found.low,
+                "high": found.high,
+                "smallest": float(values.min()),
+                "largest": float(values.max()),
+                "p_value": float(p),
+                "detectable": detectable_over_seeds(found.std, found.seeds),
+            }
+        )
+    table = pd.DataFrame(rows)
+    if len(table):
+        family = table.groupby(["task", "metric", "reference"])["p_value"]
+        table["p_holm"] = family.transform(holm)
+    return table
