@@ -111,6 +111,7 @@ def touched_at(lm, units, value, ids, positions):
         ({"scope": "prompt"}, 0, 10),
         ({"scope": "generated"}, 10, 99),
         ({"scope": "last"}, 9, 99),
+        ({"scope": "rest"}, 0, 9),
         ({"start": 4}, 4, 99),
         ({"start": 12}, 12, 99),
         ({"scope": "prompt", "start": 7}, 7, 10),
@@ -131,7 +132,7 @@ def test_scopes_in_generation_with_a_cache(family, options, first, last):
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize(
-    "options", [{"start": 3}, {"scope": "last"}, {"probability": 0.5, "seed": 3}]
+    "options", [{"start": 3}, {"scope": "last"}, {"scope": "rest"}, {"probability": 0.5, "seed": 3}]
 )
 def test_padding_does_not_move_positions(side, options):
     lm = tiny.lm("llama")

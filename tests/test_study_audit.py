@@ -18,7 +18,7 @@ from langneurons.statistics import collect
 from langneurons.study import Study
 from langneurons.study.plan import Identity, plan
 from langneurons.study.schema import parse
-from langneurons.study.spec import check_written
+from langneurons.study.spec import Written, check_written, parted
 from langneurons.study.tables import cell_of, odd_rows
 from langneurons.study.task_plan import examples_seen
 from langneurons.study.workshop import Workshop
@@ -27,6 +27,7 @@ TEXT = {"en": ["the cat and the dog " * 6] * 4, "hi": ["हिन्दी औ�
 
 
 SITES = ["P10@mlp.pre", "mean@mlp.pre", "P10@mlp.pre@mlp.pre", "P10@mlp.act@mlp.pre"]
+SITES += ["mean@last", "zero@rest", "x0.5@last", "P10@en", "P10@en@mlp.pre@mlp.act@rest"]
 
 
 @pytest.mark.parametrize("value", [*SITES, "P10", "zero", "-1"])
@@ -43,13 +44,18 @@ def test_statistics_may_be_of_the_site_before(value):
         "P101@mlp.pre",
         "P10@mlp.pre@resid",
         "P10@mlp.pre@",
+        "P10@en@es",
+        "P10@last@en",
+        "zero@en",
+        "P10@xx",
     ],
 )
 def test_nothing_else_may(value):
-    with pytest.raises(ValueError, match=r"value|statistic"):
-        check_written(value)
+    if value not in ("P10@mlp.out", "P10@xx"):  # these might be languages
+        with pytest.raises(ValueError, match=r"value|statistic"):
+            check_written(value)
     study = {"languages": ["en", "hi"], "interventions": {"values": [value]}}
-    with pytest.raises(InputError, match=r"interventions\.values"):
+    with pytest.raises(InputError, match=r"interventions\.values|unknown language"):
         parse(study)
 
 
@@ -234,3 +240,21 @@ def test_odd_examples_are_counted_once_a_task_and_language():
         }
     ]
     assert odd_rows({}).empty
+
+
+def test_a_value_names_its_language_its_sites_and_its_tokens(tmp_path):
+    assert parted("P10") == Written("P10")
+    assert parted("-1@rest") == Written("-1", scope="rest")
+    whole = parted("P10@en@mlp.pre@mlp.act@last")
+    assert whole == Written("P10", "en", "mlp.pre", "mlp.act", "last")
+    assert parted("mean@en@last") == Written("mean", "en", scope="last")
+    lm = tiny.lm("llama")
+    collect(lm, TEXT, site="mlp.act", block=16, rows=64, output=tmp_path / "statistics")
+    config = parse({"languages": ["en", "hi"], "interventions": None})
+    workshop = Workshop(config, tmp_path, {})
+    english = workshop.value("P10@en@last", "hi", "mlp.act")
+    assert english.tensor.equal(workshop.value("P10", "en", "mlp.act").tensor)
+    assert not english.tensor.equal(workshop.value("P10", "hi", "mlp.act").tensor)
+    assert english.name == "P10@en@last"
+    half = workshop.change("x0.5@last", "hi", "mlp.act")
+    assert (float(half["value"].tensor), half["mode"]) == (0.5, "multiply")

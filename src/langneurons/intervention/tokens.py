@@ -61,8 +61,11 @@ def select(tokens: Tokens, intervention: Intervention) -> Tensor | bool:
     if intervention.probability == 0:
         return False
     masks: list[Tensor] = []
-    if scope == "last" and tokens.length > 1:
-        masks.append(_last(tokens))
+    if scope == "rest" and tokens.length == 1:
+        return False
+    if scope in ("last", "rest") and tokens.length > 1:
+        last = _last(tokens)
+        masks.append(last if scope == "last" else ~last)
     if intervention.start > 0:
         masks.append(tokens.positions >= intervention.start)
     if intervention.probability < 1:

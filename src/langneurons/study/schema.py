@@ -221,6 +221,11 @@ class StudyConfig(Spec):
                     raise unknown("neuron set", neurons, self.neurons, f"in adapter {name!r}")
                 if lang not in known:
                     raise unknown("language", lang, known, f"in adapter {name!r}")
+        if self.interventions:
+            for value in self.interventions.values:
+                of = parted(value).language
+                if of is not None and of not in known:
+                    raise unknown("language", of, known, f"in value {value!r}")
         if self.elsewhere and self.interventions:
             for name in self.interventions.neurons:
                 if not self.site(name).startswith("mlp."):
@@ -264,7 +269,7 @@ class StudyConfig(Spec):
     def elsewhere(self) -> list[str]:
         """Sites at which values of interventions are taken, where they say so."""
         values = self.interventions.values if self.interventions else []
-        return list(dict.fromkeys(taken for value in values if (taken := parted(value)[1])))
+        return list(dict.fromkeys(taken for value in values if (taken := parted(value).taken)))
 
     def _check_one_site(self, name: str, adapter: AdapterSpec) -> None:
         named = [choice_of(choice)[1] for choice in adapter_units(adapter)]

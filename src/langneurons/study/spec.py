@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
@@ -35,36 +35,63 @@ def check_value(value: str) -> str:
 _SIDES = ("mlp.pre", "mlp.act")
 """Both sides of the activation function, between which a value may cross."""
 
+_SCOPES = ("last", "rest")
+"""Tokens that a value may be written over, where not over all."""
 
-def parted(value: str) -> tuple[str, str | None, str | None]:
-    """A replacement value's name, where its statistic is taken, and where it is written.
 
-    ``P10@mlp.pre`` is taken before the activation function and written where the set's units live;
-    ``P10@mlp.pre@mlp.pre`` is written before it too. None stands for where the units live.
+class Written(NamedTuple):
+    """What is written: a value, whose statistic it is, where it is taken and written, and when.
+
+    Attributes:
+        name: Name of the value: ``zero``, ``P10``.
+        language: Language of the statistic; None for the one that is tested.
+        taken: Site of the statistic; None for where the units live.
+        written: Site it is written to; None for where the units live.
+        scope: Tokens, as :class:`~langneurons.intervention.Intervention` takes them.
     """
-    name, *sites = value.split("@")
+
+    name: str
+    language: str | None = None
+    taken: str | None = None
+    written: str | None = None
+    scope: Literal["all", "last", "rest"] = "all"
+
+
+def parted(value: str) -> Written:
+    """The parts of ``VALUE[@LANGUAGE][@TAKEN[@WRITTEN]][@SCOPE]``.
+
+    ``P10@mlp.pre`` is taken before the activation function and written where the set's units live,
+    ``P10@mlp.pre@mlp.pre`` is written before it too; ``mean@en`` is the mean of English, and
+    ``mean@last`` is written over the last token alone.
+    """
+    name, *parts = value.split("@")
+    scope = parts.pop() if parts and parts[-1] in _SCOPES else "all"
+    sites = [parts.pop() for _ in range(2) if parts and parts[-1] in _SIDES][::-1]
+    language = parts.pop() if len(parts) == 1 else None
     taken, written = [*sites, None, None][:2]
-    return name, taken, written
+    if parts or language == "":
+        raise ValueError(
+            f"value {value!r}: write VALUE@LANGUAGE@TAKEN@WRITTEN@SCOPE or any of it, in this "
+            "order: sites mlp.pre or mlp.act, scope last or rest"
+        )
+    return Written(name, language, taken, written, scope)  # type: ignore[arg-type]
 
 
 def check_written(value: str) -> str:
-    """A replacement value, also of another site: ``P10@mlp.pre``, ``P10@mlp.act@mlp.pre``.
+    """A replacement value, also of another site, language or scope, see :func:`parted`.
 
-    The first is the statistic of what goes into the activation function, written over what comes
-    out of it, as the released code of arXiv 2503.17456 does.
+    ``P10@mlp.pre`` is the statistic of what goes into the activation function, written over what
+    comes out of it, as the released code of arXiv 2503.17456 does.
 
     Raises:
         ValueError: If it is none.
     """
-    name, *sites = value.split("@")
-    check_value(name)
-    if sites and not (name.startswith("P") or name in ("mean", "minimum", "maximum")):
+    what = parted(value)
+    check_value(what.name)
+    statistic = what.name.startswith("P") or what.name in ("mean", "minimum", "maximum")
+    if (what.taken or what.language) and not statistic:
         raise ValueError(
-            f"value {value!r}: only a statistic can be taken at another site, use mean or P90"
-        )
-    if len(sites) > 2 or not set(sites) <= set(_SIDES):
-        raise ValueError(
-            f"value {value!r}: write P10@TAKEN or P10@TAKEN@WRITTEN, each mlp.pre or mlp.act"
+            f"value {value!r}: only a statistic has a site or a language, use mean or P90"
         )
     return value
 

@@ -230,7 +230,8 @@ def _scores(
         site = workshop.config.site(neurons)
         intervention = Intervention(
             units=workshop.units(neurons, language, units, int(seed or 0)),
-            site=parted(value)[2] or workshop.config.written(neurons),
+            site=parted(value).written or workshop.config.written(neurons),
+            scope=parted(value).scope,
             **workshop.change(value, language, site),
         )
     spec = workshop.config.tasks[task]

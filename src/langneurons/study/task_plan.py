@@ -138,7 +138,7 @@ def _interventions(
                     cell = {"value": value, "units": units, "neurons": neurons}
                     if seed is not None:
                         cell["seed"] = str(seed)
-                    taken = parted(value)[1]
+                    taken = parted(value).taken
                     elsewhere = statistics_of(config, taken) if taken else ()
                     needed = dict.fromkeys((*parents, *elsewhere))
                     stages += [_score(config, task, run, lang, cell, test, tuple(needed))

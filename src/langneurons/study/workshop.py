@@ -138,7 +138,8 @@ class Workshop:
         from langneurons.intervention import Value
 
         if name.startswith("x"):
-            return {"value": Value.constant(float(name[1:])).named(name), "mode": "multiply"}
+            factor = float(parted(name).name[1:])
+            return {"value": Value.constant(factor).named(name), "mode": "multiply"}
         return {"value": self.value(name, language, site)}
 
     def value(self, name: str, language: str, site: str) -> Value:
@@ -146,13 +147,16 @@ class Workshop:
 
         In the paper's protocol a statistic of what goes into the activation function is written to
         what comes out of it; the value then says so by the site it is for. ``P10@mlp.pre`` does so
-        for one value, and ``P10@mlp.act@mlp.pre`` names both sites.
+        for one value, and ``P10@mlp.act@mlp.pre`` names both sites; ``mean@en`` is the mean of
+        another language.
         """
-        statistic, taken, written = parted(name)
-        if taken:
-            found = self._value(statistic, language, taken).named(name)
-            return replace(found, site=written or self.config.at(site))
-        found = self._value(name, language, site)
+        what = parted(name)
+        language = what.language or language
+        if what.taken:
+            found = self._value(what.name, language, what.taken).named(name)
+            return replace(found, site=what.written or self.config.at(site))
+        found = self._value(what.name, language, site)
+        found = found if name == what.name else found.named(name)
         return found if found.site is None else replace(found, site=self.config.at(found.site))
 
     def _value(self, name: str, language: str, site: str) -> Value:

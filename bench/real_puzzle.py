@@ -1,0 +1,142 @@
+"""The paper's puzzle on a real model: which value, taken where, written where, costs what.
+
+``langneurons run gemma-3-270m-puzzle -t 'FOLDER/{lang}.txt' ...``, then
+``python -m bench.real_puzzle RUN`` prints, as Markdown and in points against no intervention: own
+neurons and controls at every value, site and token; how the released code's crossing differs from
+the right site on the same examples; and where each value lies in its unit's own range.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from langneurons.evaluation import Scores, compare
+from langneurons.evaluation.comparison import Comparison
+from langneurons.study import Study
+from langneurons.study.spec import parted
+from langneurons.study.tables import cell_of
+from langneurons.study.workshop import Workshop
+
+ACT, PRE = "mlp.act", "mlp.pre"
+SITES = {
+    (ACT, ACT): "behind, behind",
+    (PRE, ACT): "before, behind (released)",
+    (PRE, PRE): "before, before",
+    (ACT, PRE): "behind, before",
+}
+KINDS = ("own", "random", "matched")
+Cells = dict[tuple[str, str, str, int], Scores]
+
+
+def cells(folder: Path) -> Cells:
+    """The scores of one adapter and language, by value, units, set and draw."""
+    found = {}
+    for path in sorted(folder.glob("*.parquet")):
+        cell = cell_of(path.stem)
+        key = (cell["intervention"], cell["units"], cell["neurons"], cell["seed"])
+        found[key] = Scores.load(path)
+    return found
+
+
+def sites(value: str) -> tuple[str, str, str]:
+    """A value (with its language and tokens), where it is taken, and where it is written."""
+    what = parted(value)
+    language = f" of {what.language}" if what.language else ""
+    tokens = {"all": "", "last": ", last token", "rest": ", other tokens"}[what.scope]
+    return f"{what.name}{language}{tokens}", what.taken or ACT, what.written or ACT
+
+
+def shown(change: Comparison) -> str:
+    """A change in points with its interval."""
+    return f"{change.difference:+.1f} [{change.low:+.1f}, {change.high:+.1f}]"
+
+
+def by_site(found: Cells) -> list[list[str]]:
+    """One row a value and units, one column a pair of sites."""
+    plain = next(scores for (value, *_), scores in found.items() if value == "none")
+    order = [value for value, units, *_ in found if units == "own"]
+    names = list(dict.fromkeys(sites(value)[0] for value in order))
+    draws = sorted({(kind, seed) for _, kind, _, seed in found if kind in KINDS},
+                   key=lambda item: (KINDS.index(item[0]), item[1]))  # fmt: skip
+    rows = []
+    for name in names:
+        for kind, seed in draws:
+            row = [name, kind if kind == "own" else f"{kind} {seed}"]
+            for pair in SITES:
+                cell = next(
+                    (scores for (value, units, _, number), scores in found.items()
+                     if (units, number) == (kind, seed) and sites(value) == (name, *pair)),
+                    None,
+                )  # fmt: skip
+                row.append("" if cell is None else shown(compare(cell, plain)))
+            if any(row[2:]):
+                rows.append(row)
+    return rows
+
+
+def crossed(found: Cells) -> list[list[str]]:
+    """The released code's crossing against the right site, example by example."""
+    rows = []
+    for (value, kind, neurons, seed), scores in found.items():
+        name, taken, written = sites(value)
+        right = found.get((name, kind, neurons, seed))
+        if kind in KINDS and (taken, written) == (PRE, ACT) and right is not None:
+            rows.append([name, kind, str(seed), shown(compare(scores, right))])
+    return sorted(rows, key=lambda row: (KINDS.index(row[1]), row[0]))
+
+
+def places(workshop: Workshop, neurons: str, language: str, values: list[str]) -> list[list[str]]:
+    """Where a value lies in the range of the units it is written to, behind the activation."""
+    from langneurons.beyond.deactivation import place_in_range
+    from langneurons.intervention import Intervention
+
+    rows = []
+    for value in values:
+        _, _, written = sites(value)
+        if written != ACT:
+            continue
+        done = Intervention(
+            workshop.units(neurons, language, "own", 0),
+            workshop.value(value, language, ACT),
+            protocol="paper",
+        )
+        place = place_in_range(workshop.lm, done, workshop.statistics(ACT), language)
+        rows.append([value, *(f"{100 * place[key]:.0f} %" for key in ("unusual", "impossible")),
+                     f"{place['distance']:.1f}"])  # fmt: skip
+    return rows
+
+
+def printed(columns: list[str], rows: list[list[str]]) -> None:
+    """A Markdown table."""
+    for row in (columns, ["---"] * len(columns), *rows):
+        print("| " + " | ".join(row) + " |")
+    print()
+
+
+def main(run: Path) -> None:
+    study = Study.from_yaml(str(run / "study.yaml"))
+    workshop = Workshop(study.config, run, {})
+    for folder in sorted((run / "scores").glob("*/*/*")):
+        found = cells(folder)
+        if len(found) < 2:
+            continue
+        task, adapter, language = folder.relative_to(run / "scores").parts
+        plain = next(scores for (value, *_), scores in found.items() if value == "none")
+        low, high = plain.interval()
+        level = f"untouched {plain.value():.1f} [{low:.1f}, {high:.1f}], n = {plain.n}"
+        print(f"{task}, {adapter}, {language}: {level}\n")
+        printed(["value", "units", *SITES.values()], by_site(found))
+        pairs = crossed(found)
+        if pairs:
+            print("crossed (before, behind) against right (behind, behind)\n")
+            printed(["value", "units", "draw", "change"], pairs)
+        neurons = next(name for _, kind, name, _ in found if kind == "own")
+        values = list(dict.fromkeys(value for value, kind, *_ in found if kind == "own"))
+        print("the value in the own units' range in this language\n")
+        printed(["value", "outside the middle 98 %", "impossible", "standard deviations from mean"],
+                places(workshop, neurons, language, values))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/gemma-3-270m-puzzle"))
