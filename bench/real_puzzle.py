@@ -11,8 +11,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from langneurons.evaluation import Scores, compare
+from langneurons.evaluation import Scores, compare, evaluate
 from langneurons.evaluation.comparison import Comparison
+from langneurons.intervention import Intervention
 from langneurons.study import Study
 from langneurons.study.spec import parted
 from langneurons.study.tables import cell_of
@@ -26,6 +27,9 @@ SITES = {
     (ACT, PRE): "behind, before",
 }
 KINDS = ("own", "random", "matched")
+EXAMPLES = 90
+"""Prompts whose last tokens are looked at."""
+
 Cells = dict[tuple[str, str, str, int], Scores]
 
 
@@ -89,7 +93,6 @@ def crossed(found: Cells) -> list[list[str]]:
 def places(workshop: Workshop, neurons: str, language: str, values: list[str]) -> list[list[str]]:
     """Where a value lies in the range of the units it is written to, behind the activation."""
     from langneurons.beyond.deactivation import place_in_range
-    from langneurons.intervention import Intervention
 
     rows = []
     for value in values:
@@ -104,6 +107,43 @@ def places(workshop: Workshop, neurons: str, language: str, values: list[str]) -
         place = place_in_range(workshop.lm, done, workshop.statistics(ACT), language)
         rows.append([value, *(f"{100 * place[key]:.0f} %" for key in ("unusual", "impossible")),
                      f"{place['distance']:.1f}"])  # fmt: skip
+    return rows
+
+
+def at_last_token(workshop: Workshop, cell: tuple[str, str, str], neurons: str) -> list[list[str]]:
+    """The median activation of a language's units: in text, and where the head reads.
+
+    In standard deviations of each unit in its own language's text, from 0.
+    """
+    from langneurons.beyond.examples import Pool, example_activations
+
+    task, adapter, language = cell
+    spec, lm = workshop.config.tasks[task], workshop.adapted(task, adapter)
+    stats, units = workshop.statistics(ACT), workshop.units(neurons, language, "own", 0)
+    where = (units.layers, units.indices)
+    spread = stats.std(language)[where]
+    examples = workshop.task(task).examples(language, spec.split, limit=EXAMPLES)
+    found = {f"text, {lang}": stats.mean(lang)[where] for lang in dict.fromkeys((language, "en"))}
+    pools: dict[str, Pool] = {"prompts, mean over tokens": "mean", "prompts, last token": "last"}
+    for name, pool in pools.items():
+        values = example_activations(lm, workshop.task(task), examples, pool=pool)
+        found[f"{name}, {language}"] = values.mean(0)[where].double()
+    return [[name, f"{float((value / spread).median()):+.2f}"] for name, value in found.items()]
+
+
+def on_english(workshop: Workshop, cell: tuple[str, str, str], neurons: str) -> list[list[str]]:
+    """The same units, held at the same values, while the prompts are English."""
+    task, adapter, language = cell
+    spec, lm = workshop.config.tasks[task], workshop.adapted(task, adapter)
+    plain = Scores.load(workshop.out / "scores" / task / adapter / "en" / "none.parquet")
+    rows = []
+    for value in ("zero", "mean", "P10"):
+        done = Intervention(
+            workshop.units(neurons, language, "own", 0), workshop.value(value, language, ACT)
+        )
+        scores = evaluate(lm, workshop.task(task), "en", intervention=done, split=spec.split,
+                          limit=spec.limit)  # fmt: skip
+        rows.append([value, shown(compare(scores, plain))])
     return rows
 
 
@@ -136,6 +176,11 @@ def main(run: Path) -> None:
         print("the value in the own units' range in this language\n")
         printed(["value", "outside the middle 98 %", "impossible", "standard deviations from mean"],
                 places(workshop, neurons, language, values))  # fmt: skip
+        print("how active the own units are\n")
+        printed(["where", "median, standard deviations from 0"],
+                at_last_token(workshop, (task, adapter, language), neurons))  # fmt: skip
+        print(f"the same {language} units on English prompts\n")
+        printed(["value", "change"], on_english(workshop, (task, adapter, language), neurons))
 
 
 if __name__ == "__main__":
