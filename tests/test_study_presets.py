@@ -75,6 +75,21 @@ def test_every_preset_is_planned_without_network_or_model(name, texts, offline, 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("name", sorted(loading.presets()))
+def test_budgets_of_a_preset_are_smaller_and_bring_nothing_back(name):
+    """A budget inherited from an included study must not revive a part that was taken out."""
+    whole = next(iter(loading.load_series(name).values()))
+    for budget in whole.budgets:
+        part = next(iter(loading.load_series(name, [f"budget={budget}"]).values()))
+        assert set(part.tasks) <= set(whole.tasks)
+        assert set(part.adapters) <= set(whole.adapters)
+        assert set(part.neurons) <= set(whole.neurons)
+        without = {key for key, value in whole.model_dump().items() if value is None}
+        assert without <= {key for key, value in part.model_dump().items() if value is None}
+        counts = [len(laid_out(config).stages) for config in (part, whole)]
+        assert counts[0] <= counts[1]
+
+
 def test_a_dry_run_reads_no_text_of_the_hub_before_there_are_results(offline, tmp_path):
     config = loading.load("qwen-3")
     assert config.text.startswith("hub:")
