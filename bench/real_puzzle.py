@@ -3,17 +3,22 @@
 ``langneurons run gemma-3-270m-puzzle -t 'FOLDER/{lang}.txt' ...``, then
 ``python -m bench.real_puzzle RUN`` prints, as Markdown and in points against no intervention: own
 neurons and controls at every value, site and token; how the released code's crossing differs from
-the right site on the same examples; and where each value lies in its unit's own range.
+the right site on the same examples; and where each value lies in its unit's own range. Draws
+`docs/figures/gemma-puzzle.svg`.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
+from langneurons.artifacts import write_text
 from langneurons.evaluation import Scores, compare, evaluate
 from langneurons.evaluation.comparison import Comparison
 from langneurons.intervention import Intervention
+from langneurons.reporting import style
+from langneurons.reporting.figures import canvas
 from langneurons.study import Study
 from langneurons.study.spec import parted
 from langneurons.study.tables import cell_of
@@ -27,6 +32,8 @@ SITES = {
     (ACT, PRE): "behind, before",
 }
 KINDS = ("own", "random", "matched")
+FIGURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "gemma-puzzle.svg"
+DRAWN = ("zero", "P5", "P10", "P25", "P50", "P75", "P90", "P95", "mean", "mean@en")
 EXAMPLES = 90
 """Prompts whose last tokens are looked at."""
 
@@ -154,14 +161,58 @@ def printed(columns: list[str], rows: list[list[str]]) -> None:
     print()
 
 
+def drawn(found: Cells, axes: Any) -> None:
+    """Change by value: own units at both sites and over some tokens, beside a control."""
+    plain = next(scores for (value, *_), scores in found.items() if value == "none")
+    looks = {
+        ("own", "", ACT): ("own neurons", style.VERMILLION, "o"),
+        ("own", "", PRE): ("own, crossed site", style.ORANGE, "D"),
+        ("own", "last", ACT): ("own, last token alone", style.BLUE, "s"),
+        ("own", "rest", ACT): ("own, all other tokens", style.GREEN, "^"),
+        ("matched", "", ACT): ("equally active neurons", style.GREY, "v"),
+    }
+    for place, ((kind, scope, taken), (label, colour, mark)) in enumerate(looks.items()):
+        points = []
+        for number, name in enumerate(DRAWN):
+            value = "@".join(part for part in (name, PRE if taken == PRE else "", scope) if part)
+            cell = next((scores for (other, units, _, seed), scores in found.items()
+                         if (other, units, seed) == (value, kind, 0)), None)  # fmt: skip
+            if cell is not None:
+                points.append((number + 0.13 * (place - 2), compare(cell, plain)))
+        x = [point for point, _ in points]
+        y = [change.difference for _, change in points]
+        ends = [[change.difference - change.low for _, change in points],
+                [change.high - change.difference for _, change in points]]  # fmt: skip
+        axes.errorbar(x, y, yerr=ends, fmt=mark, ms=4, lw=0.9, color=colour, label=label)
+    axes.axhline(0, color=style.INK, lw=0.7)
+    axes.set_xticks(range(len(DRAWN)), [sites(name)[0] for name in DRAWN])
+
+
+def draw(cells_of: dict[str, Cells]) -> None:
+    """One panel a language."""
+    with style.figure_style(FIGURE.stem):
+        figure = canvas.blank(2.1 * len(cells_of) + 0.5)
+        figure.set_facecolor("white")  # readable on a dark page
+        for axes, (language, found) in zip(
+            figure.subplots(len(cells_of), squeeze=False)[:, 0], cells_of.items(), strict=True
+        ):
+            drawn(found, axes)
+            axes.set_ylabel(f"{language}, points")
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=3, columnspacing=1)
+        write_text(FIGURE, canvas.titled(canvas.svg(figure, FIGURE.stem)))
+
+
 def main(run: Path) -> None:
     study = Study.from_yaml(str(run / "study.yaml"))
     workshop = Workshop(study.config, run, {})
+    panels = {}
     for folder in sorted((run / "scores").glob("*/*/*")):
         found = cells(folder)
         if len(found) < 2:
             continue
         task, adapter, language = folder.relative_to(run / "scores").parts
+        panels[language] = found
         plain = next(scores for (value, *_), scores in found.items() if value == "none")
         low, high = plain.interval()
         level = f"untouched {plain.value():.1f} [{low:.1f}, {high:.1f}], n = {plain.n}"
@@ -181,6 +232,7 @@ def main(run: Path) -> None:
                 at_last_token(workshop, (task, adapter, language), neurons))  # fmt: skip
         print(f"the same {language} units on English prompts\n")
         printed(["value", "change"], on_english(workshop, (task, adapter, language), neurons))
+    draw(panels)
 
 
 if __name__ == "__main__":
