@@ -291,3 +291,6 @@ def test_differences_over_seeds_are_tested_against_their_own_spread() -> None:
     assert (found.loc["loose", "smallest"], found.loc["loose", "largest"]) == (-4.0, 9.0)
     assert math.isnan(found.loc["same", "p_holm"])
     assert differences_over_seeds(pd.DataFrame()).empty
+    both = [*rows("random", [1.0, 2.0], "none"), *rows("none", [-1.0, -2.0], "random")]
+    once = differences_over_seeds(pd.DataFrame(both))
+    assert once[["adapter", "reference"]].to_numpy().tolist() == [["random", "none"]]

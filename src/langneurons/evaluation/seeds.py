@@ -108,15 +108,22 @@ def differences_over_seeds(adapters: pd.DataFrame) -> pd.DataFrame:
         One row a task, language, metric, adapter and reference with two seeds or more:
         ``difference``, ``std`` (of the difference, between seeds), ``low`` and ``high``,
         ``smallest`` and ``largest`` of the seeds, ``seeds``, ``p_value``, ``p_holm`` and
-        ``detectable``; empty where no adapter was trained several times.
+        ``detectable``; empty where no adapter was trained several times. Of two references that are
+        compared with each other the pair stands once.
     """
     cell = ["task", "language", "metric", "adapter", "reference"]
-    rows = []
+    rows: list[dict[str, object]] = []
+    seen: set[tuple[object, ...]] = set()
     for key, group in adapters.groupby(cell, sort=False) if len(adapters) else ():
         values = group["difference"].to_numpy(dtype=float)
         # A reference trained once is no sample of its kind.
         if group["seed"].nunique() < 2 or group["reference_seed"].nunique() < 2:
             continue
+        # Two references stand against each other twice, once each way.
+        where, pair = key[:3], key[3:]
+        if (*where, *pair[::-1]) in seen:
+            continue
+        seen.add(key)
         found = spread(values)
         error = found.std / math.sqrt(found.seeds)
         # Without any spread, not even between seeds, there is nothing to test with.

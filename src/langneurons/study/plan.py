@@ -34,7 +34,7 @@ VERSIONS = {
     "subspaces": 1,
     "features": 1,
     "feature_languages": 1,
-    "tables": 6,
+    "tables": 7,
 }
 
 

@@ -20,6 +20,7 @@ def explorer(run: Run) -> Iterator[Section]:
 
 _SHOWN = {
     *("neurons", "overlap", "perplexity", "scores", "rules", "finetuning", "adapters", "sweep"),
+    "adapter_seeds",
     *(
         "specificity",
         "odd_rows",
