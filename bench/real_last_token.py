@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.real_puzzle import printed, sites
+from bench._markdown import printed
+from bench.real_puzzle import sites
 from langneurons.artifacts import read_table, write_text
 from langneurons.evaluation.seeds import spread
 from langneurons.reporting import style

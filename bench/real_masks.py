@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.real_puzzle import printed
+from bench._markdown import printed
 from langneurons.artifacts import read_table
 
 

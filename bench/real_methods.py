@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench._markdown import printed
 from langneurons.artifacts import read_json, read_table
 from langneurons.evaluation import specificity
 from langneurons.identification import NeuronSet, compare
@@ -74,10 +75,7 @@ def main(run: Path) -> None:
     info = read_json(run / "run.json")
     print(f"{info['model']['name']}, {' '.join(info['languages'])}\n")
     made = table(run)
-    print("| " + " | ".join(made.columns) + " |")
-    print("|" + " --- |" * len(made.columns))
-    for row in made.itertuples(index=False):
-        print("| " + " | ".join(row) + " |")
+    printed(list(made.columns), made.itertuples(index=False))
 
 
 if __name__ == "__main__":

@@ -9,10 +9,14 @@ the right site on the same examples; and where each value lies in its unit's own
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from bench._markdown import printed
 from langneurons.artifacts import write_text
 from langneurons.evaluation import Scores, compare, evaluate
 from langneurons.evaluation.comparison import Comparison
@@ -34,6 +38,7 @@ SITES = {
 KINDS = ("own", "random", "matched")
 FIGURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "gemma-puzzle.svg"
 DRAWN = ("zero", "P5", "P10", "P25", "P50", "P75", "P90", "P95", "mean", "mean@en")
+DRAWS = 3
 EXAMPLES = 90
 """Prompts whose last tokens are looked at."""
 
@@ -48,6 +53,11 @@ def cells(folder: Path) -> Cells:
         key = (cell["intervention"], cell["units"], cell["neurons"], cell["seed"])
         found[key] = Scores.load(path)
     return found
+
+
+def untouched(found: Cells) -> Scores:
+    """The scores without intervention."""
+    return next(scores for (value, *_), scores in found.items() if value == "none")
 
 
 def sites(value: str) -> tuple[str, str, str]:
@@ -65,7 +75,7 @@ def shown(change: Comparison) -> str:
 
 def by_site(found: Cells) -> list[list[str]]:
     """One row a value and units, one column a pair of sites."""
-    plain = next(scores for (value, *_), scores in found.items() if value == "none")
+    plain = untouched(found)
     order = [value for value, units, *_ in found if units == "own"]
     names = list(dict.fromkeys(sites(value)[0] for value in order))
     draws = sorted({(kind, seed) for _, kind, _, seed in found if kind in KINDS},
@@ -118,52 +128,57 @@ def places(workshop: Workshop, neurons: str, language: str, values: list[str]) -
 
 
 def at_last_token(workshop: Workshop, cell: tuple[str, str, str], neurons: str) -> list[list[str]]:
-    """The median activation of a language's units: in text, and where the head reads.
+    """How active a language's units are in text and where the head reads, beside a control.
 
-    In standard deviations of each unit in its own language's text, from 0.
+    In standard deviations of each unit in its own language's text, from 0: median of the units and
+    quartiles.
     """
     from langneurons.beyond.examples import Pool, example_activations
 
     task, adapter, language = cell
     spec, lm = workshop.config.tasks[task], workshop.adapted(task, adapter)
-    stats, units = workshop.statistics(ACT), workshop.units(neurons, language, "own", 0)
-    where = (units.layers, units.indices)
-    spread = stats.std(language)[where]
+    stats = workshop.statistics(ACT)
     examples = workshop.task(task).examples(language, spec.split, limit=EXAMPLES)
-    found = {f"text, {lang}": stats.mean(lang)[where] for lang in dict.fromkeys((language, "en"))}
+    found = {f"text, {lang}": stats.mean(lang) for lang in dict.fromkeys((language, "en"))}
     pools: dict[str, Pool] = {"prompts, mean over tokens": "mean", "prompts, last token": "last"}
     for name, pool in pools.items():
         values = example_activations(lm, workshop.task(task), examples, pool=pool)
-        found[f"{name}, {language}"] = values.mean(0)[where].double()
-    return [[name, f"{float((value / spread).median()):+.2f}"] for name, value in found.items()]
+        found[f"{name}, {language}"] = values.mean(0).double()
+    rows = []
+    for name, value in found.items():
+        row = [name]
+        for kind in ("own", "matched"):
+            units = workshop.units(neurons, language, kind, 0)
+            where = (units.layers, units.indices)
+            low, middle, high = (value[where] / stats.std(language)[where]).quantile(
+                torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
+            )
+            row.append(f"{middle:+.2f} [{low:+.2f}, {high:+.2f}]")
+        rows.append(row)
+    return rows
 
 
 def on_english(workshop: Workshop, cell: tuple[str, str, str], neurons: str) -> list[list[str]]:
-    """The same units, held at the same values, while the prompts are English."""
+    """The same units, held at the same values, while the prompts are English; beside controls."""
     task, adapter, language = cell
     spec, lm = workshop.config.tasks[task], workshop.adapted(task, adapter)
     plain = Scores.load(workshop.out / "scores" / task / adapter / "en" / "none.parquet")
     rows = []
-    for value in ("zero", "mean", "P10"):
-        done = Intervention(
-            workshop.units(neurons, language, "own", 0), workshop.value(value, language, ACT)
-        )
-        scores = evaluate(lm, workshop.task(task), "en", intervention=done, split=spec.split,
-                          limit=spec.limit)  # fmt: skip
-        rows.append([value, shown(compare(scores, plain))])
+    for kind, draws in (("own", 1), ("random", DRAWS), ("matched", DRAWS)):
+        for seed, value in itertools.product(range(draws), ("zero", "mean", "P10")):
+            done = Intervention(
+                workshop.units(neurons, language, kind, seed), workshop.value(value, language, ACT)
+            )
+            scores = evaluate(lm, workshop.task(task), "en", intervention=done, split=spec.split,
+                              limit=spec.limit)  # fmt: skip
+            rows.append([value, f"{kind} {seed}" if draws > 1 else kind,
+                         shown(compare(scores, plain))])  # fmt: skip
     return rows
-
-
-def printed(columns: list[str], rows: list[list[str]]) -> None:
-    """A Markdown table."""
-    for row in (columns, ["---"] * len(columns), *rows):
-        print("| " + " | ".join(row) + " |")
-    print()
 
 
 def drawn(found: Cells, axes: Any) -> None:
     """Change by value: own units at both sites and over some tokens, beside a control."""
-    plain = next(scores for (value, *_), scores in found.items() if value == "none")
+    plain = untouched(found)
     looks = {
         ("own", "", ACT): ("own neurons", style.VERMILLION, "o"),
         ("own", "", PRE): ("own, crossed site", style.ORANGE, "D"),
@@ -213,7 +228,7 @@ def main(run: Path) -> None:
             continue
         task, adapter, language = folder.relative_to(run / "scores").parts
         panels[language] = found
-        plain = next(scores for (value, *_), scores in found.items() if value == "none")
+        plain = untouched(found)
         low, high = plain.interval()
         level = f"untouched {plain.value():.1f} [{low:.1f}, {high:.1f}], n = {plain.n}"
         print(f"{task}, {adapter}, {language}: {level}\n")
@@ -228,10 +243,12 @@ def main(run: Path) -> None:
         printed(["value", "outside the middle 98 %", "impossible", "standard deviations from mean"],
                 places(workshop, neurons, language, values))  # fmt: skip
         print("how active the own units are\n")
-        printed(["where", "median, standard deviations from 0"],
+        printed(["where", "own: median [quartiles], sd from 0", "equally active"],
                 at_last_token(workshop, (task, adapter, language), neurons))  # fmt: skip
         print(f"the same {language} units on English prompts\n")
-        printed(["value", "change"], on_english(workshop, (task, adapter, language), neurons))
+        printed(
+            ["value", "units", "change"], on_english(workshop, (task, adapter, language), neurons)
+        )
     draw(panels)
 
 

@@ -11,12 +11,7 @@ from numpy.typing import NDArray
 
 from langneurons.data.tasks import encode_example
 from langneurons.errors import InputError, RunError
-from langneurons.evaluation.batching import (
-    BATCH_TOKENS,
-    CACHED_TOKENS,
-    pad_id,
-    sequence_batches,
-)
+from langneurons.evaluation.batching import BATCH_TOKENS, CPU_TOKENS, pad_id, sequence_batches
 from langneurons.evaluation.rows import label_row, max_positions
 from langneurons.models.language_model import plain_model
 
@@ -58,7 +53,7 @@ def classify(
     # negative id, which no token has, marks a head that reads the last position.
     pad = pad_id(lm.tokenizer) if mark is None or mark < 0 else int(mark)
     trimmed = [_without_end(ids, pad) if pad == mark else ids for ids in sequences]
-    tokens = CACHED_TOKENS if lm.device.type == "cpu" else BATCH_TOKENS
+    tokens = CPU_TOKENS if lm.device.type == "cpu" else BATCH_TOKENS
     for batch in sequence_batches(trimmed, pad=pad, batch_size=batch_size, batch_tokens=tokens):
         on_device = batch.to(lm.device)
         with torch.no_grad():

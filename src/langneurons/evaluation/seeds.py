@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
+from scipy import stats
 
 from langneurons.errors import InputError
 from langneurons.evaluation.comparison import holm
@@ -69,8 +69,8 @@ def detectable_over_seeds(
 ) -> float:
     """Smallest true mean difference that a paired t test over seeds finds.
 
-    From the noncentral t distribution: with three seeds it is 3.3 spreads, where a normal
-    approximation would say 1.6.
+    From the noncentral t distribution (statsmodels): with three seeds it is 3.3 spreads, where a
+    normal approximation would say 1.6.
 
     Args:
         std: Standard deviation of the differences between seeds.
@@ -81,17 +81,11 @@ def detectable_over_seeds(
     Returns:
         In the unit of ``std``; nan for one seed.
     """
+    from statsmodels.stats.power import TTestPower
+
     if seeds < 2:
         return float("nan")
-    freedom = seeds - 1
-    limit = stats.t.ppf(1 - alpha / 2, freedom)
-
-    def missing(shift: float) -> float:
-        # Of the far side, where the sign is wrong, next to nothing is left at such a power.
-        return float(stats.nct.sf(limit, freedom, shift)) - power
-
-    shift = optimize.brentq(missing, 0.0, 4 * limit + 10)
-    return float(shift * std / math.sqrt(seeds))
+    return std * float(TTestPower().solve_power(nobs=seeds, alpha=alpha, power=power))
 
 
 def differences_over_seeds(adapters: pd.DataFrame) -> pd.DataFrame:
@@ -120,14 +114,13 @@ def differences_over_seeds(adapters: pd.DataFrame) -> pd.DataFrame:
         if group["seed"].nunique() < 2 or group["reference_seed"].nunique() < 2:
             continue
         # Two references stand against each other twice, once each way.
-        where, pair = key[:3], key[3:]
-        if (*where, *pair[::-1]) in seen:
+        *where, adapter, reference = key
+        if (*where, reference, adapter) in seen:
             continue
         seen.add(key)
         found = spread(values)
-        error = found.std / math.sqrt(found.seeds)
         # Without any spread, not even between seeds, there is nothing to test with.
-        p = 2 * stats.t.sf(abs(found.mean) / error, found.seeds - 1) if error > 0 else math.nan
+        p = stats.ttest_1samp(values, 0).pvalue if found.std > 0 else math.nan
         rows.append(
             {
                 **dict(zip(cell, key, strict=True)),

@@ -9,6 +9,10 @@ import pandas as pd
 from langneurons.reporting.aggregate import LEVEL, References, adapters, primary, target_of
 from langneurons.reporting.tables.base import Column, Table
 
+_DIFFERENCE = Column(
+    "difference", "difference, points", "number", 1, ("low", "high"), True, "significant"
+)
+
 
 def trained(table: pd.DataFrame) -> Table:
     """The adapters of the run.
@@ -84,15 +88,7 @@ def compared(
             Column("n", "n", "count"),
             Column("value", "score, %", "number", 1),
             Column("reference_value", "reference, %", "number", 1),
-            Column(
-                "difference",
-                "difference, points",
-                "number",
-                1,
-                ("low", "high"),
-                True,
-                "significant",
-            ),
+            _DIFFERENCE,
             Column("p_adjusted", "p, adjusted", "p"),
             Column("mde", "detectable, points", "number", 1),
             Column("at_chance", "both at chance", "flag"),
@@ -128,15 +124,7 @@ def over_seeds(seeds: pd.DataFrame, trained_on: Collection[str] = ()) -> Table |
             Column("adapter", "adapter"),
             Column("reference", "against"),
             Column("seeds", "seeds", "count"),
-            Column(
-                "difference",
-                "difference, points",
-                "number",
-                1,
-                ("low", "high"),
-                True,
-                "significant",
-            ),
+            _DIFFERENCE,
             Column("std", "spread, points", "number", 1),
             Column("p_holm", "p, Holm", "p"),
             Column("detectable", "detectable, points", "number", 1),
