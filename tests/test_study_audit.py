@@ -153,6 +153,10 @@ def test_adapters_may_train_units_of_the_same_activity_from_a_seed_of_their_own(
     chosen = workshop.adapter_units(["matched:lape:hi"], seed=1)
     assert set(chosen) == set(drawn)
     assert set(workshop.adapter_units(["lape:en", "matched:lape:hi"], 1)) == set(drawn) | {(0, 2)}
+    for alone in ("all", "none"):
+        several = {**study, "adapters": {"x": {"neurons": [alone, "random:lape:hi"]}}}
+        with pytest.raises(InputError, match=f"adapters.x: {alone} stands alone"):
+            parse(several)
     wrong = {**study, "adapters": {"x": {"neurons": "matched:lappe:hi"}}}
     with pytest.raises(InputError, match="'lappe'"):
         parse(wrong)

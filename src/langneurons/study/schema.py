@@ -211,9 +211,15 @@ class StudyConfig(Spec):
                     f"of {piece.site}"
                 )
         for name, adapter in self.adapters.items():
+            chosen = adapter_units(adapter)
+            for word in ("none", "all"):
+                if word in chosen and chosen != [word]:
+                    raise ValueError(
+                        f"adapters.{name}: {word} stands alone, take it or the others out of it"
+                    )
             self._check_one_site(name, adapter)
             held = [adapter.hold.neurons] if adapter.hold else []
-            for choice in [*adapter_units(adapter), *held]:
+            for choice in [*chosen, *held]:
                 if choice in ("none", "all"):
                     continue
                 _, neurons, lang = choice_of(choice)
@@ -225,7 +231,8 @@ class StudyConfig(Spec):
             for value in self.interventions.values:
                 of = parted(value).language
                 if of is not None and of not in known:
-                    raise unknown("language", of, known, f"in value {value!r}")
+                    where = f"in value {value!r} (sites are mlp.pre and mlp.act)"
+                    raise unknown("language", of, known, where)
         if self.elsewhere and self.interventions:
             for name in self.interventions.neurons:
                 if not self.site(name).startswith("mlp."):
