@@ -9,7 +9,6 @@ the right site on the same examples; and where each value lies in its unit's own
 
 from __future__ import annotations
 
-import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -164,15 +163,16 @@ def on_english(workshop: Workshop, cell: tuple[str, str, str], neurons: str) -> 
     spec, lm = workshop.config.tasks[task], workshop.adapted(task, adapter)
     plain = Scores.load(workshop.out / "scores" / task / adapter / "en" / "none.parquet")
     rows = []
-    for kind, draws in (("own", 1), ("random", DRAWS), ("matched", DRAWS)):
-        for seed, value in itertools.product(range(draws), ("zero", "mean", "P10")):
-            done = Intervention(
-                workshop.units(neurons, language, kind, seed), workshop.value(value, language, ACT)
-            )
-            scores = evaluate(lm, workshop.task(task), "en", intervention=done, split=spec.split,
-                              limit=spec.limit)  # fmt: skip
-            rows.append([value, f"{kind} {seed}" if draws > 1 else kind,
-                         shown(compare(scores, plain))])  # fmt: skip
+    looks = [("own", 0, value) for value in ("zero", "mean", "P10")]
+    looks += [(kind, seed, "mean") for kind in ("random", "matched") for seed in range(DRAWS)]
+    for kind, seed, value in looks:
+        done = Intervention(
+            workshop.units(neurons, language, kind, seed), workshop.value(value, language, ACT)
+        )
+        scores = evaluate(lm, workshop.task(task), "en", intervention=done, split=spec.split,
+                          limit=spec.limit)  # fmt: skip
+        rows.append([value, kind if kind == "own" else f"{kind} {seed}",
+                     shown(compare(scores, plain))])  # fmt: skip
     return rows
 
 
