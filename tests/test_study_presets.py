@@ -11,7 +11,7 @@ from langneurons.cli.app import app
 from langneurons.errors import InputError
 from langneurons.identification.language_sets import LANGUAGE_SETS
 from langneurons.study import loading
-from langneurons.study.expectation import expect, human_bytes, human_time, size_of
+from langneurons.study.expectation import Size, expect, human_bytes, human_time, size_of
 from langneurons.study.grid import expand
 from langneurons.study.plan import Identity, plan
 from langneurons.study.schema import parse
@@ -216,6 +216,17 @@ def test_the_size_of_the_built_in_model_is_read_from_its_configuration():
     size = size_of(loading.load("mini"))
     assert size.parameters == sum(item.numel() for item in lm.model.parameters())
     assert (size.layers, size.units) == (lm.layers, lm.sites["mlp.act"].width)
+    output = lm.model.get_output_embeddings().weight
+    tied = output is lm.model.get_input_embeddings().weight
+    assert size.output == output.numel()
+    assert size.body == size.parameters - output.numel() * (1 if tied else 2)
+
+
+def test_the_vocabulary_counts_where_every_token_is_predicted():
+    size = Size(parameters=270, layers=1, units=1, hidden=1, body=100, output=170)
+    assert size.operations("finetune") == size.operations("statistics") == 200
+    assert size.operations("perplexity") == size.operations("sweep") == 540
+    assert Size(parameters=270, layers=1, units=1, hidden=1).operations("finetune") == 540
 
 
 def test_expectations_follow_the_work_and_the_rates_measured():

@@ -1,8 +1,9 @@
 """What a study will take, by arithmetic: forward tokens, time, memory and disk.
 
-Rules of thumb, each stated where it is used: a forward pass costs 2 floating-point operations a
-weight and token, one training step of an adapter the work of three forward passes
-(:class:`~langneurons.study.plan.Stage.cost` already says so). Nothing here loads a model.
+Rules of thumb, each stated where it is used: a forward pass costs 2 floating-point operations for
+each token and weight it is multiplied with, one training step of an adapter the work of three
+forward passes (:class:`~langneurons.study.plan.Stage.cost` already says so). Nothing here loads a
+model.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ _ROW_BYTES = 2  # token rows are kept in bfloat16
 _SCORE_BYTES = 200  # a row of a score file, compressed
 _ACTIVATIONS = 34  # bytes a token, layer and hidden unit kept for the backward pass, 16 bit
 _BATCH_TOKENS = 8192  # tokens in a batch without gradients, at most
+_PREDICTING = ("perplexity", "effects", "deactivation", "crossing", "sweep")
+# Kinds of stages in which the next token is predicted at every position.
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,23 @@ class Size:
         layers: Layers.
         units: Inner width of the MLP.
         hidden: Width of the residual stream.
+        body: Weights of the layers; None where only the sum is known, and then all of them.
+        output: Weights of the projection onto the vocabulary. In small models of many languages it
+            has more than the layers, and only predicting every token multiplies with it.
     """
 
     parameters: float
     layers: int
     units: int
     hidden: int
+    body: float | None = None
+    output: float = 0.0
+
+    def operations(self, kind: str) -> float:
+        """Floating-point operations a token of a kind of stage."""
+        if self.body is None:
+            return 2 * self.parameters
+        return 2 * (self.body + (self.output if kind in _PREDICTING else 0.0))
 
 
 @dataclass(frozen=True)
@@ -99,7 +113,12 @@ def _of_config(place: str) -> Size:
         4 * int(text.hidden_size),
     )
     parameters = sum(item.numel() for item in model.parameters())
-    return Size(parameters, int(text.num_hidden_layers), units, int(text.hidden_size))
+    layers, hidden = int(text.num_hidden_layers), int(text.hidden_size)
+    output = model.get_output_embeddings()
+    # Tied weights are one parameter, found once.
+    ends = {id(end.weight): end.weight.numel() for end in (model.get_input_embeddings(), output)}
+    body = parameters - sum(ends.values())
+    return Size(parameters, layers, units, hidden, body, float(output.weight.numel()))
 
 
 def _of_gguf(path: Path) -> Size | None:
@@ -116,8 +135,10 @@ def _of_gguf(path: Path) -> Size | None:
     if any(item is None for item in found.values()):
         return None
     layers, units, hidden = (int(item.contents()) for item in found.values() if item is not None)
-    parameters = sum(int(tensor.n_elements) for tensor in reader.tensors)
-    return Size(parameters, layers, units, hidden)
+    elements = {tensor.name: int(tensor.n_elements) for tensor in reader.tensors}
+    ends = [elements[name] for name in ("token_embd.weight", "output.weight") if name in elements]
+    parameters = sum(elements.values())
+    return Size(parameters, layers, units, hidden, parameters - sum(ends), max(ends, default=0))
 
 
 def measured_flops(dtype: str) -> float:
@@ -169,7 +190,8 @@ def expect(
         if stage.kind in rates:
             seconds[stage.name] = stage.cost * rates[stage.kind]
         elif size is not None and flops:
-            seconds[stage.name] = stage.cost * 1000 * 2 * size.parameters / (flops * UTILISATION)
+            work = stage.cost * 1000 * size.operations(stage.kind)
+            seconds[stage.name] = work / (flops * UTILISATION)
     reckoned = f"{flops * UTILISATION / 1e9:,.0f} GFLOP/s" if flops and size else ""
     source = "; ".join(
         part for part in (f"measured for {', '.join(sorted(rates))}" if rates else "", reckoned)
