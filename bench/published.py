@@ -17,6 +17,8 @@ from scipy.stats import norm
 from langneurons.reporting.paper.published import published
 
 Z = 1.96
+READ_AND_WRITTEN = ("zero", "mean")
+SHORT = {"lape": "LAPE", "activation_probability": "activation prob."}
 
 
 def changes() -> pd.DataFrame:
@@ -61,6 +63,10 @@ def run(console: Any) -> None:
         console.print(line("all values", part))
         for value, cells in part.groupby("value"):
             console.print(line(str(value), cells))
+        # A head reads the language, an answer is written in it: zero and mean, method by method.
+        for (method, value), cells in part.groupby(["method", "value"]):
+            if value in READ_AND_WRITTEN:
+                console.print(line(f"{SHORT[method]}, {value}", cells))
     untouched = published()
     untouched = untouched[untouched["value"] == "none"]
     keys = ["model", "task", "metric", "method", "language_set", "language"]

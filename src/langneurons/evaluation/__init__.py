@@ -1,5 +1,6 @@
 """Evaluation: scores by example, perplexity, intervals, and paired tests between them."""
 
+from langneurons.evaluation.answer_language import answer_language
 from langneurons.evaluation.comparison import (
     Comparison,
     compare,
@@ -33,6 +34,7 @@ __all__ = [
     "Scores",
     "Spread",
     "across_seeds",
+    "answer_language",
     "compare",
     "detect",
     "detectable_over_seeds",

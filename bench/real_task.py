@@ -1,0 +1,66 @@
+"""A task under overwrites on a real model: every cell of a finished run, against no intervention.
+
+``langneurons run PRESET -t 'FOLDER/{lang}.txt' ...``, then ``python -m bench.real_task RUN [METRIC
+...]`` prints, as Markdown, what is reached without intervention and, in points, the paired change
+by each set of neurons, value and language, own units beside their controls. Without METRIC: each
+task's first.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from bench._markdown import printed
+from langneurons.artifacts import read_table
+from langneurons.reporting.aggregate import primary
+
+KINDS = ("own", "matched", "random")
+TITLES = {"own": "own", "matched": "equally active", "random": "random"}
+
+
+def untouched(scores: pd.DataFrame) -> list[list[str]]:
+    """One row a task, adapter, language and metric."""
+    plain = scores[scores["intervention"] == "none"]
+    return [
+        [row.task, row.adapter, row.language, row.metric, f"{row.n}",
+         f"{row.value:.1f} [{row.low:.1f}, {row.high:.1f}]"]
+        for row in plain.itertuples()
+    ]  # fmt: skip
+
+
+def changes(scores: pd.DataFrame) -> list[list[str]]:
+    """One row a task, metric, language, set and value; draws of a control beside each other."""
+    cells = scores[scores["intervention"] != "none"]
+    names = ["task", "adapter", "metric", "language", "neurons", "intervention"]
+    rows = []
+    for key, group in cells.groupby(names, sort=False):
+        row = [*map(str, key)]
+        for kind in KINDS:
+            found = group[group["units"] == kind].sort_values("seed")
+            row.append("; ".join(map(_change, found.itertuples())))
+        own = group[group["units"] == "own"]
+        row += (
+            [f"{own['p_holm'].iloc[0]:.2g}", f"{own['mde'].iloc[0]:.1f}"] if len(own) else ["", ""]
+        )
+        rows.append(row)
+    return rows
+
+
+def _change(row) -> str:  # type: ignore[no-untyped-def]
+    return f"{row.difference:+.1f} [{row.difference_low:+.1f}, {row.difference_high:+.1f}]"
+
+
+def main(run: Path, metrics: list[str]) -> None:
+    scores = read_table(run / "tables" / "scores.parquet")
+    scores = scores[scores["metric"].isin(metrics)] if metrics else primary(scores)
+    printed(["task", "adapter", "language", "metric", "n", "untouched"], untouched(scores))
+    columns = ["task", "adapter", "metric", "language", "neurons", "value"]
+    columns += [*(TITLES[kind] for kind in KINDS), "own: p, Holm", "own: detectable"]
+    printed(columns, changes(scores))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
