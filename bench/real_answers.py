@@ -14,6 +14,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from bench._markdown import printed
 from bench.real_puzzle import Cells, cells, shown, untouched
 from langneurons.artifacts import write_text
@@ -31,6 +33,7 @@ METRICS = {
 }
 KINDS = ("own", "matched", "random")
 LABELS = {"own": "own", "matched": "equally active", "random": "random"}
+DRAWN = ("none", "mean", "P10", "zero")
 QUESTIONS = 5
 FIGURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "gemma-answers.svg"
 
@@ -65,28 +68,31 @@ def answers_given(found: Cells) -> list[list[str]]:
 
 
 def draw(panels: Mapping[str, Cells]) -> None:
-    """One panel a language: F1 against either language's answers, by value, own units."""
+    """One panel a language: F1 against either language's answers, by value, beside a control."""
     looks = {
-        "f1": (style.VERMILLION, "o", "against the language's own answers"),
-        "f1_en": (style.BLUE, "s", "against the English ones"),
+        ("own", "f1"): (style.VERMILLION, "o", "own answers"),
+        ("own", "f1_en"): (style.BLUE, "s", "English answers to the same questions"),
+        ("matched", "f1"): (style.GREY, "v", "own answers, equally active units"),
     }
     with style.figure_style(FIGURE.stem):
-        figure = canvas.blank(2.6)
+        figure = canvas.blank(2.8)
         figure.set_facecolor("white")  # readable on a dark page
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for place, (language, found) in zip(axes, panels.items(), strict=True):
-            shown_cells = [("none", untouched(found))]
-            shown_cells += [(value, item) for (value, kind, *_), item in found.items()
-                            if kind == "own"]  # fmt: skip
-            for number, (metric, (colour, mark, label)) in enumerate(looks.items()):
-                x = [n + 0.12 * (number - 0.5) for n in range(len(shown_cells))]
-                y = [item.value(metric) for _, item in shown_cells]
-                ends = [item.interval(metric) for _, item in shown_cells]
-                error = [[v - low for v, (low, _) in zip(y, ends, strict=True)],
-                         [high - v for v, (_, high) in zip(y, ends, strict=True)]]  # fmt: skip
-                place.errorbar(x, y, yerr=error, fmt=mark, ms=4, lw=0.9, color=colour, label=label)
-            names = ["untouched" if value == "none" else value for value, _ in shown_cells]
-            place.set_xticks(range(len(names)), names)
+            for number, ((kind, metric), (colour, mark, label)) in enumerate(looks.items()):
+                points = []
+                for at, value in enumerate(DRAWN):
+                    item = untouched(found) if value == "none" else next(
+                        (cell for (other, units, _, seed), cell in found.items()
+                         if (other, units, seed) == (value, kind, 0)), None)  # fmt: skip
+                    if item is not None:
+                        low, high = item.interval(metric)
+                        points.append((at + 0.14 * (number - 1), item.value(metric), low, high))
+                x, y, low, high = map(np.array, zip(*points, strict=True))
+                ends = [y - low, high - y]
+                place.errorbar(x, y, yerr=ends, fmt=mark, ms=4, lw=0.9, color=colour, label=label)
+            names = ["untouched" if value == "none" else value for value in DRAWN]
+            place.set_xticks(range(len(DRAWN)), names)
             place.set_title(language)
         axes[0].set_ylabel("F1, %")
         handles, labels = axes[0].get_legend_handles_labels()
