@@ -2,8 +2,8 @@
 
 ``langneurons run PRESET -t 'FOLDER/{lang}.txt' ...``, then ``python -m bench.real_task RUN [METRIC
 ...]`` prints, as Markdown, what is reached without intervention and, in points, the paired change
-by each set of neurons, value and language, own units beside their controls. Without METRIC: each
-task's first.
+by each set of neurons, value and language, own units beside their controls; for classes also the
+one called most often, untouched and under own units. Without METRIC: each task's first.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench._markdown import printed
+from bench.real_puzzle import cells
 from langneurons.artifacts import read_table
 from langneurons.reporting.aggregate import primary
 
@@ -53,6 +54,18 @@ def _change(row) -> str:  # type: ignore[no-untyped-def]
     return f"{row.difference:+.1f} [{row.difference_low:+.1f}, {row.difference_high:+.1f}]"
 
 
+def classes(run: Path) -> list[list[str]]:
+    """One row a task, adapter and language, set and value: the class called most often."""
+    rows = []
+    for folder in sorted((run / "scores").glob("*/*/*")):
+        for (value, kind, neurons, _), scores in cells(folder).items():
+            if "accuracy" in scores.metrics and (kind == "own" or value == "none"):
+                called = scores.rows["prediction"].value_counts()
+                most = f"{called.index[0]}, {called.iloc[0]} of {len(scores.rows)}"
+                rows.append([*folder.relative_to(run / "scores").parts, neurons, value, most])
+    return rows
+
+
 def main(run: Path, metrics: list[str]) -> None:
     scores = read_table(run / "tables" / "scores.parquet")
     scores = scores[scores["metric"].isin(metrics)] if metrics else primary(scores)
@@ -60,6 +73,9 @@ def main(run: Path, metrics: list[str]) -> None:
     columns = ["task", "adapter", "metric", "language", "neurons", "value"]
     columns += [*(TITLES[kind] for kind in KINDS), "own: p, Holm", "own: detectable"]
     printed(columns, changes(scores))
+    called = classes(run)
+    if called:
+        printed(["task", "adapter", "language", "neurons", "value", "called most often"], called)
 
 
 if __name__ == "__main__":
