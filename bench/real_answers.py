@@ -3,15 +3,16 @@
 ``langneurons run gemma-3-270m-xquad -t 'FOLDER/{lang}.txt' ...``, then ``python -m
 bench.real_answers RUN`` prints, for every cell and language but the one trained in: F1 against the
 language's own answers and against the training language's answers to the same questions (XQuAD is
-parallel), and the share of answers in Latin letters where the language has others; the change
-against no intervention, paired, with intervals over paragraphs; and the answers to the first
-questions. Draws `docs/figures/gemma-answers.svg`.
+parallel), the share of answers in Latin letters where the language has others, and F1 over token
+ids, as the released code takes it: the change against no intervention, paired, with intervals over
+paragraphs; own units against each control; and the answers to the first questions. Draws `docs/figures/gemma-answers.svg`.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ METRICS = {
     "f1_en": "F1, English answers",
     "f1_either": "F1, better of both",
     "latin": "Latin letters",
+    "f1_ids": "F1 over token ids (released)",
 }
 KINDS = ("own", "matched", "random")
 LABELS = {"own": "own", "matched": "equally active", "random": "random"}
@@ -39,20 +41,25 @@ FIGURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "gemma-answe
 
 
 def table(found: Cells) -> list[list[str]]:
-    """One row a value and kind of units; the share without intervention in the first."""
+    """One row a value and kind of units, the level without intervention in the first.
+
+    The last column has own units against the control of the row, F1 in points.
+    """
     plain = untouched(found)
     first = ["untouched", ""]
     for metric in METRICS:
         low, high = plain.interval(metric)
         first.append(f"{plain.value(metric):.1f} [{low:.1f}, {high:.1f}]")
-    rows = [first]
+    rows = [[*first, ""]]
     order = sorted((key for key in found if key[0] != "none"), key=lambda key: KINDS.index(key[1]))
     for value in dict.fromkeys(value for value, *_ in order):
+        own = next(found[key] for key in order if key[:2] == (value, "own"))
         for key in order:
             if key[0] == value:
                 kind = LABELS[key[1]] + (f" {key[3]}" if key[1] != "own" else "")
                 changes = [shown(compare(found[key], plain, metric=name)) for name in METRICS]
-                rows.append([value, kind, *changes])
+                against = shown(compare(own, found[key])) if key[1] != "own" else ""
+                rows.append([value, kind, *changes, against])
     return rows
 
 
@@ -111,10 +118,13 @@ def main(run: Path) -> None:
             continue
         examples = workshop.task(task).examples(trained, study.config.tasks[task].split)
         answers = {item.id: item.answers for item in examples}
-        found = {key: answer_language(item, answers, trained) for key, item in found.items()}
+        found = {
+            key: replace(answer_language(item, answers, trained), metrics=tuple(METRICS))
+            for key, item in found.items()
+        }
         panels[language] = found
         print(f"{task}, {adapter}, {language}, n = {untouched(found).n}\n")
-        printed(["value", "units", *METRICS.values()], table(found))
+        printed(["value", "units", *METRICS.values(), "F1, own against it"], table(found))
         values = [value for value, kind, *_ in found if kind == "own"]
         printed(["gold", "untouched", *values], answers_given(found))
     draw(panels)
