@@ -5,7 +5,8 @@ bench.real_answers RUN`` prints, for every cell and language but the one trained
 language's own answers and against the training language's answers to the same questions (XQuAD is
 parallel), the share of answers in Latin letters where the language has others, and F1 over token
 ids, as the released code takes it: the change against no intervention, paired, with intervals over
-paragraphs; own units against each control; and the answers to the first questions. Draws `docs/figures/gemma-answers.svg`.
+paragraphs; own units against each control; and the answers to the first questions. Draws
+`docs/figures/gemma-answers.svg`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bench._markdown import printed
 from bench.real_puzzle import Cells, cells, shown, untouched
 from langneurons.artifacts import write_text
-from langneurons.evaluation import answer_language, compare
+from langneurons.evaluation import Scores, answer_language, compare
+from langneurons.evaluation.squad import bag_f1
 from langneurons.reporting import style
 from langneurons.reporting.figures import canvas
 from langneurons.study import Study
@@ -32,12 +35,25 @@ METRICS = {
     "f1_either": "F1, better of both",
     "latin": "Latin letters",
     "f1_ids": "F1 over token ids (released)",
+    "f1_spaced": "the same, each answer with a space before it",
 }
 KINDS = ("own", "matched", "random")
 LABELS = {"own": "own", "matched": "equally active", "random": "random"}
 DRAWN = ("none", "mean", "P10", "zero")
 QUESTIONS = 5
 FIGURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "gemma-answers.svg"
+
+
+def spaced(scores: Scores, tokenizer: Any) -> Scores:
+    """With F1 over token ids once more, of the texts with a space before each."""
+
+    def ids(text: str) -> list[int]:
+        return list(tokenizer(f" {text}", add_special_tokens=False)["input_ids"])
+
+    rows = scores.rows
+    again = [bag_f1(ids(text), ids(gold[0])) for text, gold in zip(rows["prediction"], rows["gold"],
+                                                                    strict=True)]  # fmt: skip
+    return replace(scores, metrics=tuple(METRICS), rows=rows.assign(f1_spaced=again))
 
 
 def table(found: Cells) -> list[list[str]]:
@@ -119,7 +135,7 @@ def main(run: Path) -> None:
         examples = workshop.task(task).examples(trained, study.config.tasks[task].split)
         answers = {item.id: item.answers for item in examples}
         found = {
-            key: replace(answer_language(item, answers, trained), metrics=tuple(METRICS))
+            key: spaced(answer_language(item, answers, trained), workshop.tokenizer)
             for key, item in found.items()
         }
         panels[language] = found
