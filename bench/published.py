@@ -17,7 +17,7 @@ from scipy.stats import norm
 from langneurons.reporting.paper.published import published
 
 Z = 1.96
-READ_AND_WRITTEN = ("zero", "mean")
+BY_METHOD = ("zero", "mean", "P5", "P10", "P90")
 SHORT = {"lape": "LAPE", "activation_probability": "activation prob."}
 
 
@@ -55,7 +55,7 @@ def line(name: str, part: pd.DataFrame) -> str:
 
 
 def run(console: Any) -> None:
-    """Print both tasks, by value, and the masked LoRA."""
+    """Print both tasks, by value and some values by method, and the masked LoRA."""
     table = changes()
     plain = table[table["adapter"] == "none"]
     for (task, metric), part in plain.groupby(["task", "metric"]):
@@ -63,10 +63,9 @@ def run(console: Any) -> None:
         console.print(line("all values", part))
         for value, cells in part.groupby("value"):
             console.print(line(str(value), cells))
-        # A head reads the language, an answer is written in it: zero and mean, method by method.
         for (method, value), cells in part.groupby(["method", "value"]):
-            if value in READ_AND_WRITTEN:
-                console.print(line(f"{SHORT[method]}, {value}", cells))
+            if value in BY_METHOD:
+                console.print(line(f"{SHORT.get(method, method)}, {value}", cells))
     untouched = published()
     untouched = untouched[untouched["value"] == "none"]
     keys = ["model", "task", "metric", "method", "language_set", "language"]

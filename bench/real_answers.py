@@ -1,18 +1,18 @@
 """In which language a real model answers questions while language neurons are overwritten.
 
 ``langneurons run gemma-3-270m-xquad -t 'FOLDER/{lang}.txt' ...``, then ``python -m
-bench.real_answers RUN`` prints, for every cell and language but the one trained in: F1 against the
+bench.real_answers RUN`` prints, for every language but the one trained in: F1 against the
 language's own answers and against the training language's answers to the same questions (XQuAD is
-parallel), the share of answers in Latin letters where the language has others, and F1 over token
-ids, as the released code takes it: the change against no intervention, paired, with intervals over
-paragraphs; own units against each control; and the answers to the first questions. Draws
-`docs/figures/gemma-answers.svg`.
+parallel), shares of answers in Latin letters and in the language's own script, and F1 over token
+ids, as the released code takes it. All of it as the change against no intervention, paired, with
+intervals over paragraphs, and own units against each control. Then what was answered to the first
+questions. Draws `docs/figures/gemma-answers.svg`.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,21 @@ from typing import Any
 import numpy as np
 
 from bench._markdown import printed
-from bench.real_puzzle import Cells, cells, shown, untouched
+from bench.real_puzzle import Cells, cells, shown, sites, untouched
 from langneurons.artifacts import write_text
 from langneurons.evaluation import Scores, answer_language, compare
-from langneurons.evaluation.squad import bag_f1
+from langneurons.evaluation.answer_language import LATIN, OWN_SCRIPT
+from langneurons.evaluation.squad import bag_f1, normalise
 from langneurons.reporting import style
 from langneurons.reporting.figures import canvas
 from langneurons.study import Study
 from langneurons.study.workshop import Workshop
 
-METRICS = {
+TITLES = {
     "f1": "F1",
-    "f1_en": "F1, English answers",
-    "f1_either": "F1, better of both",
-    "latin": "Latin letters",
+    "f1_either": "F1, better of both languages",
+    LATIN: "Latin letters",
+    OWN_SCRIPT: "own script",
     "f1_ids": "F1 over token ids (released)",
     "f1_spaced": "the same, each answer with a space before it",
 }
@@ -43,17 +44,35 @@ DRAWN = ("none", "mean", "P10", "zero")
 QUESTIONS = 5
 FIGURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "gemma-answers.svg"
 
+Answers = Mapping[str, list[str]]
 
-def spaced(scores: Scores, tokenizer: Any) -> Scores:
-    """With F1 over token ids once more, of the texts with a space before each."""
+
+def looked_at(scores: Scores, answers: Answers, trained: str, tokenizer: Any) -> Scores:
+    """With F1 against the training language's answers, and token ids with a space before both."""
 
     def ids(text: str) -> list[int]:
         return list(tokenizer(f" {text}", add_special_tokens=False)["input_ids"])
 
-    rows = scores.rows
-    again = [bag_f1(ids(text), ids(gold[0])) for text, gold in zip(rows["prediction"], rows["gold"],
-                                                                    strict=True)]  # fmt: skip
-    return replace(scores, metrics=tuple(METRICS), rows=rows.assign(f1_spaced=again))
+    found = answer_language(scores, answers, trained)
+    pairs = zip(found.rows["prediction"], found.rows["gold"], strict=True)
+    spaced = [bag_f1(ids(text), ids(gold[0])) for text, gold in pairs]
+    rows = found.rows.assign(f1_spaced=spaced)
+    return replace(found, metrics=(*found.metrics, "f1_ids", "f1_spaced"), rows=rows)
+
+
+def of_set(found: Cells, neurons: str) -> Cells:
+    """The cells of one neuron set, and the one without intervention."""
+    return {key: item for key, item in found.items() if key[2] == neurons or key[0] == "none"}
+
+
+def values_of(found: Cells) -> list[str]:
+    """Values of the own units."""
+    return [value for value, kind, *_ in found if kind == "own"]
+
+
+def title(metric: str) -> str:
+    """Heading of a metric; ``f1_LANG`` is against that language's answers."""
+    return TITLES.get(metric, f"F1 against {metric.removeprefix('f1_')} answers")
 
 
 def table(found: Cells) -> list[list[str]]:
@@ -63,39 +82,55 @@ def table(found: Cells) -> list[list[str]]:
     """
     plain = untouched(found)
     first = ["untouched", ""]
-    for metric in METRICS:
+    for metric in plain.metrics:
         low, high = plain.interval(metric)
         first.append(f"{plain.value(metric):.1f} [{low:.1f}, {high:.1f}]")
     rows = [[*first, ""]]
     order = sorted((key for key in found if key[0] != "none"), key=lambda key: KINDS.index(key[1]))
     for value in dict.fromkeys(value for value, *_ in order):
-        own = next(found[key] for key in order if key[:2] == (value, "own"))
+        own = next((found[key] for key in order if key[:2] == (value, "own")), None)
         for key in order:
             if key[0] == value:
                 kind = LABELS[key[1]] + (f" {key[3]}" if key[1] != "own" else "")
-                changes = [shown(compare(found[key], plain, metric=name)) for name in METRICS]
-                against = shown(compare(own, found[key])) if key[1] != "own" else ""
-                rows.append([value, kind, *changes, against])
+                changes = [shown(compare(found[key], plain, metric=m)) for m in plain.metrics]
+                other = own is not None and key[1] != "own"
+                against = shown(compare(own, found[key])) if other and own is not None else ""
+                rows.append([sites(value)[0], kind, *changes, against])
     return rows
+
+
+def counted(found: Cells, answers: Answers, trained: str) -> Iterable[list[str]]:
+    """One row a value of the own units: answers by script, and Latin ones with a right word."""
+    shown_cells = {"untouched": untouched(found)}
+    shown_cells |= {key[0]: item for key, item in found.items() if key[1] == "own"}
+    for value, item in shown_cells.items():
+        rows = item.rows
+        latin = rows[rows[LATIN] == 1]
+        words = [set(normalise(text, trained)) for text in latin["prediction"]]
+        gold = [{word for answer in answers[key] for word in normalise(answer, trained)}
+                for key in latin["id"]]  # fmt: skip
+        right = sum(bool(a & b) for a, b in zip(words, gold, strict=True))
+        own = int(rows[OWN_SCRIPT].sum())
+        counts = (own, len(rows) - own - len(latin), len(latin), right)
+        yield [value, *map(str, counts)]
 
 
 def answers_given(found: Cells) -> list[list[str]]:
     """The answers to the first questions, untouched and by each value of the own units."""
     columns = [untouched(found), *(item for (_, kind, *_), item in found.items() if kind == "own")]
     rows = []
-    for place in range(QUESTIONS):
-        plain = untouched(found).rows.iloc[place]
+    for _, plain in untouched(found).rows.head(QUESTIONS).iterrows():
         said = [item.rows.set_index("id").loc[plain["id"], "prediction"] for item in columns]
         rows.append([str(plain["gold"][0]), *map(str, said)])
     return rows
 
 
-def draw(panels: Mapping[str, Cells]) -> None:
+def draw(panels: Mapping[str, Cells], trained: str) -> None:
     """One panel a language: F1 against either language's answers, by value, beside a control."""
     looks = {
-        ("own", "f1"): (style.VERMILLION, "o", "own answers"),
-        ("own", "f1_en"): (style.BLUE, "s", "English answers to the same questions"),
-        ("matched", "f1"): (style.GREY, "v", "own answers, equally active units"),
+        ("own", "f1"): (style.VERMILLION, "o", "right in the language"),
+        ("own", f"f1_{trained}"): (style.BLUE, "s", f"right in {trained}"),
+        ("matched", "f1"): (style.GREY, "v", "right in the language, equally active units"),
     }
     with style.figure_style(FIGURE.stem):
         figure = canvas.blank(2.8)
@@ -130,20 +165,33 @@ def main(run: Path) -> None:
     for folder in sorted((run / "scores").glob("*/*/*")):
         task, adapter, language = folder.relative_to(run / "scores").parts
         found = cells(folder)
-        if len(found) < 2 or language == trained:
+        if len(found) < 2 or language == trained or "f1" not in untouched(found).metrics:
             continue
         examples = workshop.task(task).examples(trained, study.config.tasks[task].split)
         answers = {item.id: item.answers for item in examples}
         found = {
-            key: spaced(answer_language(item, answers, trained), workshop.tokenizer)
+            key: looked_at(item, answers, trained, workshop.tokenizer)
             for key, item in found.items()
         }
-        panels[language] = found
-        print(f"{task}, {adapter}, {language}, n = {untouched(found).n}\n")
-        printed(["value", "units", *METRICS.values(), "F1, own against it"], table(found))
-        values = [value for value, kind, *_ in found if kind == "own"]
-        printed(["gold", "untouched", *values], answers_given(found))
-    draw(panels)
+        for neurons in dict.fromkeys(key[2] for key in found if key[1] == "own"):
+            part = of_set(found, neurons)
+            panels.setdefault(language, part)
+            plain = untouched(part)
+            print(f"{task}, {adapter}, {neurons}, {language}, n = {plain.n}\n")
+            titles = [title(metric) for metric in plain.metrics]
+            printed(["value", "units", *titles, "F1, own against it"], table(part))
+            if LATIN in plain.metrics:
+                columns = [
+                    "own script",
+                    "no letters",
+                    "Latin",
+                    f"of these with a right {trained} word",
+                ]
+                printed(["answers, own units", *columns], counted(part, answers, trained))
+            printed(["gold", "untouched", *values_of(part)], answers_given(part))
+    if not panels:
+        sys.exit(f"{run} has no questions answered under interventions: run a study with XQuAD.")
+    draw(panels, trained)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """A linear subspace in the place of language neurons, on a task of a real model.
 
 ``langneurons run gemma-3-270m-methods-xnli -t 'FOLDER/{lang}.txt' ...``, then ``python -m
-bench.real_subspaces RUN`` takes that run's fine-tune and erases the languages' subspace (LEACE)
-from the residual stream behind a middle layer, or moves it to English's mean, beside random
-subspaces of the same rank: accuracy in points against no intervention, paired. Needs
+bench.real_subspaces RUN`` takes that run's fine-tune and erases the languages' subspace (LEACE,
+fitted on text in the model without the fine-tune) from the residual stream behind a middle layer,
+or moves it to English's mean, beside random subspaces of the same rank: accuracy in points against
+no intervention, paired. Needs
 ``pip install 'langneurons[erasure]'``. What has been measured is kept in RUN/subspaces.
 """
 
@@ -12,6 +13,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from torch import Tensor
 
 from bench._markdown import printed
 from bench.real_puzzle import shown
@@ -27,7 +30,7 @@ SITE, KIND, RANDOM = "resid", "leace", 2
 TOKENS, ROWS = 8000, 1000
 
 
-def changes(rows: dict[str, object], target: str) -> Iterator[tuple[str, Subspace]]:
+def changes(rows: dict[str, Tensor], target: str) -> Iterator[tuple[str, Subspace]]:
     """What is done to the stream: erasing and moving, by the fitted and by random subspaces."""
     found = fit(rows, KIND)
     made = {KIND: found}
@@ -41,8 +44,9 @@ def main(run: Path) -> None:
     study = Study.from_yaml(str(run / "study.yaml"))
     config, texts = study.config, study.texts()
     workshop = Workshop(config, run, texts)
-    (task,) = config.tasks
-    spec, adapter = config.tasks[task], str(config.interventions.adapter)
+    task, about = next(iter(config.tasks)), config.interventions
+    spec = config.tasks[task]
+    adapter = about.adapter if isinstance(about.adapter, str) else about.adapter[0]
     layer = workshop.lm.layers // 2
     out = run / "subspaces"
     out.mkdir(exist_ok=True)
@@ -50,13 +54,14 @@ def main(run: Path) -> None:
                     site=SITE, tokens=TOKENS, rows=ROWS * 3, output=out / "statistics")  # fmt: skip
     done = list(changes(split(stats, layer, ROWS).fitted, config.train_language))
     rows = []
-    for language in (config.train_language, *config.interventions.languages):
+    languages = about.languages or config.languages
+    for language in dict.fromkeys((config.train_language, *languages)):
         folder = run / "scores" / task / adapter / language
         plain = Scores.load(folder / "none.parquet")
-        for number, (name, item) in enumerate(done):
+        for name, item in done:
             if language == config.train_language and "moved" in name:
                 continue
-            path = out / f"{language}-{number}.parquet"
+            path = out / f"{language}, layer {layer}, {name}, {ROWS}.parquet"
             if not path.is_file():
                 with erased(workshop.adapted(task, adapter), SITE, {layer: item}):
                     evaluate(workshop.adapted(task, adapter), workshop.task(task), language,

@@ -79,4 +79,4 @@ def main(run: Path, metrics: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/gemma-3-270m-xnli"), sys.argv[2:])

@@ -1,19 +1,19 @@
-"""In which language questions were answered, by the gold answers of parallel data."""
+"""Whether questions were answered rightly in another language, and in which script."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from langneurons.data.tasks.quality import is_romanised
+from langneurons.data.tasks.quality import NON_LATIN
 from langneurons.errors import InputError
 from langneurons.evaluation.scores import Scores
 from langneurons.evaluation.squad import best, f1
 
-EITHER = "f1_either"
-LATIN = "latin"
+EITHER, LATIN, OWN_SCRIPT = "f1_either", "latin", "own_script"
 
 
 def answer_language(scores: Scores, answers: Mapping[str, Sequence[str]], lang: str) -> Scores:
@@ -21,31 +21,45 @@ def answer_language(scores: Scores, answers: Mapping[str, Sequence[str]], lang: 
 
     A model that answers rightly in the wrong language scores 0 by F1 like one that answers
     wrongly; XQuAD and MLQA have the same questions in several languages and can tell the two
-    apart.
+    apart. Figures are the same in all languages: an answer such as ``2008`` is right in each.
 
     Args:
         scores: Scores of a question answering task.
-        answers: Question id to the gold answers in the other language; questions without any are
-            not known (nan).
+        answers: Question id to the gold answers in the other language, as
+            ``{item.id: item.answers for item in task.examples(lang, split)}``; a question that is
+            not among them counts as not known (nan).
         lang: The other language, whose rules of F1 apply.
 
     Returns:
-        The same rows with the metrics ``f1``, ``f1_LANG`` (against ``answers``), ``f1_either`` (the
-        larger: right in whichever language) and ``latin``: more than half of the answer's letters
-        are Latin in a language of another script (always 0 in languages written in Latin letters).
-        They can be compared like any scores.
+        The same rows with the metrics ``f1``, ``f1_LANG`` (against ``answers``) and ``f1_either``
+        (the larger), and for languages not written in Latin letters ``latin`` (more than half of
+        the answer's letters are Latin) and ``own_script`` (it has letters, and half or more are
+        not); answers without a letter, such as figures, are neither. Compared like any scores.
 
     Raises:
-        InputError: If the scores are not of questions.
+        InputError: If the scores are not of questions, or not one of them is in ``answers``.
     """
     if "f1" not in scores.rows.columns:
         raise InputError(f"{scores.task} has no answers: give scores of a question answering task.")
     rows, other = scores.rows, f"f1_{lang}"
+    if not set(rows["id"]) & set(answers):
+        raise InputError(
+            f"none of the {len(rows)} questions of {scores.task} has an answer in {lang!r}: give "
+            "the answers of the same data in that language, by question id."
+        )
     pairs = zip(rows["id"], rows["prediction"], strict=True)
     there = [best(f1, text, answers.get(key, ()), lang) for key, text in pairs]
-    found = {
-        other: there,
-        EITHER: np.fmax(rows["f1"].to_numpy(dtype=np.float64), there),
-        LATIN: [float(is_romanised(text, scores.lang)) for text in rows["prediction"]],
-    }
+    found = {other: there, EITHER: np.fmax(rows["f1"].to_numpy(dtype=np.float64), there)}
+    if scores.lang in NON_LATIN:
+        shares = [latin_share(text) for text in rows["prediction"]]
+        found[LATIN] = [float(share is not None and share > 0.5) for share in shares]
+        found[OWN_SCRIPT] = [float(share is not None and share <= 0.5) for share in shares]
     return replace(scores, metrics=("f1", *found), rows=rows.assign(**found), guess={})
+
+
+def latin_share(text: str) -> float | None:
+    """Share of a text's letters that are Latin; None where it has no letter."""
+    letters = [character for character in text if character.isalpha()]
+    if not letters:
+        return None
+    return sum(unicodedata.name(one, "").startswith("LATIN") for one in letters) / len(letters)

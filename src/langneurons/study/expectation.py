@@ -28,8 +28,16 @@ _ROW_BYTES = 2  # token rows are kept in bfloat16
 _SCORE_BYTES = 200  # a row of a score file, compressed
 _ACTIVATIONS = 34  # bytes a token, layer and hidden unit kept for the backward pass, 16 bit
 _BATCH_TOKENS = 8192  # tokens in a batch without gradients, at most
-_PREDICTING = ("perplexity", "effects", "deactivation", "crossing", "sweep")
-# Kinds of stages in which the next token is predicted at every position.
+_PREDICTING = (
+    "perplexity",
+    "effects",
+    "deactivation",
+    "crossing",
+    "sweep",
+    "subspaces",
+    "features",
+)
+# Kinds of stages in which the next token is predicted at most positions.
 
 
 @dataclass(frozen=True)
@@ -114,11 +122,12 @@ def _of_config(place: str) -> Size:
     )
     parameters = sum(item.numel() for item in model.parameters())
     layers, hidden = int(text.num_hidden_layers), int(text.hidden_size)
-    output = model.get_output_embeddings()
-    # Tied weights are one parameter, found once.
-    ends = {id(end.weight): end.weight.numel() for end in (model.get_input_embeddings(), output)}
+    ends = {}  # tied weights are one parameter, counted once
+    for end in (model.get_input_embeddings(), model.get_output_embeddings()):
+        if end is not None:
+            ends[id(end.weight)] = end.weight.numel()
     body = parameters - sum(ends.values())
-    return Size(parameters, layers, units, hidden, body, float(output.weight.numel()))
+    return Size(parameters, layers, units, hidden, body, float(max(ends.values(), default=0)))
 
 
 def _of_gguf(path: Path) -> Size | None:
