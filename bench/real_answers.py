@@ -21,6 +21,7 @@ import numpy as np
 
 from bench._markdown import printed
 from bench.real_puzzle import Cells, cells, shown, sites, untouched
+from bench.real_task import TITLES as UNITS
 from langneurons.artifacts import write_text
 from langneurons.evaluation import Scores, answer_language, compare
 from langneurons.evaluation.answer_language import LATIN, OWN_SCRIPT
@@ -38,8 +39,6 @@ TITLES = {
     "f1_ids": "F1 over token ids (released)",
     "f1_spaced": "the same, each answer with a space before it",
 }
-KINDS = ("own", "matched", "random")
-LABELS = {"own": "own", "matched": "equally active", "random": "random"}
 DRAWN = ("none", "mean", "P10", "zero")
 QUESTIONS = 5
 FIGURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "gemma-answers.svg"
@@ -86,16 +85,15 @@ def table(found: Cells) -> list[list[str]]:
         low, high = plain.interval(metric)
         first.append(f"{plain.value(metric):.1f} [{low:.1f}, {high:.1f}]")
     rows = [[*first, ""]]
-    order = sorted((key for key in found if key[0] != "none"), key=lambda key: KINDS.index(key[1]))
+    own = {value: item for (value, kind, *_), item in found.items() if kind == "own"}
+    order = [key for kind in UNITS for key in found if key[1] == kind]
     for value in dict.fromkeys(value for value, *_ in order):
-        own = next((found[key] for key in order if key[:2] == (value, "own")), None)
-        for key in order:
-            if key[0] == value:
-                kind = LABELS[key[1]] + (f" {key[3]}" if key[1] != "own" else "")
-                changes = [shown(compare(found[key], plain, metric=m)) for m in plain.metrics]
-                other = own is not None and key[1] != "own"
-                against = shown(compare(own, found[key])) if other and own is not None else ""
-                rows.append([sites(value)[0], kind, *changes, against])
+        for key in (key for key in order if key[0] == value):
+            control = key[1] != "own"
+            kind = UNITS[key[1]] + (f" {key[3]}" if control else "")
+            changes = [shown(compare(found[key], plain, metric=m)) for m in plain.metrics]
+            against = shown(compare(own[value], found[key])) if control and value in own else ""
+            rows.append([sites(value)[0], kind, *changes, against])
     return rows
 
 
@@ -181,12 +179,8 @@ def main(run: Path) -> None:
             titles = [title(metric) for metric in plain.metrics]
             printed(["value", "units", *titles, "F1, own against it"], table(part))
             if LATIN in plain.metrics:
-                columns = [
-                    "own script",
-                    "no letters",
-                    "Latin",
-                    f"of these with a right {trained} word",
-                ]
+                last = f"of these with a right {trained} word"
+                columns = ["own script", "no letters", "Latin", last]
                 printed(["answers, own units", *columns], counted(part, answers, trained))
             printed(["gold", "untouched", *values_of(part)], answers_given(part))
     if not panels:

@@ -4,8 +4,8 @@
 bench.real_subspaces RUN`` takes that run's fine-tune and erases the languages' subspace (LEACE,
 fitted on text in the model without the fine-tune) from the residual stream behind a middle layer,
 or moves it to English's mean, beside random subspaces of the same rank: accuracy in points against
-no intervention, paired. Needs
-``pip install 'langneurons[erasure]'``. What has been measured is kept in RUN/subspaces.
+no intervention, paired. Needs ``pip install 'langneurons[erasure]'``. What has been measured is
+kept in RUN/subspaces.
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from langneurons.data.tasks.quality import NON_LATIN
+from langneurons.data.tasks.quality import NON_LATIN, is_romanised, latin_share
 from langneurons.errors import InputError
 from langneurons.evaluation.scores import Scores
 from langneurons.evaluation.squad import best, f1
@@ -49,17 +49,12 @@ def answer_language(scores: Scores, answers: Mapping[str, Sequence[str]], lang: 
         )
     pairs = zip(rows["id"], rows["prediction"], strict=True)
     there = [best(f1, text, answers.get(key, ()), lang) for key, text in pairs]
-    found = {other: there, EITHER: np.fmax(rows["f1"].to_numpy(dtype=np.float64), there)}
+    found: dict[str, ArrayLike] = {
+        other: there,
+        EITHER: np.fmax(rows["f1"].to_numpy(dtype=np.float64), there),
+    }
     if scores.lang in NON_LATIN:
-        shares = [latin_share(text) for text in rows["prediction"]]
-        found[LATIN] = [float(share is not None and share > 0.5) for share in shares]
-        found[OWN_SCRIPT] = [float(share is not None and share <= 0.5) for share in shares]
+        latin = np.array([is_romanised(text, scores.lang) for text in rows["prediction"]])
+        letters = np.array([latin_share(text) is not None for text in rows["prediction"]])
+        found |= {LATIN: latin.astype(float), OWN_SCRIPT: (letters & ~latin).astype(float)}
     return replace(scores, metrics=("f1", *found), rows=rows.assign(**found), guess={})
-
-
-def latin_share(text: str) -> float | None:
-    """Share of a text's letters that are Latin; None where it has no letter."""
-    letters = [character for character in text if character.isalpha()]
-    if not letters:
-        return None
-    return sum(unicodedata.name(one, "").startswith("LATIN") for one in letters) / len(letters)

@@ -28,16 +28,11 @@ _ROW_BYTES = 2  # token rows are kept in bfloat16
 _SCORE_BYTES = 200  # a row of a score file, compressed
 _ACTIVATIONS = 34  # bytes a token, layer and hidden unit kept for the backward pass, 16 bit
 _BATCH_TOKENS = 8192  # tokens in a batch without gradients, at most
-_PREDICTING = (
-    "perplexity",
-    "effects",
-    "deactivation",
-    "crossing",
-    "sweep",
-    "subspaces",
-    "features",
+
+PREDICTING = (
+    *("perplexity", "effects", "deactivation", "crossing", "sweep", "subspaces", "features"),
 )
-# Kinds of stages in which the next token is predicted at most positions.
+"""Kinds of stages in which the next token is predicted at most positions."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,7 @@ class Size:
         """Floating-point operations a token of a kind of stage."""
         if self.body is None:
             return 2 * self.parameters
-        return 2 * (self.body + (self.output if kind in _PREDICTING else 0.0))
+        return 2 * (self.body + (self.output if kind in PREDICTING else 0.0))
 
 
 @dataclass(frozen=True)

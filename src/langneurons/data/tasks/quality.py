@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from langneurons.data.tasks.base import Example, Task
@@ -28,12 +29,17 @@ def texts_of(example: Example) -> list[str]:
     return found
 
 
+def latin_share(text: str) -> float | None:
+    """Share of a text's letters that are Latin, from 0 to 1; None where it has no letter."""
+    letters = [character for character in text if character.isalpha()]
+    if not letters:
+        return None
+    return sum(unicodedata.name(one, "").startswith("LATIN") for one in letters) / len(letters)
+
+
 def is_romanised(text: str, lang: str) -> bool:
     """Whether more than half of the letters are Latin in a language of another script."""
-    if lang not in NON_LATIN:
-        return False
-    letters = [character for character in text if character.isalpha()]
-    return 2 * sum(character.isascii() for character in letters) > len(letters)
+    return lang in NON_LATIN and (latin_share(text) or 0.0) > 0.5
 
 
 def flags(example: Example, lang: str) -> dict[str, bool]:
