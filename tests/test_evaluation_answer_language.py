@@ -68,6 +68,11 @@ def test_answers_to_other_questions_are_refused():
         answer_language(answered("a", "b", "c", "d"), {"z": ["a"]}, "en")
 
 
+def test_a_text_is_not_taken_for_a_list_of_letters():
+    with pytest.raises(InputError, match="a list of texts is wanted"):
+        answer_language(answered("a", "b", "c", "d"), {"a": "two"}, "en")
+
+
 def test_scores_without_answers_are_refused():
     rows = pd.DataFrame({"id": ["a"], "group": ["1"], "prediction": ["x"], "gold": ["x"],
                          "correct": [1.0]})  # fmt: skip

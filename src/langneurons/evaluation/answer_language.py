@@ -37,11 +37,14 @@ def answer_language(scores: Scores, answers: Mapping[str, Sequence[str]], lang: 
         not); answers without a letter, such as figures, are neither. Compared like any scores.
 
     Raises:
-        InputError: If the scores are not of questions, or not one of them is in ``answers``.
+        InputError: If the scores are not of questions, not one of them is in ``answers``, or an
+            answer is a text instead of a list of texts.
     """
     if "f1" not in scores.rows.columns:
         raise InputError(f"{scores.task} has no answers: give scores of a question answering task.")
     rows, other = scores.rows, f"f1_{lang}"
+    if any(isinstance(gold, str) for gold in answers.values()):
+        raise InputError("answers has a text where a list of texts is wanted: give ['two'].")
     if not set(rows["id"]) & set(answers):
         raise InputError(
             f"none of the {len(rows)} questions of {scores.task} has an answer in {lang!r}: give "

@@ -91,7 +91,8 @@ def check_written(value: str) -> str:
     statistic = what.name.startswith("P") or what.name in ("mean", "minimum", "maximum")
     if (what.taken or what.language) and not statistic:
         raise ValueError(
-            f"value {value!r}: only a statistic has a site or a language, use mean or P90"
+            f"value {value!r}: only a statistic has a site or a language, use mean or P90; "
+            "any value may end in @last or @rest"
         )
     return value
 
