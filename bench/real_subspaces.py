@@ -1,75 +1,89 @@
 """A linear subspace in the place of language neurons, on a task of a real model.
 
 ``langneurons run gemma-3-270m-methods-xnli -t 'FOLDER/{lang}.txt' ...``, then ``python -m
-bench.real_subspaces RUN`` takes that run's fine-tune and erases the languages' subspace (LEACE,
+bench.real_subspaces RUN`` takes that run's fine-tunes and erases the languages' subspace (LEACE,
 fitted on text in the model without the fine-tune) from the residual stream behind a middle layer,
-or moves it to English's mean, beside random subspaces of the same rank: accuracy in points against
-no intervention, paired. Needs ``pip install 'langneurons[erasure]'``. What has been measured is
-kept in RUN/subspaces.
+or moves it to English's mean, beside random subspaces of the same rank, and random ones of the rank
+at which erasing them changes the stream as much: accuracy in points against no intervention,
+paired. Needs ``pip install 'langneurons[erasure]'``. What has been measured is kept in
+RUN/subspaces.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
 from bench._markdown import printed
-from bench.real_puzzle import shown
+from bench._stream import COLUMNS, Change, Run
 from langneurons.beyond.erasure import split
-from langneurons.evaluation import Scores, compare, evaluate
 from langneurons.identification.subspaces import Subspace, fit, random_subspace
 from langneurons.intervention.erasing import erased
 from langneurons.statistics import collect
-from langneurons.study import Study
-from langneurons.study.workshop import Workshop
 
 SITE, KIND, RANDOM = "resid", "leace", 2
 TOKENS, ROWS = 8000, 1000
 
 
-def changes(rows: dict[str, Tensor], target: str) -> Iterator[tuple[str, Subspace]]:
-    """What is done to the stream: erasing and moving, by the fitted and by random subspaces."""
-    found = fit(rows, KIND)
-    made = {KIND: found}
-    made |= {f"random {n}": random_subspace(found, found.rank, n) for n in range(RANDOM)}
+def size(item: Subspace, rows: Tensor) -> float:
+    """Root mean square of how far a row is moved, as a share of its length."""
+    moved = item.erase(rows) - rows
+    return float((moved.norm(dim=1) / rows.norm(dim=1)).square().mean().sqrt())
+
+
+def as_large(found: Subspace, rows: Tensor, seed: int) -> Subspace:
+    """A random subspace with the same origin, of about the rank that moves rows as far."""
+    wanted = size(found, rows)
+    low, high = 1, rows.shape[1]
+    while low < high:
+        middle = (low + high) // 2
+        if size(random_subspace(found, middle, seed), rows) < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    return random_subspace(found, low, seed)
+
+
+def plans(found: Subspace, rows: Tensor, target: Tensor | None) -> dict[str, Subspace]:
+    """What is done in one language: erased, moved to ``target``, and their controls."""
+    made = {"erased": found}
+    if target is not None:
+        made["moved"] = found.towards(target)
+    done = {}
     for name, item in made.items():
-        yield f"{name}, erased", item
-        yield f"{name}, moved to {target}", item.towards(rows[target].mean(0))
+        done[f"{KIND}, {name}"] = item
+        for n in range(RANDOM):
+            if name == "erased":
+                done[f"random {n}, {name}"] = random_subspace(item, item.rank, n)
+            done[f"random {n} as large, {name}"] = as_large(item, rows, n)
+    return done
 
 
-def main(run: Path) -> None:
-    study = Study.from_yaml(str(run / "study.yaml"))
-    config, texts = study.config, study.texts()
-    workshop = Workshop(config, run, texts)
-    task, about = next(iter(config.tasks)), config.interventions
-    spec = config.tasks[task]
-    adapter = about.adapter if isinstance(about.adapter, str) else about.adapter[0]
-    layer = workshop.lm.layers // 2
-    out = run / "subspaces"
+def main(folder: Path) -> None:
+    run = Run.open(folder)
+    lm, out, config = run.workshop.lm, folder / "subspaces", run.workshop.config
     out.mkdir(exist_ok=True)
-    stats = collect(workshop.lm, {lang: item.statistics for lang, item in texts.items()},
-                    site=SITE, tokens=TOKENS, rows=ROWS * 3, output=out / "statistics")  # fmt: skip
-    done = list(changes(split(stats, layer, ROWS).fitted, config.train_language))
-    rows = []
-    languages = about.languages or config.languages
-    for language in dict.fromkeys((config.train_language, *languages)):
-        folder = run / "scores" / task / adapter / language
-        plain = Scores.load(folder / "none.parquet")
-        for name, item in done:
-            if language == config.train_language and "moved" in name:
-                continue
-            path = out / f"{language}, layer {layer}, {name}, {ROWS}.parquet"
-            if not path.is_file():
-                with erased(workshop.adapted(task, adapter), SITE, {layer: item}):
-                    evaluate(workshop.adapted(task, adapter), workshop.task(task), language,
-                             split=spec.split, limit=spec.limit, output=path)  # fmt: skip
-            change = compare(Scores.load(path), plain)
-            rows.append([language, f"{plain.value():.1f}", name, f"{item.rank}", shown(change)])
-    print(f"{task}, residual stream behind layer {layer} of {workshop.lm.layers}\n")
-    printed(["language", "untouched", "what", "rank", "change"], rows)
+    layer = lm.layers // 2
+    texts = {lang: run.workshop.texts[lang].statistics for lang in config.languages}
+    stats = collect(lm, texts, site=SITE, tokens=TOKENS, rows=ROWS * 3, output=out / "statistics")
+    rows = split(stats, layer, ROWS).fitted
+    found, english = fit(rows, KIND), str(config.train_language)
+    changes: dict[str, dict[str, Change]] = {}
+    sizes = []
+    for language in run.languages:
+        target = None if language == english else rows[english].mean(0)
+        changes[language] = {}
+        for name, item in plans(found, rows[language], target).items():
+            sizes.append([language, name, f"{item.rank}", f"{size(item, rows[language]):.3f}"])
+            changes[language][f"{name}, layer {layer}, {ROWS}"] = partial(
+                erased, site=SITE, subspaces={layer: item}
+            )
+    print(f"{run.task}, residual stream behind layer {layer} of {lm.layers}\n")
+    printed(["language", "what", "rank", "moved in text, share of the row's length"], sizes)
+    printed(COLUMNS, list(run.rows(out, changes)))
 
 
 if __name__ == "__main__":

@@ -251,6 +251,15 @@ def test_one_failed_stage_does_not_stop_the_others(world, tmp_path):
     assert again["neurons/two"] == "failed"
 
 
+def test_a_study_without_neuron_sets_fine_tunes_and_reports(world, tmp_path):
+    none = ["neurons=null", "perplexity=null", "interventions=null", "adapters.hi=null"]
+    made = Study.from_yaml(world / "tasks.yaml", overrides=none)
+    result = made.run(tmp_path)
+    assert result.failed == []
+    assert set(pd.read_parquet(tmp_path / "tables" / "scores.parquet")["adapter"]) == {"none"}
+    assert result.report is not None
+
+
 def test_what_an_interrupted_stage_left_is_kept_for_it_and_for_no_other(tmp_path):
     config = Study.from_yaml("mini").config
     laid = plan(config, IDENTITY)

@@ -108,7 +108,8 @@ def plan(config: StudyConfig, identity: Identity) -> Plan:
     stages = _statistics(config, identity) + _neurons(config)
     stages += _effects(config, identity) + _derived(config)
     names = tuple(f"neurons/{name}" for name in config.found)
-    stages.append(Stage("overlap", "overlap", {}, {}, names, "overlap.parquet"))
+    if names:
+        stages.append(Stage("overlap", "overlap", {}, {}, names, "overlap.parquet"))
     stages += _perplexity(config, identity)
     stages += forcing.stages(config, identity) + task_stages(config, identity)
     stages += sweeps.stages(config, identity)

@@ -1,0 +1,70 @@
+"""A change of the residual stream on the tasks of a finished run: cells evaluated once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from bench.real_puzzle import shown
+from langneurons.evaluation import Scores, compare, evaluate
+from langneurons.models import LanguageModel
+from langneurons.study import Study
+from langneurons.study.workshop import Workshop
+
+COLUMNS = ["adapter", "language", "untouched", "what", "change"]
+
+
+class Change(Protocol):
+    """Within the block, the model is changed."""
+
+    def __call__(self, lm: LanguageModel) -> AbstractContextManager[None]: ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run whose adapters were tested under interventions, and its first task."""
+
+    folder: Path
+    workshop: Workshop
+    task: str
+    adapters: list[str]
+    languages: list[str]
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Read the study of a run again."""
+        study = Study.from_yaml(str(folder / "study.yaml"))
+        config, about = study.config, study.config.interventions
+        assert about is not None
+        chosen = [about.adapter] if isinstance(about.adapter, str) else list(about.adapter or [])
+        languages = [config.train_language, *(about.languages or config.languages)]
+        return cls(
+            folder, Workshop(config, folder, study.texts()), next(iter(config.tasks)), chosen,
+            list(dict.fromkeys(map(str, languages))),
+        )  # fmt: skip
+
+    def rows(self, out: Path, changes: dict[str, dict[str, Change]]) -> Iterator[list[str]]:
+        """One row an adapter, language and change: accuracy in points against no intervention.
+
+        Args:
+            out: Folder the cells are kept in; a name stands for what was done.
+            changes: Language to name to change.
+        """
+        spec = self.workshop.config.tasks[self.task]
+        for adapter in self.adapters:
+            for language in self.languages:
+                folder = self.folder / "scores" / self.task / adapter / language
+                plain = Scores.load(folder / "none.parquet")
+                for name, change in changes.get(language, {}).items():
+                    path = out / adapter / language / f"{name}.parquet"
+                    if not path.is_file():
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        lm = self.workshop.adapted(self.task, adapter)
+                        with change(lm):
+                            evaluate(lm, self.workshop.task(self.task), language,
+                                     split=spec.split, limit=spec.limit, output=path)  # fmt: skip
+                    moved = shown(compare(Scores.load(path), plain))
+                    yield [adapter, language, f"{plain.value():.1f}", name, moved]
