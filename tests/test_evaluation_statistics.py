@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import f as f_distribution
+from scipy.stats import t as t_distribution
 from scipy.stats import ttest_1samp
 
 from langneurons.artifacts import write_table
@@ -16,6 +18,7 @@ from langneurons.errors import ArtifactError, InputError
 from langneurons.evaluation import (
     Scores,
     across_seeds,
+    among_sets,
     compare,
     detectable_over_seeds,
     differences_over_seeds,
@@ -264,6 +267,64 @@ def test_a_detectable_difference_is_found_four_times_in_five(seeds: int) -> None
     found = (ttest_1samp(draws, 0, axis=1).pvalue < 0.05).mean()
     assert found == pytest.approx(0.8, abs=0.012)
     assert math.isnan(detectable_over_seeds(2.0, 1))
+
+
+def grid(values: np.ndarray) -> pd.DataFrame:
+    """A table of (adapters, seeds), as ``among_sets`` takes it."""
+    sets, seeds = values.shape
+    return pd.DataFrame(
+        {
+            "adapter": np.repeat([f"set {n}" for n in range(sets)], seeds),
+            "seed": np.tile(np.arange(seeds), sets),
+            "value": values.reshape(-1),
+        }
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 6), st.integers(2, 5), st.integers(0, 2**31))
+def test_sets_are_compared_by_a_two_way_analysis_of_variance(
+    sets: int, seeds: int, seed: int
+) -> None:
+    values = np.random.default_rng(seed).normal(50, 8, (sets, seeds))
+    found = among_sets(grid(values).sample(frac=1, random_state=1))
+    rows, columns, mean = values.mean(1), values.mean(0), values.mean()
+    left = values - rows[:, None] - columns[None, :] + mean
+    df = (sets - 1) * (seeds - 1)
+    variance = (left**2).sum() / df
+    between = seeds * ((rows - mean) ** 2).sum() / (sets - 1)
+    assert (found.sets, found.seeds, found.df) == (sets, seeds, df)
+    assert found.std == pytest.approx(math.sqrt(2 * variance))
+    assert found.f == pytest.approx(between / variance)
+    assert found.p_value == pytest.approx(f_distribution.sf(between / variance, sets - 1, df))
+    if sets == 2:
+        # Of two adapters it is the paired t test.
+        assert found.p_value == pytest.approx(ttest_1samp(values[0] - values[1], 0).pvalue)
+        assert found.detectable == pytest.approx(detectable_over_seeds(found.std, seeds), rel=1e-4)
+
+
+def test_a_pooled_detectable_difference_is_found_four_times_in_five() -> None:
+    rng, sets, seeds = np.random.default_rng(2), 5, 3
+    effect = among_sets(grid(rng.normal(0, 1, (sets, seeds)))).detectable
+    scale = among_sets(grid(np.random.default_rng(2).normal(0, 1, (sets, seeds)))).std / 2**0.5
+    values = rng.normal(0, scale, (4000, sets, seeds))
+    values[:, 0] += effect
+    left = values - values.mean(2, keepdims=True) - values.mean(1, keepdims=True)
+    left += values.mean((1, 2), keepdims=True)
+    error = np.sqrt(2 * (left**2).sum((1, 2)) / 8 / seeds)
+    t = (values[:, 0].mean(1) - values[:, 1].mean(1)) / error
+    assert (np.abs(t) > t_distribution.ppf(0.975, 8)).mean() == pytest.approx(0.8, abs=0.025)
+
+
+def test_sets_need_the_same_seeds_and_some_spread() -> None:
+    equal = np.array([[60.0, 50.0], [61.0, 51.0]])
+    found = among_sets(grid(equal))
+    assert found.std == 0
+    assert math.isnan(found.p_value)
+    assert math.isnan(found.detectable)
+    for wrong in (grid(equal).iloc[:-1], grid(equal[:1]), grid(equal[:, :1])):
+        with pytest.raises(InputError, match="the same two seeds"):
+            among_sets(wrong)
 
 
 def test_differences_over_seeds_are_tested_against_their_own_spread() -> None:

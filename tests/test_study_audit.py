@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -19,7 +20,7 @@ from langneurons.study import Study
 from langneurons.study.plan import Identity, plan
 from langneurons.study.schema import parse
 from langneurons.study.spec import Written, check_written, parted
-from langneurons.study.tables import cell_of, odd_rows
+from langneurons.study.tables import adapter_sets, cell_of, odd_rows
 from langneurons.study.task_plan import examples_seen
 from langneurons.study.workshop import Workshop
 
@@ -160,6 +161,28 @@ def test_adapters_may_train_units_of_the_same_activity_from_a_seed_of_their_own(
     wrong = {**study, "adapters": {"x": {"neurons": "matched:lappe:hi"}}}
     with pytest.raises(InputError, match="'lappe'"):
         parse(wrong)
+
+
+def test_adapters_of_several_seeds_are_compared_at_once_with_attention_and_without(tmp_path):
+    adapters = {
+        **{"a": {"neurons": "none", "seeds": 2}, "b": {"neurons": "all", "seeds": 2}},
+        **{"once": {"neurons": "lape:hi"}, "alone": {"neurons": "all", "attention": False}},
+    }
+    config = parse({"languages": ["en", "hi"], "neurons": {"lape": {}}, "adapters": adapters,
+                    "tasks": {"xnli": {"source": "xnli"}}})  # fmt: skip
+    rows = [("a", 0, 50.0), ("a", 1, 54.0), ("b", 0, 60.0), ("b", 1, 61.0), ("once", 0, 90.0),
+            ("alone", 0, 20.0)]  # fmt: skip
+    scored = pd.DataFrame(rows, columns=["adapter", "seed", "value"])
+    cell = {"task": "xnli", "language": "en", "metric": "accuracy"}
+    workshop = Workshop(config, tmp_path, {})
+    touched = scored.assign(value=0.0, intervention="zero", **cell)
+    whole = pd.concat([scored.assign(intervention="none", **cell), touched])
+    (row,) = adapter_sets(workshop, whole).to_dict("records")
+    assert row["attention"]
+    assert (row["sets"], row["seeds"], row["df"]) == (2, 2, 1)
+    assert row["f"] == pytest.approx((8.5 / (np.std([10, 7], ddof=1) / 2**0.5)) ** 2)
+    assert adapter_sets(workshop, whole[whole["seed"] == 0]).empty
+    assert adapter_sets(workshop, pd.DataFrame()).empty
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,10 @@ from langneurons.evaluation.qa import generate
 from langneurons.evaluation.runner import evaluate
 from langneurons.evaluation.scores import Scores
 from langneurons.evaluation.seeds import (
+    AmongSets,
     Spread,
     across_seeds,
+    among_sets,
     detectable_over_seeds,
     differences_over_seeds,
 )
@@ -28,12 +30,14 @@ from langneurons.evaluation.specificity import specificity
 from langneurons.evaluation.squad import squad_scores
 
 __all__ = [
+    "AmongSets",
     "Comparison",
     "PerplexityChange",
     "PerplexityResult",
     "Scores",
     "Spread",
     "across_seeds",
+    "among_sets",
     "answer_language",
     "compare",
     "detect",

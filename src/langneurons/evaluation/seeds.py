@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import optimize, stats
 
 from langneurons.errors import InputError
 from langneurons.evaluation.comparison import holm
@@ -86,6 +86,68 @@ def detectable_over_seeds(
     if seeds < 2:
         return float("nan")
     return std * float(TTestPower().solve_power(nobs=seeds, alpha=alpha, power=power))
+
+
+@dataclass(frozen=True)
+class AmongSets:
+    """Whether any of several trainings differs from the others by more than the seeds do.
+
+    Attributes:
+        sets: Number of adapters compared.
+        seeds: Number of seeds, the same for each.
+        f: F statistic of the adapters in a two-way analysis of variance, adapter and seed.
+        p_value: Of it; nan where nothing is left between equal seeds.
+        std: Standard deviation of the difference between two adapters of one seed, pooled over all.
+        df: Degrees of freedom of ``std``: (sets - 1) (seeds - 1).
+        detectable: Smallest true difference between two adapters' means that a t test with ``std``
+            and ``df`` finds at 5 %, uncorrected, with 80 % power.
+    """
+
+    sets: int
+    seeds: int
+    f: float
+    p_value: float
+    std: float
+    df: int
+    detectable: float
+
+
+def among_sets(values: pd.DataFrame) -> AmongSets:
+    """Compare several adapters at once over the same seeds (randomised blocks: a seed is a block).
+
+    One spread is pooled over all pairs, which supposes that they have the same: three seeds leave a
+    single pair 2 degrees of freedom, five adapters of three seeds together 8.
+
+    Args:
+        values: Columns ``adapter``, ``seed`` and ``value``, each pair once.
+
+    Raises:
+        InputError: If there are fewer than two adapters or seeds, or one was not trained with every
+            seed.
+    """
+    from statsmodels.formula.api import ols
+    from statsmodels.stats.anova import anova_lm
+
+    grid = values.pivot(index="adapter", columns="seed", values="value")
+    sets, seeds = grid.shape
+    if sets < 2 or seeds < 2 or bool(grid.isna().any(axis=None)):
+        raise InputError("give two adapters or more, each trained with the same two seeds or more.")
+    fitted = ols("value ~ C(adapter) + C(seed)", values).fit()
+    variance, df = float(fitted.mse_resid), (sets - 1) * (seeds - 1)
+    std = math.sqrt(2 * variance)
+    # What rounding leaves is no spread.
+    if std <= 1e-9 * max(1.0, float(grid.abs().to_numpy().max())):
+        return AmongSets(sets, seeds, math.nan, math.nan, 0.0, df, math.nan)
+    table = anova_lm(fitted)
+    least = std / math.sqrt(seeds) * _noncentral(df)
+    f, p = (float(table.loc["C(adapter)", name]) for name in ("F", "PR(>F)"))
+    return AmongSets(sets, seeds, f, p, std, df, least)
+
+
+def _noncentral(df: int, alpha: float = 0.05, power: float = 0.8) -> float:
+    """True difference in standard errors that a two-sided t test finds with some power."""
+    limit = float(stats.f.isf(alpha, 1, df))
+    return float(optimize.brentq(lambda d: stats.ncf.sf(limit, 1, df, d * d) - power, 0.1, 500.0))
 
 
 def differences_over_seeds(adapters: pd.DataFrame) -> pd.DataFrame:

@@ -48,6 +48,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("task", "language", "metric", "adapter", "reference", "seeds"),
             *("difference", "std", "low", "high", "p_holm", "detectable"),
         ),
+        "adapter_sets": (
+            *("task", "language", "metric", "attention", "sets", "seeds"),
+            *("f", "p_value", "std", "df", "detectable"),
+        ),
         "sweep": ("value", "units", "language", "kind", "ratio", "low", "high"),
         "unit_effects": ("language", "layer", "index", "ratio"),
         "forcing": ("off", "on", "language_detected", "share", "n"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,7 @@ def write(workshop: Workshop, output: Path) -> None:
         "odd_rows": odd_rows(found),
         "adapters": tuned,
         "adapter_seeds": differences_over_seeds(tuned),
+        "adapter_sets": adapter_sets(workshop, scored),
         "two_holders": two_holders(workshop, found),
         "finetuning": finetuning(workshop),
         "rules": _gather(workshop.out / "rules"),
@@ -270,6 +271,30 @@ def adapters(workshop: Workshop, found: Found) -> pd.DataFrame:
                     }
                 )
     return _corrected(pd.DataFrame(rows), ["task", "metric", "reference"])
+
+
+def adapter_sets(workshop: Workshop, scored: pd.DataFrame) -> pd.DataFrame:
+    """One row a task, language and metric: all adapters of several seeds compared at once.
+
+    Adapters with LoRA on attention and those without are families of their own: what is asked is
+    whether it matters whose MLP units learn.
+    """
+    from langneurons.evaluation import among_sets
+
+    if scored.empty:
+        return scored
+    attention = {name: spec.attention for name, spec in workshop.config.adapters.items()}
+    plain = scored[scored["intervention"] == "none"]
+    plain = plain.assign(attention=plain["adapter"].map(attention))
+    rows = []
+    cell = ["task", "language", "metric", "attention"]
+    for key, group in plain.groupby(cell, sort=False):
+        seeds = group.groupby("adapter")["seed"].transform("nunique")
+        repeated = group[seeds == seeds.max()]
+        if seeds.max() < 2 or repeated["adapter"].nunique() < 2:
+            continue
+        rows.append({**dict(zip(cell, key, strict=True)), **asdict(among_sets(repeated))})
+    return pd.DataFrame(rows)
 
 
 def two_holders(workshop: Workshop, found: Found) -> pd.DataFrame:

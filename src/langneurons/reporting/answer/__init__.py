@@ -6,7 +6,7 @@ difference the data could have shown.
 """
 
 from langneurons.reporting.answer.base import QUESTION, Sentence, Tone
-from langneurons.reporting.answer.finetuning import finetuned, over_seeds, verdict
+from langneurons.reporting.answer.finetuning import among_sets, finetuned, over_seeds, verdict
 from langneurons.reporting.answer.neurons import neurons, overlaps
 from langneurons.reporting.answer.perplexity import perplexity, sweep
 from langneurons.reporting.answer.planning import planned
@@ -16,6 +16,7 @@ __all__ = [
     "QUESTION",
     "Sentence",
     "Tone",
+    "among_sets",
     "chance",
     "finetuned",
     "neurons",

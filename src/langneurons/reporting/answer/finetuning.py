@@ -13,6 +13,7 @@ from langneurons.reporting.aggregate import (
     extreme,
     interventions,
     primary,
+    records,
     target_of,
 )
 from langneurons.reporting.answer.base import Sentence, detectable, points, shows
@@ -107,6 +108,29 @@ def over_seeds(seeds: pd.DataFrame, trained_on: Collection[str] = ()) -> list[Se
         "(median) would have been found four times in five."
     )
     return [Sentence(text, "finding" if len(found) else "none")]
+
+
+def among_sets(sets: pd.DataFrame, trained_on: Collection[str] = ()) -> list[Sentence]:
+    """Whether it matters at all whose units learn: all adapters at once, over the same seeds.
+
+    Args:
+        sets: The ``adapter_sets`` table.
+        trained_on: Languages of the training data, left out.
+    """
+    if sets.empty:
+        return []
+    table, said = primary(sets), []
+    for row in records(table[~table["language"].isin(list(trained_on)) & (table["std"] > 0)]):
+        kind = "with" if row["attention"] else "without"
+        text = (
+            f"{row['task']}, {row['language']}: {count(row['sets'], 'adapter')} {kind} LoRA on "
+            f"attention at once, {count(row['seeds'], 'seed')} each: "
+            f"p = {number(row['p_value'], 3)} (analysis of variance, seeds as blocks, "
+            f"uncorrected); two of them would have to differ by {number(row['detectable'], 1)} "
+            "points to be told apart four times in five."
+        )
+        said.append(Sentence(text, "finding" if row["p_value"] < LEVEL else "none"))
+    return said
 
 
 def _adapter(row: pd.Series) -> str:

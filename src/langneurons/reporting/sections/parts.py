@@ -20,7 +20,7 @@ def explorer(run: Run) -> Iterator[Section]:
 
 _SHOWN = {
     *("neurons", "overlap", "perplexity", "scores", "rules", "finetuning", "adapters", "sweep"),
-    "adapter_seeds",
+    *("adapter_seeds", "adapter_sets"),
     *(
         "specificity",
         "odd_rows",

@@ -93,6 +93,9 @@ def finetuned(run: Run) -> Iterator[Section]:
         sentences = [*sentences, *answer.over_seeds(seeds, known)]
         repeated = finetuning.over_seeds(seeds, known)
         blocks += [repeated] if repeated is not None else []
+    sets = run.table("adapter_sets")
+    if sets is not None:
+        sentences = [*sentences, *answer.among_sets(sets, known)]
     yield Section(
         "finetuning",
         "Masked LoRA: fine-tuning only some units",
