@@ -4,8 +4,8 @@
 bench.real_features RUN`` trains an autoencoder behind a middle layer on the run's text in the model
 without a fine-tune, finds each language's features (SAE-LAPE), and holds them at 0 or at their mean
 in the language's text in the run's fine-tunes, beside as many random features and features that are
-on as often: accuracy in points against no intervention, paired. The features of every language are
-switched off in the language trained on too. What has been measured is kept in RUN/features-task.
+on as often: accuracy in points against no intervention, paired. In the language trained on, the
+features of each other language are switched off too. What has been measured is kept in RUN/features-task.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
+
+from torch import Tensor
 
 from bench._markdown import printed
 from bench._stream import COLUMNS, Change, Run
@@ -61,10 +63,13 @@ def main(folder: Path) -> None:
     changes: dict[str, dict[str, Change]] = {}
     for language in run.languages:
         done: dict[str, Change] = {}
-        for owner in run.languages if language == english else [language]:
-            for value, written in {"off": 0.0, "at the mean": means[language].float()}.items():
+        others = [name for name in run.languages if name != language]
+        for owner in others if language == english else [language]:
+            held: dict[str, float | Tensor] = {"off": 0.0, "at the mean": means[owner].float()}
+            for value, written in held.items():
                 for kind, features in sets.items():
-                    if (owner != language and (value, kind) != ("off", "own")) or (
+                    # In the language trained on: whether the others' own features do harm there.
+                    if (language == english and (value, kind) != ("off", "own")) or (
                         value != "off" and "random" in kind
                     ):
                         continue

@@ -1,8 +1,9 @@
 """Masked LoRA on a real model: does it matter whose units learn? Against the spread between seeds.
 
 ``langneurons run gemma-3-270m-masks -t 'FOLDER/{lang}.txt' ...``, then ``python -m bench.real_masks
-RUN`` prints accuracy of every training, and the mean difference to training no MLP units, random
-units and equally active ones, with its t interval over seeds.
+RUN`` prints accuracy of every training, the mean difference to training no MLP units, random units
+and equally active ones with its t interval over seeds, and all sets at once; draws
+`docs/figures/gemma-masks.svg`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,24 @@ from pathlib import Path
 import pandas as pd
 
 from bench._markdown import printed
-from langneurons.artifacts import read_table
+from langneurons.artifacts import read_table, write_text
+from langneurons.reporting import style
+from langneurons.reporting.figures import canvas
+
+FIGURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "gemma-masks.svg"
+NAMES = {
+    "none": "no MLP units",
+    "target": "Hindi's",
+    "en": "English's",
+    "en+hi": "English's and Hindi's",
+    "probability": "Hindi's, activation probability",
+    "random": "random",
+    "matched": "equally active",
+    "all": "all units",
+}
+LANGUAGES = {"en": "English", "hi": "Hindi"}
+KINDS = {True: ("with LoRA on attention", style.BLUE, "o"),
+         False: ("without", style.VERMILLION, "s")}  # fmt: skip
 
 
 def accuracies(scores: pd.DataFrame, trained: pd.DataFrame) -> list[list[str]]:
@@ -46,15 +64,60 @@ def differences(seeds: pd.DataFrame) -> list[list[str]]:
     ]
 
 
+def at_once(sets: pd.DataFrame) -> list[list[str]]:
+    """One row a language and kind of adapter: the test of all sets, and the pooled spread."""
+    return [
+        [row.language, "yes" if row.attention else "no", f"{row.sets}", f"{row.seeds}",
+         f"{row.f:.2f}", f"{row.p_value:.2g}", f"{row.std:.1f}", f"{row.detectable:.1f}"]
+        for row in sets[sets["metric"] == "accuracy"].itertuples()
+    ]  # fmt: skip
+
+
+def draw(scores: pd.DataFrame) -> None:
+    """A point a training, a bar at the mean of the seeds: whose rows learned, by language."""
+    plain = scores[(scores["metric"] == "accuracy") & (scores["intervention"] == "none")]
+    shown = plain["adapter"].str.removesuffix(":hi")
+    plain = plain.assign(attention=~shown.str.endswith("-alone"),
+                         chosen=shown.str.removesuffix("-alone"))  # fmt: skip
+    names = [name for name in NAMES if name in set(plain["chosen"])]
+    with style.figure_style("gemma-masks"):
+        figure = canvas.blank(0.9 + 0.36 * len(names))
+        figure.set_facecolor("white")  # readable on a dark page
+        panels = figure.subplots(1, len(LANGUAGES), sharey=True)
+        for axes, (language, title) in zip(panels, LANGUAGES.items(), strict=True):
+            for attention, (label, colour, mark) in KINDS.items():
+                for place, name in enumerate(names):
+                    rows = plain[(plain["chosen"] == name) & (plain["language"] == language)
+                                 & (plain["attention"] == attention)]  # fmt: skip
+                    y = place + (-0.16 if attention else 0.16)
+                    axes.plot(rows["value"], [y] * len(rows), mark, ms=4, color=colour, alpha=0.8)
+                    if len(rows):
+                        middle = rows["value"].mean()
+                        axes.plot([middle] * 2, [y - 0.13, y + 0.13], color=colour, lw=2)
+                axes.plot([], [], mark, color=colour, ms=4, label=label)
+            axes.axvline(100 / 3, color=style.INK, lw=0.7, ls="--", label="guessing")
+            axes.set_title(title)
+            axes.set_xlabel("XNLI accuracy, %")
+        panels[0].set_yticks(range(len(names)), [NAMES[name] for name in names])
+        panels[0].set_ylim(len(names) - 0.5, -0.5)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=3)
+        write_text(FIGURE, canvas.titled(canvas.svg(figure, FIGURE.stem)))
+
+
 def main(run: Path) -> None:
     tables = {name: read_table(run / "tables" / f"{name}.parquet")
-              for name in ("scores", "finetuning", "adapter_seeds")}  # fmt: skip
+              for name in ("scores", "finetuning", "adapter_seeds", "adapter_sets")}  # fmt: skip
     languages = list(dict.fromkeys(tables["scores"]["language"]))
     columns = ["adapter", "trained weights", *(f"{lang}: mean (seeds), %" for lang in languages)]
     printed(columns, accuracies(tables["scores"], tables["finetuning"]))
     columns = ["language", "adapter", "against", "points, t interval over seeds", "spread",
                "p, Holm", "detectable"]  # fmt: skip
     printed(columns, differences(tables["adapter_seeds"]))
+    columns = ["language", "LoRA on attention", "sets", "seeds", "F", "p", "spread, pooled",
+               "detectable"]  # fmt: skip
+    printed(columns, at_once(tables["adapter_sets"]))
+    draw(tables["scores"])
 
 
 if __name__ == "__main__":
