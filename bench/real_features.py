@@ -5,7 +5,8 @@ bench.real_features RUN`` trains an autoencoder behind a middle layer on the run
 without a fine-tune, finds each language's features (SAE-LAPE), and holds them at 0 or at their mean
 in the language's text in the run's fine-tunes, beside as many random features and features that are
 on as often: accuracy in points against no intervention, paired. In the language trained on, the
-features of each other language are switched off too. What has been measured is kept in RUN/features-task.
+features of each other language are switched off too. What has been measured is kept in
+RUN/features-task.
 """
 
 from __future__ import annotations
