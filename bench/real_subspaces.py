@@ -3,10 +3,9 @@
 ``langneurons run gemma-3-270m-methods-xnli -t 'FOLDER/{lang}.txt' ...``, then ``python -m
 bench.real_subspaces RUN`` takes that run's fine-tunes and erases the languages' subspace (LEACE,
 fitted on text in the model without the fine-tune) from the residual stream behind a middle layer,
-or moves it to English's mean, beside random subspaces of the same rank, and random ones of the rank
-at which erasing them changes the stream as much: accuracy in points against no intervention,
-paired. Needs ``pip install 'langneurons[erasure]'``. What has been measured is kept in
-RUN/subspaces.
+or moves it to English's mean, beside random subspaces of the rank at which that changes the stream
+as much: accuracy in points against no intervention, paired. In English the subspace is erased
+alone. Needs ``pip install 'langneurons[erasure]'``. What has been measured is kept in RUN/subspaces.
 """
 
 from __future__ import annotations
@@ -48,17 +47,19 @@ def as_large(found: Subspace, rows: Tensor, seed: int) -> Subspace:
 
 
 def plans(found: Subspace, rows: Tensor, target: Tensor | None) -> dict[str, Subspace]:
-    """What is done in one language: erased, moved to ``target``, and their controls."""
-    made = {"erased": found}
-    if target is not None:
-        made["moved"] = found.towards(target)
+    """What is done in one language, by name: erased, moved to ``target``, and their controls.
+
+    Args:
+        found: The languages' subspace.
+        rows: The language's activations, on which the controls are made as large.
+        target: Where to move to; None for the language trained on, which is only erased.
+    """
+    if target is None:
+        return {f"{KIND}, erased": found}
     done = {}
-    for name, item in made.items():
+    for name, item in {"erased": found, "moved": found.towards(target)}.items():
         done[f"{KIND}, {name}"] = item
-        for n in range(RANDOM):
-            if name == "erased":
-                done[f"random {n}, {name}"] = random_subspace(item, item.rank, n)
-            done[f"random {n} as large, {name}"] = as_large(item, rows, n)
+        done |= {f"random {n} as large, {name}": as_large(item, rows, n) for n in range(RANDOM)}
     return done
 
 
