@@ -5,7 +5,8 @@ bench.real_subspaces RUN`` takes that run's fine-tunes and erases the languages'
 fitted on text in the model without the fine-tune) from the residual stream behind a middle layer,
 or moves it to English's mean, beside random subspaces of the rank at which that changes the stream
 as much: accuracy in points against no intervention, paired. In English the subspace is erased
-alone. Needs ``pip install 'langneurons[erasure]'``. What has been measured is kept in RUN/subspaces.
+alone. Needs ``pip install 'langneurons[erasure]'``. What has been measured is kept in
+RUN/subspaces.
 """
 
 from __future__ import annotations
