@@ -9,18 +9,28 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.real_puzzle import shown
+from langneurons.artifacts import digest, file_digest
 from langneurons.evaluation import Scores, compare, evaluate
 from langneurons.models import LanguageModel
 from langneurons.study import Study
 from langneurons.study.workshop import Workshop
 
-COLUMNS = ["adapter", "language", "untouched", "what", "change"]
+COLUMNS = ["adapter", "language", "untouched", "what", "change", "answers changed"]
 
 
-class Change(Protocol):
+class Within(Protocol):
     """Within the block, the model is changed."""
 
     def __call__(self, lm: LanguageModel) -> AbstractContextManager[None]: ...
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is done, and the values that make it what it is: a cell is measured again where one
+    of them is another."""
+
+    within: Within
+    identity: tuple[object, ...]
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class Run:
         """One row an adapter, language and change: accuracy in points against no intervention.
 
         Args:
-            out: Folder the cells are kept in; a name stands for what was done.
+            out: Folder the cells are kept in, by name and a digest of adapter and change.
             changes: Language to name to change.
         """
         spec = self.workshop.config.tasks[self.task]
@@ -58,13 +68,18 @@ class Run:
             for language in self.languages:
                 folder = self.folder / "scores" / self.task / adapter / language
                 plain = Scores.load(folder / "none.parquet")
+                weights = self.folder / "adapters" / self.task / adapter
+                trained = file_digest(weights / "adapter_model.safetensors")
                 for name, change in changes.get(language, {}).items():
-                    path = out / adapter / language / f"{name}.parquet"
+                    key = digest(trained, spec.limit, *change.identity)[:12]
+                    path = out / adapter / language / f"{name}, {key}.parquet"
                     if not path.is_file():
                         path.parent.mkdir(parents=True, exist_ok=True)
                         lm = self.workshop.adapted(self.task, adapter)
-                        with change(lm):
+                        with change.within(lm):
                             evaluate(lm, self.workshop.task(self.task), language,
                                      split=spec.split, limit=spec.limit, output=path)  # fmt: skip
-                    moved = shown(compare(Scores.load(path), plain))
-                    yield [adapter, language, f"{plain.value():.1f}", name, moved]
+                    scores = Scores.load(path)
+                    other = scores.rows["prediction"] != plain.rows["prediction"]
+                    moved = shown(compare(scores, plain))
+                    yield [adapter, language, f"{plain.value():.1f}", name, moved, f"{other.sum()}"]

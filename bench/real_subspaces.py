@@ -3,10 +3,10 @@
 ``langneurons run gemma-3-270m-methods-xnli -t 'FOLDER/{lang}.txt' ...``, then ``python -m
 bench.real_subspaces RUN`` takes that run's fine-tunes and erases the languages' subspace (LEACE,
 fitted on text in the model without the fine-tune) from the residual stream behind a middle layer,
-or moves it to English's mean, beside random subspaces of the rank at which that changes the stream
-as much: accuracy in points against no intervention, paired. In English the subspace is erased
-alone. Needs ``pip install 'langneurons[erasure]'``. What has been measured is kept in
-RUN/subspaces.
+or moves it to English's mean, beside random subspaces erased: of the same rank, and of the rank at
+which that changes the stream as much. Accuracy in points against no intervention, paired; in
+English the subspace is erased alone. Needs ``pip install 'langneurons[erasure]'``. What has been
+measured is kept in RUN/subspaces.
 """
 
 from __future__ import annotations
@@ -48,20 +48,19 @@ def as_large(found: Subspace, rows: Tensor, seed: int) -> Subspace:
 
 
 def plans(found: Subspace, rows: Tensor, target: Tensor | None) -> dict[str, Subspace]:
-    """What is done in one language, by name: erased, moved to ``target``, and their controls.
+    """What is done in one language, by name: erased, moved to ``target``, and random ones erased.
 
     Args:
         found: The languages' subspace.
         rows: The language's activations, on which the controls are made as large.
         target: Where to move to; None for the language trained on, which is only erased.
     """
+    done = {f"{KIND}, erased": found}
     if target is None:
-        return {f"{KIND}, erased": found}
-    done = {}
-    for name, item in {"erased": found, "moved": found.towards(target)}.items():
-        done[f"{KIND}, {name}"] = item
-        done |= {f"random {n} as large, {name}": as_large(item, rows, n) for n in range(RANDOM)}
-    return done
+        return done
+    done |= {f"random {n}, erased": random_subspace(found, found.rank, n) for n in range(RANDOM)}
+    done |= {f"random {n} as large, erased": as_large(found, rows, n) for n in range(RANDOM)}
+    return done | {f"{KIND}, moved": found.towards(target)}
 
 
 def main(folder: Path) -> None:
@@ -80,8 +79,9 @@ def main(folder: Path) -> None:
         changes[language] = {}
         for name, item in plans(found, rows[language], target).items():
             sizes.append([language, name, f"{item.rank}", f"{size(item, rows[language]):.3f}"])
-            changes[language][f"{name}, layer {layer}, {ROWS}"] = partial(
-                erased, site=SITE, subspaces={layer: item}
+            changes[language][name] = Change(
+                partial(erased, site=SITE, subspaces={layer: item}),
+                (layer, item.left, item.right, item.origin),
             )
     print(f"{run.task}, residual stream behind layer {layer} of {lm.layers}\n")
     printed(["language", "what", "rank", "moved in text, share of the row's length"], sizes)

@@ -189,13 +189,14 @@ def test_several_seeds_have_to_agree(rng):
 
 def test_all_adapters_at_once_are_said_to_differ_or_not():
     rows = [{"task": "xnli", "language": lang, "metric": "accuracy", "attention": attention,
-             "sets": 5, "seeds": 3, "f": 1.0, "p_value": p, "std": std, "df": 8, "detectable": 9.4}
+             "sets": 5, "seeds": 3, "f": 1.0, "p_value": p / 9, "p_holm": p, "std": std, "df": 8,
+             "detectable": 9.4}
             for lang, attention, p, std in
             [("en", True, 0.001, 3.0), ("hi", True, 0.41, 3.0), ("hi", False, 0.004, 3.0),
              ("zh", True, float("nan"), 0.0)]]  # fmt: skip
     found = answer.among_sets(pd.DataFrame(rows), ["en"])
     assert [sentence.tone for sentence in found] == ["none", "finding"]
-    assert found[0].text.startswith("xnli, hi: 5 adapters with LoRA on attention at once, 3 seeds")
+    assert found[0].text.startswith("xnli, hi: 5 adapters of chosen units with LoRA on attention")
     assert "p = 0.41" in found[0].text
     assert "9.4 points" in found[0].text
     assert "without LoRA on attention" in found[1].text

@@ -164,14 +164,17 @@ def test_adapters_may_train_units_of_the_same_activity_from_a_seed_of_their_own(
 
 
 def test_adapters_of_several_seeds_are_compared_at_once_with_attention_and_without(tmp_path):
+    chosen = {"neurons": "lape:hi", "seeds": 2}
     adapters = {
-        **{"a": {"neurons": "none", "seeds": 2}, "b": {"neurons": "all", "seeds": 2}},
-        **{"once": {"neurons": "lape:hi"}, "alone": {"neurons": "all", "attention": False}},
+        **{"a": chosen, "b": {**chosen, "neurons": "random:lape:hi"}, "other": chosen},
+        **{"once": {"neurons": "lape:hi"}, "alone": {**chosen, "attention": False}},
+        **{"none": {"neurons": "none", "seeds": 2}, "all": {"neurons": "all", "seeds": 2}},
     }
     config = parse({"languages": ["en", "hi"], "neurons": {"lape": {}}, "adapters": adapters,
                     "tasks": {"xnli": {"source": "xnli"}}})  # fmt: skip
     rows = [("a", 0, 50.0), ("a", 1, 54.0), ("b", 0, 60.0), ("b", 1, 61.0), ("once", 0, 90.0),
-            ("alone", 0, 20.0)]  # fmt: skip
+            ("alone", 0, 20.0), ("alone", 1, 20.0), ("none", 0, 9.0), ("none", 1, 9.0),
+            ("all", 0, 99.0), ("all", 1, 99.0), ("other", 0, 0.0), ("other", 2, 0.0)]  # fmt: skip
     scored = pd.DataFrame(rows, columns=["adapter", "seed", "value"])
     cell = {"task": "xnli", "language": "en", "metric": "accuracy"}
     workshop = Workshop(config, tmp_path, {})
@@ -181,6 +184,9 @@ def test_adapters_of_several_seeds_are_compared_at_once_with_attention_and_witho
     assert row["attention"]
     assert (row["sets"], row["seeds"], row["df"]) == (2, 2, 1)
     assert row["f"] == pytest.approx((8.5 / (np.std([10, 7], ddof=1) / 2**0.5)) ** 2)
+    both = pd.concat([whole, whole.assign(language="hi")])
+    twice = adapter_sets(workshop, both)
+    assert twice["p_holm"].tolist() == pytest.approx([2 * row["p_value"]] * 2)
     assert adapter_sets(workshop, whole[whole["seed"] == 0]).empty
     assert adapter_sets(workshop, pd.DataFrame()).empty
 

@@ -50,7 +50,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "adapter_sets": (
             *("task", "language", "metric", "attention", "sets", "seeds"),
-            *("f", "p_value", "std", "df", "detectable"),
+            *("f", "p_value", "p_holm", "std", "df", "detectable"),
         ),
         "sweep": ("value", "units", "language", "kind", "ratio", "low", "high"),
         "unit_effects": ("language", "layer", "index", "ratio"),

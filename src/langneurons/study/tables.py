@@ -274,27 +274,34 @@ def adapters(workshop: Workshop, found: Found) -> pd.DataFrame:
 
 
 def adapter_sets(workshop: Workshop, scored: pd.DataFrame) -> pd.DataFrame:
-    """One row a task, language and metric: all adapters of several seeds compared at once.
+    """One row a task, language and metric: adapters of chosen units compared at once, over seeds.
 
-    Adapters with LoRA on attention and those without are families of their own: what is asked is
-    whether it matters whose MLP units learn.
+    What is asked is whether it matters whose MLP units learn: adapters that train none or all are
+    left out, and those with LoRA on attention and those without are families of their own. Of
+    adapters with several seeds the largest group with the same seeds is taken; Holm's correction
+    runs over one task and metric.
     """
     from langneurons.evaluation import among_sets
 
     if scored.empty:
         return scored
-    attention = {name: spec.attention for name, spec in workshop.config.adapters.items()}
-    plain = scored[scored["intervention"] == "none"]
-    plain = plain.assign(attention=plain["adapter"].map(attention))
+    chosen = {
+        name: spec.attention
+        for name, spec in workshop.config.adapters.items()
+        if adapter_units(spec) not in (["none"], ["all"])
+    }
+    plain = scored[(scored["intervention"] == "none") & scored["adapter"].isin(chosen)]
+    plain = plain.assign(attention=plain["adapter"].map(chosen))
     rows = []
     cell = ["task", "language", "metric", "attention"]
     for key, group in plain.groupby(cell, sort=False):
-        seeds = group.groupby("adapter")["seed"].transform("nunique")
-        repeated = group[seeds == seeds.max()]
-        if seeds.max() < 2 or repeated["adapter"].nunique() < 2:
+        seeds = group.groupby("adapter")["seed"].agg(frozenset)
+        same = seeds[seeds.map(len) > 1].value_counts()
+        if same.empty or same.iloc[0] < 2:
             continue
+        repeated = group[group["adapter"].map(seeds) == same.index[0]]
         rows.append({**dict(zip(cell, key, strict=True)), **asdict(among_sets(repeated))})
-    return pd.DataFrame(rows)
+    return _corrected(pd.DataFrame(rows), ["task", "metric"])
 
 
 def two_holders(workshop: Workshop, found: Found) -> pd.DataFrame:

@@ -111,7 +111,7 @@ def over_seeds(seeds: pd.DataFrame, trained_on: Collection[str] = ()) -> list[Se
 
 
 def among_sets(sets: pd.DataFrame, trained_on: Collection[str] = ()) -> list[Sentence]:
-    """Whether it matters at all whose units learn: all adapters at once, over the same seeds.
+    """Whether it matters whose units learn: all adapters of chosen units at once, over seeds.
 
     Args:
         sets: The ``adapter_sets`` table.
@@ -123,13 +123,13 @@ def among_sets(sets: pd.DataFrame, trained_on: Collection[str] = ()) -> list[Sen
     for row in records(table[~table["language"].isin(list(trained_on)) & (table["std"] > 0)]):
         kind = "with" if row["attention"] else "without"
         text = (
-            f"{row['task']}, {row['language']}: {count(row['sets'], 'adapter')} {kind} LoRA on "
-            f"attention at once, {count(row['seeds'], 'seed')} each: "
-            f"p = {number(row['p_value'], 3)} (analysis of variance, seeds as blocks, "
-            f"uncorrected); two of them would have to differ by {number(row['detectable'], 1)} "
+            f"{row['task']}, {row['language']}: {count(row['sets'], 'adapter')} of chosen units "
+            f"{kind} LoRA on attention at once, {count(row['seeds'], 'seed')} each: "
+            f"p = {number(row['p_holm'], 3)} (analysis of variance, seeds as blocks, corrected for "
+            f"their number); two of them would have to differ by {number(row['detectable'], 1)} "
             "points to be told apart four times in five."
         )
-        said.append(Sentence(text, "finding" if row["p_value"] < LEVEL else "none"))
+        said.append(Sentence(text, "finding" if row["p_holm"] < LEVEL else "none"))
     return said
 
 
