@@ -38,12 +38,14 @@ def accuracies(scores: pd.DataFrame, trained: pd.DataFrame) -> list[list[str]]:
     """One row an adapter: trained weights and the accuracy of every seed, by language."""
     plain = scores[(scores["metric"] == "accuracy") & (scores["intervention"] == "none")]
     weights = trained.groupby("adapter")["trainable"].first()
+    languages = list(dict.fromkeys(plain["language"]))
     rows = []
     for adapter, group in plain.groupby("adapter", sort=False):
         cells = []
-        for _, own in group.groupby("language", sort=False):
-            each = ", ".join(f"{value:.1f}" for value in own.sort_values("seed")["value"])
-            cells.append(f"{own['value'].mean():.1f} ({each})")
+        for language in languages:
+            own = group[group["language"] == language].sort_values("seed")["value"]
+            each = ", ".join(f"{value:.1f}" for value in own)
+            cells.append(f"{own.mean():.1f} ({each})" if len(own) else "")
         rows.append([adapter, f"{weights[adapter]:,.0f}", *cells])
     return rows
 
@@ -64,11 +66,23 @@ def differences(seeds: pd.DataFrame) -> list[list[str]]:
     ]
 
 
+def by_training(adapters: pd.DataFrame) -> list[list[str]]:
+    """One row an adapter, reference and language: each training's difference, paired by item."""
+    rows = []
+    table = adapters[adapters["metric"] == "accuracy"]
+    for key, group in table.groupby(["language", "adapter", "reference"], sort=False):
+        each = [f"{row.difference:+.1f} [{row.low:+.1f}, {row.high:+.1f}]"
+                for row in group.sort_values("seed").itertuples()]  # fmt: skip
+        rows.append([*map(str, key), ", ".join(each)])
+    return rows
+
+
 def at_once(sets: pd.DataFrame) -> list[list[str]]:
     """One row a language and kind of adapter: the test of all sets, and the pooled spread."""
     return [
         [row.language, "yes" if row.attention else "no", f"{row.sets}", f"{row.seeds}",
-         f"{row.f:.2f}", f"{row.p_value:.2g}", f"{row.std:.1f}", f"{row.detectable:.1f}"]
+         f"{row.f:.2f}", f"{row.p_value:.2g}", f"{row.p_holm:.2g}", f"{row.std:.1f}",
+         f"{row.detectable:.1f}"]
         for row in sets[sets["metric"] == "accuracy"].itertuples()
     ]  # fmt: skip
 
@@ -106,16 +120,18 @@ def draw(scores: pd.DataFrame) -> None:
 
 
 def main(run: Path) -> None:
-    tables = {name: read_table(run / "tables" / f"{name}.parquet")
-              for name in ("scores", "finetuning", "adapter_seeds", "adapter_sets")}  # fmt: skip
+    names = ("scores", "finetuning", "adapters", "adapter_seeds", "adapter_sets")
+    tables = {name: read_table(run / "tables" / f"{name}.parquet") for name in names}
     languages = list(dict.fromkeys(tables["scores"]["language"]))
     columns = ["adapter", "trained weights", *(f"{lang}: mean (seeds), %" for lang in languages)]
     printed(columns, accuracies(tables["scores"], tables["finetuning"]))
     columns = ["language", "adapter", "against", "points, t interval over seeds", "spread",
                "p, Holm", "detectable"]  # fmt: skip
     printed(columns, differences(tables["adapter_seeds"]))
-    columns = ["language", "LoRA on attention", "sets", "seeds", "F", "p", "spread, pooled",
-               "detectable"]  # fmt: skip
+    columns = ["language", "adapter", "against", "each training"]
+    printed(columns, by_training(tables["adapters"]))
+    columns = ["language", "LoRA on attention", "sets", "seeds", "F", "p", "p, Holm",
+               "spread, pooled", "detectable"]  # fmt: skip
     printed(columns, at_once(tables["adapter_sets"]))
     draw(tables["scores"])
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import tiny
+from langneurons.artifacts import write_json
 from langneurons.beyond.crossing import cross
 from langneurons.data import make_blocks
 from langneurons.errors import InputError
@@ -20,7 +21,7 @@ from langneurons.study import Study
 from langneurons.study.plan import Identity, plan
 from langneurons.study.schema import parse
 from langneurons.study.spec import Written, check_written, parted
-from langneurons.study.tables import adapter_sets, cell_of, odd_rows
+from langneurons.study.tables import adapter_sets, cell_of, finetuning, odd_rows
 from langneurons.study.task_plan import examples_seen
 from langneurons.study.workshop import Workshop
 
@@ -161,6 +162,16 @@ def test_adapters_may_train_units_of_the_same_activity_from_a_seed_of_their_own(
     wrong = {**study, "adapters": {"x": {"neurons": "matched:lappe:hi"}}}
     with pytest.raises(InputError, match="'lappe'"):
         parse(wrong)
+
+
+def test_trainings_of_adapters_that_were_taken_out_are_left_alone(tmp_path):
+    config = parse({"languages": ["en"], "adapters": {"none": {"neurons": "none"}},
+                    "tasks": {"xnli": {"source": "xnli"}}})  # fmt: skip
+    record = {"lang": "en", "trainable": 5, "seconds": 1.0, "losses": [{"loss": 0.5}]}
+    for place in ("xnli/none", "xnli/gone", "mini-nli/none"):
+        write_json(tmp_path / "adapters" / place / "langneurons.json", record)
+    found = finetuning(Workshop(config, tmp_path, {}))
+    assert found[["task", "adapter", "loss"]].to_numpy().tolist() == [["xnli", "none", 0.5]]
 
 
 def test_adapters_of_several_seeds_are_compared_at_once_with_attention_and_without(tmp_path):

@@ -144,13 +144,17 @@ def finetuning(workshop: Workshop) -> pd.DataFrame:
     rows = []
     runs = adapter_runs(workshop.config)
     for path in sorted((workshop.out / "adapters").glob("*/*/langneurons.json")):
+        task, run = path.parent.parent.name, path.parent.name
+        # As for scores: trainings of an earlier form of the study may lie here.
+        if run not in runs or task not in workshop.config.tasks:
+            continue
         record = read_json(path)
-        name, seed = runs[path.parent.name]
+        name, seed = runs[run]
         spec = workshop.config.adapters[name]
         rows.append(
             {
                 "adapter": name,
-                "task": path.parent.parent.name,
+                "task": task,
                 "train_language": record["lang"],
                 "units": " + ".join(adapter_units(spec)),
                 "attention": spec.attention,
