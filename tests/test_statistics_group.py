@@ -58,7 +58,8 @@ def test_two_processes_give_the_statistics_of_one(
     assert two.tokens == one.tokens
     for lang in TEXTS:
         assert torch.equal(two.count_positive[lang], one.count_positive[lang])
-        assert torch.equal(two.minimum(lang), one.minimum(lang))
+        # Batches of another size may differ in the last bit, by processor.
+        torch.testing.assert_close(two.minimum(lang), one.minimum(lang), rtol=1e-12, atol=1e-12)
         assert torch.equal(two.keys(lang), one.keys(lang))
         torch.testing.assert_close(two.mean(lang), one.mean(lang))
         torch.testing.assert_close(two.std(lang), one.std(lang))
