@@ -26,8 +26,12 @@ class Within(Protocol):
 
 @dataclass(frozen=True)
 class Change:
-    """What is done, and the values that make it what it is: a cell is measured again where one
-    of them is another."""
+    """What is done, and what makes it that.
+
+    Attributes:
+        within: The change.
+        identity: Tensors and plain values; a cell is measured again where one of them is another.
+    """
 
     within: Within
     identity: tuple[object, ...]

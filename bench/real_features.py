@@ -21,6 +21,7 @@ from torch import Tensor
 from bench._markdown import printed
 from bench._stream import COLUMNS, Change, Run
 from langneurons.artifacts import digest
+from langneurons.beyond.deactivation import draws
 from langneurons.beyond.features.autoencoder import Autoencoder
 from langneurons.beyond.features.intervening import by_layer, features_changed
 from langneurons.beyond.features.language import feature_perplexity, feature_statistics
@@ -32,18 +33,10 @@ from langneurons.statistics import Statistics
 SITE, DRAWS = "resid", 2
 RECIPE = Recipe(features=2048, k=32, tokens=100_000)
 BLOCK, COUNTED, HELD_OUT = 128, 10_000, 1000
+TITLES = {"own": "own", "random": "random", "matched": "on as often"}
 VALUES = {"own": ("off", "at the mean", "at the mean where on"), "random": ("off",),
-          "on as often": ("off", "at the mean")}  # fmt: skip
+          "matched": ("off", "at the mean")}  # fmt: skip
 """What is written into which features."""
-
-
-def controls(found: NeuronSet, stats: Statistics) -> dict[tuple[str, int], NeuronSet]:
-    """The features and draws of as many random ones and of ones on as often."""
-    sets = {("own", 0): found}
-    for n in range(DRAWS):
-        sets["random", n] = found.random_like(n)
-        sets["on as often", n] = found.random_like(n, matched="rate", statistics=stats)
-    return sets
 
 
 def held(stats: Statistics, means: dict[str, Tensor]) -> dict[str, dict[str, float | Tensor]]:
@@ -65,18 +58,23 @@ def planned(
     language: str,
     run: Run,
     coders: dict[int, Autoencoder],
-    sets: dict[tuple[str, int], NeuronSet],
+    found: NeuronSet,
+    stats: Statistics,
     values: dict[str, dict[str, float | Tensor]],
 ) -> dict[str, Change]:
     """What is done in one language, by name; in the one trained on, others' features are off."""
-    cells = [(language, kind, n, value) for kind, n in sets for value in VALUES[kind]]
     if language == run.workshop.config.train_language:
-        cells = [(other, "own", 0, "off") for other in run.languages if other != language]
+        others = [name for name in run.languages if name != language]
+        cells = [(other, "own", 0, "off", found[other]) for other in others]
+    else:
+        sets = draws(found, language, stats, random=DRAWS, matched=DRAWS, seed=0)
+        cells = [(language, kind, n, value, units)
+                 for (kind, n), units in sets.items() for value in VALUES[kind]]  # fmt: skip
     done = {}
-    for owner, kind, n, value in cells:
-        changed = by_layer(sets[kind, n][owner], list(coders), values[owner][value])
+    for owner, kind, n, value, units in cells:
+        changed = by_layer(units, list(coders), values[owner][value])
         parts = [item for c in changed.values() for item in (c.index, c.value)]
-        name = f"{owner}, {value}, {kind}" + (f" {n}" if kind != "own" else "")
+        name = f"{owner}, {value}, {TITLES[kind]}" + (f" {n}" if kind != "own" else "")
         done[name] = Change(
             partial(features_changed, site=SITE, coders=coders, changes=changed),
             (*(coder.w_dec for coder in coders.values()), *parts),
@@ -103,7 +101,7 @@ def main(folder: Path) -> None:
     stats, means = feature_statistics(lm, blocks(COUNTED), SITE, coders)
     found = identify(stats, method="lape")
     changes = {
-        language: planned(language, run, coders, controls(found, stats), held(stats, means))
+        language: planned(language, run, coders, found, stats, held(stats, means))
         for language in run.languages
     }
     print(f"{run.task}, {RECIPE.features} features behind layer {layer} of {lm.layers}\n")
@@ -116,7 +114,7 @@ def main(folder: Path) -> None:
         lm, found, held_out, SITE, coders, stats, random=DRAWS, matched=DRAWS
     )
     printed(["language off", "text", "features", "perplexity, times"],
-            [[row.row, row.column, f"{row.kind} {row.seed}",
+            [[row.row, row.column, f"{TITLES[row.kind]} {row.seed}",
               f"{row.ratio:.3f} [{row.low:.3f}, {row.high:.3f}]"]
              for row in table.itertuples() if row.row != config.train_language])  # fmt: skip
     printed(COLUMNS, list(run.rows(out, changes)))

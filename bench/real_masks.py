@@ -15,6 +15,7 @@ import pandas as pd
 
 from bench._markdown import printed
 from langneurons.artifacts import read_table, write_text
+from langneurons.evaluation import among_sets, holm
 from langneurons.reporting import style
 from langneurons.reporting.figures import canvas
 
@@ -87,6 +88,26 @@ def at_once(sets: pd.DataFrame) -> list[list[str]]:
     ]  # fmt: skip
 
 
+def of_one_size(scores: pd.DataFrame, trained: pd.DataFrame) -> list[list[str]]:
+    """One row a language: the sets among which most have the same size, at once.
+
+    Larger sets learn more: only of one size is it whose units learn.
+    """
+    chosen = trained[~trained["units"].isin(["none", "all"])]
+    size = chosen.drop_duplicates("adapter").set_index("adapter")[["trainable", "attention"]]
+    most = tuple(size.value_counts().index[0])
+    adapters = [name for name, row in size.iterrows() if tuple(row) == most]
+    plain = scores[(scores["metric"] == "accuracy") & (scores["intervention"] == "none")]
+    plain = plain[plain["adapter"].isin(adapters)]
+    found = {lang: among_sets(group) for lang, group in plain.groupby("language", sort=False)}
+    corrected = holm([item.p_value for item in found.values()])
+    return [
+        [str(lang), ", ".join(adapters), f"{item.f:.2f}", f"{item.p_value:.2g}", f"{p:.2g}",
+         f"{item.std:.1f}", f"{item.detectable:.1f}"]
+        for (lang, item), p in zip(found.items(), corrected, strict=True)
+    ]  # fmt: skip
+
+
 def draw(scores: pd.DataFrame) -> None:
     """A point a training, a bar at the mean of the seeds: whose rows learned, by language."""
     plain = scores[(scores["metric"] == "accuracy") & (scores["intervention"] == "none")]
@@ -133,6 +154,8 @@ def main(run: Path) -> None:
     columns = ["language", "LoRA on attention", "sets", "seeds", "F", "p", "p, Holm",
                "spread, pooled", "detectable"]  # fmt: skip
     printed(columns, at_once(tables["adapter_sets"]))
+    columns = ["language", "sets of one size", "F", "p", "p, Holm", "spread, pooled", "detectable"]
+    printed(columns, of_one_size(tables["scores"], tables["finetuning"]))
     draw(tables["scores"])
 
 

@@ -21,6 +21,13 @@ def test_unknown_names_the_nearest_and_all_known():
     assert "\n" not in message
 
 
+def test_an_unknown_name_where_there_is_none_says_what_to_do():
+    message = str(unknown("neuron set", "lape", [], "in 'perplexity'"))
+    assert message == (
+        "unknown neuron set 'lape' in 'perplexity'. There is none: add it, or take this out."
+    )
+
+
 def test_registry_refuses_a_second_entry_under_one_name():
     registry: Registry[int] = Registry("thing")
     registry.register("a")(1)

@@ -46,4 +46,5 @@ def unknown(kind: str, name: object, known: Iterable[str], where: str = "") -> I
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     place = f" {where}" if where else ""
-    return InputError(f"unknown {kind} {str(name)!r}{place}.{hint} Known: {', '.join(names)}.")
+    there = f"Known: {', '.join(names)}." if names else "There is none: add it, or take this out."
+    return InputError(f"unknown {kind} {str(name)!r}{place}.{hint} {there}")

@@ -183,18 +183,15 @@ class StudyConfig(Spec):
             for lang in languages or ():
                 if lang not in known and not place.startswith("tasks"):
                     raise unknown("language", lang, known, f"in {place!r}")
-        sets = [*(self.perplexity.neurons if self.perplexity else ())]
-        sets += self.interventions.neurons if self.interventions else []
-        sets += self.effects.neurons if self.effects else []
-        single = (self.sweep, self.forcing, self.fallback, self.deactivation)
-        sets += [spec.neurons for spec in single if spec]
-        sets += [self.polysemanticity.neurons] if self.polysemanticity else []
-        sets += [spec.neurons for spec in self.subspaces.values() if spec.neurons]
-        sets += self.crossing.neurons if self.crossing else []
-        sets += (self.passages.neurons or []) if self.passages else []
-        for name in sets:
-            if name not in self.neurons:
-                raise unknown("neuron set", name, self.neurons)
+        parts = ("perplexity", "interventions", "effects", "sweep", "forcing", "fallback",
+                 "deactivation", "polysemanticity", "crossing", "passages")  # fmt: skip
+        naming = {part: getattr(self, part) for part in parts}
+        naming |= {f"subspaces.{name}": spec for name, spec in self.subspaces.items()}
+        for place, spec in naming.items():
+            chosen = getattr(spec, "neurons", None) or ()
+            for name in [chosen] if isinstance(chosen, str) else chosen:
+                if name not in self.neurons:
+                    raise unknown("neuron set", name, self.neurons, f"in {place!r}")
         self._check_derived()
         self._check_sweep()
         named: dict[str, PolysemanticitySpec | SubspacesSpec | None] = {
