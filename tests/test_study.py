@@ -52,7 +52,10 @@ def test_every_preset_is_valid_and_has_a_line_of_description():
         ("languages=[]", "languages"),
         ("languages=[en,en]", "languages named twice: en"),
         ("languages=[../x]", "becomes part of a file name"),
-        ("perplexity.neurons=[lap]", "unknown neuron set 'lap' in 'perplexity'. Did you mean 'lape'"),
+        (
+            "perplexity.neurons=[lap]",
+            "unknown neuron set 'lap' in 'perplexity'. Did you mean 'lape'",
+        ),
         ("adapters.x={neurons: 'lape:xx'}", "unknown language 'xx' in adapter 'x'"),
         ("budget=tiny", "unknown budget 'tiny'"),
         ("novalue", "must be KEY=VALUE"),
