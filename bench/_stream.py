@@ -21,7 +21,7 @@ COLUMNS = ["adapter", "language", "untouched", "what", "change", "answers change
 class Within(Protocol):
     """Within the block, the model is changed."""
 
-    def __call__(self, lm: LanguageModel) -> AbstractContextManager[None]: ...
+    def __call__(self, lm: LanguageModel) -> AbstractContextManager[object]: ...
 
 
 @dataclass(frozen=True)

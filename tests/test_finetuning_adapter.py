@@ -25,6 +25,7 @@ from langneurons.finetuning import (
 )
 from langneurons.identification import NeuronSet, Units
 from langneurons.intervention import Intervention, intervene
+from langneurons.models import hook_site
 
 FAST = {
     "steps": 4,
@@ -191,6 +192,32 @@ def test_paper_head_reads_the_last_position(tmp_path):
     torch.testing.assert_close(
         torch.tensor(scores[0]), expected[0].double().log_softmax(-1), rtol=1e-5, atol=1e-5
     )
+
+
+def test_the_padding_that_the_papers_head_reads_is_a_scope_of_its_own(tmp_path):
+    lm = tiny.lm()
+    options = {**FAST, "head": "last-position", "max_length": 30}
+    adapted = load_adapter(lm, finetune(lm, Classes(), "en", UNITS, output=tmp_path, **options))
+    ids = torch.tensor([[5, 9, 30, 41, 77]])
+    layer, chosen = int(UNITS.layers[0]), UNITS.indices[UNITS.layers == UNITS.layers[0]]
+
+    def by_hand(places):
+        def change(_layer, activation):
+            activation = activation.clone()
+            block = activation[:, places]
+            block[..., chosen] = 0.7
+            activation[:, places] = block
+            return activation
+
+        with hook_site(adapted, "mlp.act", change, [layer]):
+            return adapted.model(input_ids=ids).logits
+
+    plain = adapted.model(input_ids=ids).logits
+    for scope, places in {"text": slice(0, 5), "padding": slice(5, 30)}.items():
+        with intervene(adapted, UNITS, 0.7, scope=scope, layers=(layer,)):
+            touched = adapted.model(input_ids=ids).logits
+        torch.testing.assert_close(touched, by_hand(places))
+        assert not torch.allclose(touched, plain)
 
 
 def test_two_adapters_of_one_model_do_not_meet(tmp_path):

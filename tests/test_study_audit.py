@@ -29,7 +29,8 @@ TEXT = {"en": ["the cat and the dog " * 6] * 4, "hi": ["हिन्दी औ�
 
 
 SITES = ["P10@mlp.pre", "mean@mlp.pre", "P10@mlp.pre@mlp.pre", "P10@mlp.act@mlp.pre"]
-SITES += ["mean@last", "zero@rest", "x0.5@last", "P10@en", "P10@en@mlp.pre@mlp.act@rest"]
+SITES += ["mean@last", "zero@rest", "x0.5@last", "mean@padding", "P10@text", "P10@en"]
+SITES += ["P10@en@mlp.pre@mlp.act@rest"]
 
 
 @pytest.mark.parametrize("value", [*SITES, "P10", "zero", "-1"])

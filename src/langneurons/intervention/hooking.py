@@ -48,7 +48,8 @@ def intervene(
         value: With units: what to write, default 0.
         mode: With units: ``set`` (default), ``add`` or ``multiply``.
         site: With units: where they live, default ``mlp.act``.
-        scope: With units: ``all`` (default), ``prompt``, ``generated``, ``last`` or ``rest``.
+        scope: With units: ``all`` (default), ``prompt``, ``generated``, ``last``, ``rest``,
+            ``text`` or ``padding``.
         **options: With units: further fields of :class:`Intervention`.
 
     Yields:

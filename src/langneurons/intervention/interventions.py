@@ -12,7 +12,7 @@ from langneurons.identification import Units
 from langneurons.intervention.values import Value
 
 Mode = Literal["set", "add", "multiply"]
-Scope = Literal["all", "prompt", "generated", "last", "rest"]
+Scope = Literal["all", "prompt", "generated", "last", "rest", "text", "padding"]
 Protocol = Literal["strict", "paper"]
 
 
@@ -28,7 +28,9 @@ class Intervention:
         site: Where the units live.
         scope: ``all`` tokens; ``prompt``: tokens run before generation; ``generated``: tokens run
             one at a time against a key-value cache; ``last``: the last real token of every forward
-            pass (of the prompt, then every generated one); ``rest``: all tokens but that one.
+            pass (of the prompt, then every generated one); ``rest``: all tokens but that one;
+            ``text``: all real tokens; ``padding``: all others, one of which a head on the last
+            position reads.
         start: Only tokens from this position on, counted from a sequence's first real token.
         layers: Only units of these layers; None for all.
         probability: Each token is touched with this probability, the same token in all layers.

@@ -61,6 +61,10 @@ def select(tokens: Tokens, intervention: Intervention) -> Tensor | bool:
     if intervention.probability == 0:
         return False
     masks: list[Tensor] = []
+    if scope == "padding" and tokens.real is None:
+        return False
+    if scope in ("text", "padding") and tokens.real is not None:
+        masks.append(tokens.real if scope == "text" else ~tokens.real)
     if scope == "rest" and tokens.length == 1:
         return False
     if scope in ("last", "rest") and tokens.length > 1:

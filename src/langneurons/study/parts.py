@@ -122,7 +122,8 @@ class InterventionsSpec(Spec):
         ["mean", "P90", "zero", "P10"],
         description="Replacement values. P10@mlp.pre takes the statistic before the activation "
         "function, P10@mlp.pre@mlp.pre also writes it there; mean@en is the mean of English; "
-        "mean@last is written over the last token alone, mean@rest over all others.",
+        "mean@last is written over the last token alone, mean@rest over all others, mean@text over "
+        "real tokens, mean@padding over padding.",
     )
     languages: list[str] | None = Field(None, description="Languages tested; default: all.")
     random: int = Field(2, ge=0, description="Same-size random draws.")

@@ -35,7 +35,7 @@ def check_value(value: str) -> str:
 _SIDES = ("mlp.pre", "mlp.act")
 """Both sides of the activation function, between which a value may cross."""
 
-_SCOPES = ("last", "rest")
+_SCOPES = ("last", "rest", "text", "padding")
 """Tokens that a value may be written over, where not over all."""
 
 
@@ -54,7 +54,7 @@ class Written(NamedTuple):
     language: str | None = None
     taken: str | None = None
     written: str | None = None
-    scope: Literal["all", "last", "rest"] = "all"
+    scope: Literal["all", "last", "rest", "text", "padding"] = "all"
 
 
 def parted(value: str) -> Written:
@@ -72,7 +72,7 @@ def parted(value: str) -> Written:
     if parts or language == "":
         raise ValueError(
             f"value {value!r}: write VALUE@LANGUAGE@TAKEN@WRITTEN@SCOPE or any of it, in this "
-            "order: sites mlp.pre or mlp.act, scope last or rest"
+            f"order: sites mlp.pre or mlp.act, scope {', '.join(_SCOPES)}"
         )
     return Written(name, language, taken, written, scope)  # type: ignore[arg-type]
 
@@ -92,7 +92,7 @@ def check_written(value: str) -> str:
     if (what.taken or what.language) and not statistic:
         raise ValueError(
             f"value {value!r}: only a statistic has a site or a language, use mean or P90; "
-            "any value may end in @last or @rest"
+            "any value may end in @last, @rest, @text or @padding"
         )
     return value
 
