@@ -2,12 +2,13 @@
 
 ``langneurons run gemma-3-270m-masks -t 'FOLDER/{lang}.txt' ...``, then ``python -m bench.real_masks
 RUN`` prints accuracy of every training, the mean difference to training no MLP units, random units
-and equally active ones with its t interval over seeds, and all sets at once; draws
-`docs/figures/gemma-masks.svg`.
+and equally active ones with its t interval over seeds, and all sets at once. Without RUN: the
+trainings of all records together, all chosen sets at once, and `docs/figures/gemma-masks.svg`.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from langneurons.evaluation import among_sets, holm
 from langneurons.reporting import style
 from langneurons.reporting.figures import canvas
 
-FIGURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "gemma-masks.svg"
+RESULTS = Path(__file__).resolve().parent / "results"
+RECORDS = ("masks-2026-11-25", "masks-2026-11-29", "masks-attention-2026-11-29")
+FIGURE = RESULTS.parents[1] / "docs" / "figures" / "gemma-masks.svg"
 NAMES = {
     "none": "no MLP units",
     "target": "Hindi's",
@@ -108,13 +111,44 @@ def of_one_size(scores: pd.DataFrame, trained: pd.DataFrame) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def draw(scores: pd.DataFrame) -> None:
+def recorded() -> pd.DataFrame:
+    """Accuracy of every training in the records' first tables: which set, attention, seed."""
+    rows = []
+    for name in RECORDS:
+        text = (RESULTS / f"{name}.txt").read_text(encoding="utf-8")
+        head, _, *lines = (
+            [cell.strip() for cell in line.strip("|").split("|")]
+            for line in text.split("\n\n")[1].splitlines()
+        )
+        for adapter, _, *cells in lines:
+            chosen = adapter.removesuffix(":hi")
+            for column, cell in zip(head[2:], cells, strict=True):
+                for seed, value in enumerate(re.findall(r"\d+\.\d", cell)[1:]):
+                    rows.append({
+                        "adapter": chosen.removesuffix("-alone"), "seed": seed,
+                        "attention": not chosen.endswith("-alone"),
+                        "language": column.partition(":")[0], "value": float(value),
+                    })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def chosen_at_once(plain: pd.DataFrame) -> list[list[str]]:
+    """One row a language, with LoRA on attention and without: all chosen sets at once."""
+    chosen = plain[~plain["adapter"].isin(["none", "all"]) & plain["language"].isin(LANGUAGES)]
+    groups = list(chosen.groupby(["attention", "language"], sort=False))
+    found = [among_sets(group) for _, group in groups]
+    corrected = holm([item.p_value for item in found])
+    return [
+        [language, "yes" if attention else "no", ", ".join(dict.fromkeys(group["adapter"])),
+         f"{item.f:.2f}", f"{item.p_value:.2g}", f"{p:.2g}", f"{item.std:.1f}",
+         f"{item.detectable:.1f}"]
+        for ((attention, language), group), item, p in zip(groups, found, corrected, strict=True)
+    ]  # fmt: skip
+
+
+def draw(plain: pd.DataFrame) -> None:
     """A point a training, a bar at the mean of the seeds: whose rows learned, by language."""
-    plain = scores[(scores["metric"] == "accuracy") & (scores["intervention"] == "none")]
-    shown = plain["adapter"].str.removesuffix(":hi")
-    plain = plain.assign(attention=~shown.str.endswith("-alone"),
-                         chosen=shown.str.removesuffix("-alone"))  # fmt: skip
-    names = [name for name in NAMES if name in set(plain["chosen"])]
+    names = [name for name in NAMES if name in set(plain["adapter"])]
     with style.figure_style("gemma-masks"):
         figure = canvas.blank(0.9 + 0.36 * len(names))
         figure.set_facecolor("white")  # readable on a dark page
@@ -122,7 +156,7 @@ def draw(scores: pd.DataFrame) -> None:
         for axes, (language, title) in zip(panels, LANGUAGES.items(), strict=True):
             for attention, (label, colour, mark) in KINDS.items():
                 for place, name in enumerate(names):
-                    rows = plain[(plain["chosen"] == name) & (plain["language"] == language)
+                    rows = plain[(plain["adapter"] == name) & (plain["language"] == language)
                                  & (plain["attention"] == attention)]  # fmt: skip
                     y = place + (-0.16 if attention else 0.16)
                     axes.plot(rows["value"], [y] * len(rows), mark, ms=4, color=colour, alpha=0.8)
@@ -156,8 +190,16 @@ def main(run: Path) -> None:
     printed(columns, at_once(tables["adapter_sets"]))
     columns = ["language", "sets of one size", "F", "p", "p, Holm", "spread, pooled", "detectable"]
     printed(columns, of_one_size(tables["scores"], tables["finetuning"]))
-    draw(tables["scores"])
+
+
+def together() -> None:
+    """What the records hold, all of them together."""
+    plain = recorded()
+    columns = ["language", "LoRA on attention", "chosen sets", "F", "p", "p, Holm",
+               "spread, pooled", "detectable"]  # fmt: skip
+    printed(columns, chosen_at_once(plain))
+    draw(plain)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/gemma-3-270m-masks"))
+    main(Path(sys.argv[1])) if len(sys.argv) > 1 else together()
