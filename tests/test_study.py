@@ -57,6 +57,7 @@ def test_every_preset_is_valid_and_has_a_line_of_description():
             "unknown neuron set 'lap' in 'perplexity'. Did you mean 'lape'",
         ),
         ("adapters.x={neurons: 'lape:xx'}", "unknown language 'xx' in adapter 'x'"),
+        ("interventions.values=[mean@xx]", "unknown language 'xx' in value 'mean@xx'"),
         ("budget=tiny", "unknown budget 'tiny'"),
         ("novalue", "must be KEY=VALUE"),
     ],

@@ -33,7 +33,7 @@ from langneurons.study.parts import (
     intervened,
 )
 from langneurons.study.passages import PassagesSpec
-from langneurons.study.spec import Spec, nested, parted
+from langneurons.study.spec import SCOPES, Spec, nested, parted
 from langneurons.study.sweeps import SweepSpec
 
 _NAME = re.compile(r"^[\w][\w.+:@-]*$")
@@ -228,7 +228,8 @@ class StudyConfig(Spec):
             for value in self.interventions.values:
                 of = parted(value).language
                 if of is not None and of not in known:
-                    where = f"in value {value!r} (sites are mlp.pre and mlp.act)"
+                    known_parts = f"sites are mlp.pre and mlp.act, tokens {', '.join(SCOPES)}"
+                    where = f"in value {value!r} ({known_parts})"
                     raise unknown("language", of, known, where)
         if self.elsewhere and self.interventions:
             for name in self.interventions.neurons:

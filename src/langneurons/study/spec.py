@@ -35,7 +35,7 @@ def check_value(value: str) -> str:
 _SIDES = ("mlp.pre", "mlp.act")
 """Both sides of the activation function, between which a value may cross."""
 
-_SCOPES = ("last", "rest", "text", "padding")
+SCOPES = ("last", "rest", "text", "padding")
 """Tokens that a value may be written over, where not over all."""
 
 
@@ -65,14 +65,14 @@ def parted(value: str) -> Written:
     ``mean@last`` is written over the last token alone.
     """
     name, *parts = value.split("@")
-    scope = parts.pop() if parts and parts[-1] in _SCOPES else "all"
+    scope = parts.pop() if parts and parts[-1] in SCOPES else "all"
     sites = [parts.pop() for _ in range(2) if parts and parts[-1] in _SIDES][::-1]
     language = parts.pop() if len(parts) == 1 else None
     taken, written = [*sites, None, None][:2]
     if parts or language == "":
         raise ValueError(
             f"value {value!r}: write VALUE@LANGUAGE@TAKEN@WRITTEN@SCOPE or any of it, in this "
-            f"order: sites mlp.pre or mlp.act, scope {', '.join(_SCOPES)}"
+            f"order: sites mlp.pre or mlp.act, scope {', '.join(SCOPES)}"
         )
     return Written(name, language, taken, written, scope)  # type: ignore[arg-type]
 
