@@ -13,10 +13,12 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from scipy.stats import ttest_1samp
 
 from bench._markdown import printed
 from langneurons.artifacts import read_table, write_text
 from langneurons.evaluation import among_sets, holm
+from langneurons.evaluation.seeds import spread
 from langneurons.reporting import style
 from langneurons.reporting.figures import canvas
 
@@ -34,6 +36,7 @@ NAMES = {
     "all": "all units",
 }
 LANGUAGES = {"en": "English", "hi": "Hindi"}
+REFERENCES = ("none", "random", "matched")
 KINDS = {True: ("with LoRA on attention", style.BLUE, "o"),
          False: ("without", style.VERMILLION, "s")}  # fmt: skip
 
@@ -146,6 +149,34 @@ def chosen_at_once(plain: pd.DataFrame) -> list[list[str]]:
     ]  # fmt: skip
 
 
+def pairs(names: list[str]) -> list[tuple[str, str]]:
+    """Each set and reference, no pair twice."""
+    return [
+        (name, reference)
+        for place, reference in enumerate(REFERENCES)
+        for name in names
+        if name not in REFERENCES[: place + 1]
+    ]
+
+
+def against(plain: pd.DataFrame) -> list[list[str]]:
+    """One row a language, kind, set and reference: difference over seeds, Holm over all."""
+    rows, tests = [], []
+    shown = plain[plain["language"].isin(LANGUAGES)]
+    for (attention, language), group in shown.groupby(["attention", "language"], sort=False):
+        grid = group.pivot(index="seed", columns="adapter", values="value")
+        for name, reference in pairs([name for name in NAMES if name in grid]):
+            apart = grid[name] - grid[reference]
+            found = spread(apart)
+            tests.append(float(ttest_1samp(apart, 0).pvalue))
+            rows.append([
+                str(language), "yes" if attention else "no", name, reference,
+                f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]", f"{found.std:.1f}",
+            ])  # fmt: skip
+    return [[*row, f"{p:.2g}", f"{q:.2g}"]
+            for row, p, q in zip(rows, tests, holm(tests), strict=True)]  # fmt: skip
+
+
 def draw(plain: pd.DataFrame) -> None:
     """A point a training, a bar at the mean of the seeds: whose rows learned, by language."""
     names = [name for name in NAMES if name in set(plain["adapter"])]
@@ -198,6 +229,9 @@ def together() -> None:
     columns = ["language", "LoRA on attention", "chosen sets", "F", "p", "p, Holm",
                "spread, pooled", "detectable"]  # fmt: skip
     printed(columns, chosen_at_once(plain))
+    columns = ["language", "LoRA on attention", "set", "against", "points, t interval over seeds",
+               "spread", "p", "p, Holm"]  # fmt: skip
+    printed(columns, against(plain))
     draw(plain)
 
 

@@ -58,7 +58,7 @@ def apart(run: Run, language: str, readings: dict[str, Statistics]) -> list[list
     rows = []
     for q in QUANTILES:
         exact, averaged = (
-            stats.quantile(language, q)[units.layers, units.indices] for stats in readings.values()
+            readings[name].quantile(language, q)[units.layers, units.indices] for name in READINGS
         )
         shift = ((averaged - exact) / spread).double()
         quarters = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
@@ -72,10 +72,10 @@ def main(folder: Path) -> None:
     english = run.workshop.config.train_language
     changes: dict[str, dict[str, Change]] = {}
     rows: list[list[str]] = []
+    exact = run.workshop.statistics(SITE)
     for language in run.languages:
         if language == english:
             continue
-        exact = run.workshop.statistics(SITE)
         readings = dict(zip(READINGS, (exact, batch_means(run, language)), strict=True))
         changes[language] = planned(run, language, readings)
         rows += apart(run, language, readings)

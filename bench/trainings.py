@@ -1,9 +1,9 @@
-"""Every training of "What survives" side by side: the task under zero and the mean of LAPE's units.
+"""The trainings of "What survives" side by side: the task under zero and the mean of LAPE's units.
 
 ``python -m bench.trainings`` reads the records of bench/results, prints each training's change in
 Hindi and Chinese with its mean and t interval over trainings, and draws
-`docs/figures/gemma-trainings.svg`. A training that repeats another's seed in another dtype is left
-out: it is no second one.
+`docs/figures/gemma-trainings.svg`. Left out: the head on padding, SmolLM2, and a training that
+repeats another's seed in another dtype, which is no second one.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def of_last_token(text: str, names: list[str]) -> Iterator[Cell]:
     """From a record of ``bench.real_last_token``; ``names``: the trainings in their order."""
     for row in map(parts, text.splitlines()):
         if row[0] in LANGUAGES and row[1] in VALUES:
-            for name, found in zip(names, row[3:], strict=False):
+            for name, found in zip(names, row[3 : 3 + len(names)], strict=True):
                 yield from changes(found, name, row[0], row[1], row[2])
 
 
@@ -97,14 +97,14 @@ def read() -> pd.DataFrame:
     def record(name: str) -> str:
         return (RESULTS / f"{name}.txt").read_text(encoding="utf-8")
 
-    short = [f"attention alone, seed {seed}" for seed in range(3)]
-    whole = {f"all{end}": f"all MLP units, short, seed {seed}"
+    attention = [f"attention alone, seed {seed}" for seed in range(3)]
+    all_units = {f"all{end}": f"all MLP units, short, seed {seed}"
              for seed, end in enumerate(("", "-1", "-2"))}  # fmt: skip
     found = pd.DataFrame([
         *of_puzzle(record("puzzle-2026-11-25"), "whole, seed 0"),
         *of_task(record("xnli-seed-1-2026-11-29"), {"all-1": "whole, seed 1"}),
-        *of_last_token(record("last-token-2026-11-25"), short),
-        *of_task(record("methods-seeds-2026-11-29"), whole),
+        *of_last_token(record("last-token-2026-11-25"), attention),
+        *of_task(record("methods-seeds-2026-11-29"), all_units),
         *of_departures(record("departures-2026-11-25"), "the audit's, 120 steps"),
     ])  # fmt: skip
     return found.sort_values("value", key=lambda names: names.map(VALUES.index), kind="stable")
