@@ -112,7 +112,6 @@ def touched_at(lm, units, value, ids, positions):
         ({"scope": "generated"}, 10, 99),
         ({"scope": "last"}, 9, 99),
         ({"scope": "rest"}, 0, 9),
-        ({"scope": "text"}, 0, 99),
         ({"start": 4}, 4, 99),
         ({"start": 12}, 12, 99),
         ({"scope": "prompt", "start": 7}, 7, 10),
@@ -133,14 +132,7 @@ def test_scopes_in_generation_with_a_cache(family, options, first, last):
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize(
-    "options",
-    [
-        {"start": 3},
-        {"scope": "last"},
-        {"scope": "rest"},
-        {"scope": "text"},
-        {"probability": 0.5, "seed": 3},
-    ],
+    "options", [{"start": 3}, {"scope": "last"}, {"scope": "rest"}, {"probability": 0.5, "seed": 3}]
 )
 def test_padding_does_not_move_positions(side, options):
     lm = tiny.lm("llama")
@@ -175,8 +167,8 @@ def test_last_touches_the_last_real_token_only():
     assert changed[1].tolist() == [False] * 9 + [True]
 
 
-@pytest.mark.parametrize(("scope", "touched"), [("text", 6), ("padding", 4)])
-def test_text_and_padding_part_a_padded_sequence(scope, touched):
+@pytest.mark.parametrize("scope", ["text", "padding"])
+def test_text_and_padding_part_a_padded_sequence(scope):
     lm = tiny.lm("llama")
     units = some_units(lm)
     mask = torch.ones_like(IDS)
@@ -192,7 +184,6 @@ def test_text_and_padding_part_a_padded_sequence(scope, touched):
         held = (seen[layer][..., chosen] == 0.7).all(-1)
         assert held[0].tolist() == [(place < 6) == (scope == "text") for place in range(10)]
         assert held[1].tolist() == [scope == "text"] * 10
-    assert held[0].sum() == touched
 
 
 def test_without_a_mask_nothing_is_padding():

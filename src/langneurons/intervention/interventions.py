@@ -30,7 +30,8 @@ class Intervention:
             one at a time against a key-value cache; ``last``: the last real token of every forward
             pass (of the prompt, then every generated one); ``rest``: all tokens but that one;
             ``text``: all real tokens; ``padding``: all others, one of which a head on the last
-            position reads.
+            position reads. Real is what the attention mask (batch, sequence) says; without one,
+            every token is.
         start: Only tokens from this position on, counted from a sequence's first real token.
         layers: Only units of these layers; None for all.
         probability: Each token is touched with this probability, the same token in all layers.

@@ -92,7 +92,7 @@ def check_written(value: str) -> str:
     if (what.taken or what.language) and not statistic:
         raise ValueError(
             f"value {value!r}: only a statistic has a site or a language, use mean or P90; "
-            "any value may end in @last, @rest, @text or @padding"
+            "any value may end in a scope, such as @last"
         )
     return value
 
