@@ -13,12 +13,11 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from scipy.stats import ttest_1samp
 
 from bench._markdown import printed
 from langneurons.artifacts import read_table, write_text
 from langneurons.evaluation import among_sets, holm
-from langneurons.evaluation.seeds import spread
+from langneurons.evaluation.seeds import differences_over_seeds
 from langneurons.reporting import style
 from langneurons.reporting.figures import canvas
 
@@ -149,32 +148,23 @@ def chosen_at_once(plain: pd.DataFrame) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def pairs(names: list[str]) -> list[tuple[str, str]]:
-    """Each set and reference, no pair twice."""
-    return [
-        (name, reference)
-        for place, reference in enumerate(REFERENCES)
-        for name in names
-        if name not in REFERENCES[: place + 1]
-    ]
-
-
 def against(plain: pd.DataFrame) -> list[list[str]]:
     """One row a language, kind, set and reference: difference over seeds, Holm over all."""
-    rows, tests = [], []
-    shown = plain[plain["language"].isin(LANGUAGES)]
-    for (attention, language), group in shown.groupby(["attention", "language"], sort=False):
-        grid = group.pivot(index="seed", columns="adapter", values="value")
-        for name, reference in pairs([name for name in NAMES if name in grid]):
-            apart = grid[name] - grid[reference]
-            found = spread(apart)
-            tests.append(float(ttest_1samp(apart, 0).pvalue))
-            rows.append([
-                str(language), "yes" if attention else "no", name, reference,
-                f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]", f"{found.std:.1f}",
-            ])  # fmt: skip
-    return [[*row, f"{p:.2g}", f"{q:.2g}"]
-            for row, p, q in zip(rows, tests, holm(tests), strict=True)]  # fmt: skip
+    shown = plain[plain["language"].isin(LANGUAGES)].rename(columns={"attention": "task"})
+    where = ["task", "language", "seed"]
+    table = shown.merge(shown.rename(columns={"adapter": "reference", "value": "than"}), on=where)
+    table = table[table["reference"].isin(REFERENCES) & (table["adapter"] != table["reference"])]
+    order = table["reference"].map(REFERENCES.index)
+    table = table.loc[order.sort_values(kind="stable").index]
+    found = differences_over_seeds(table.assign(
+        metric="accuracy", reference_seed=table["seed"], difference=table["value"] - table["than"],
+    ))  # fmt: skip
+    return [
+        [row.language, "yes" if row.task else "no", row.adapter, row.reference,
+         f"{row.difference:+.1f} [{row.low:+.1f}, {row.high:+.1f}]", f"{row.std:.1f}",
+         f"{row.p_value:.2g}", f"{p:.2g}"]
+        for row, p in zip(found.itertuples(), holm(found["p_value"]), strict=True)
+    ]  # fmt: skip
 
 
 def draw(plain: pd.DataFrame) -> None:

@@ -33,7 +33,7 @@ CHANGE = re.compile(r"([+-]\d+\.\d) \[([+-]\d+\.\d), ([+-]\d+\.\d)\]")
 
 
 class Cell(NamedTuple):
-    """One change: points of accuracy and its interval over items."""
+    """One change of accuracy in points, ``low`` and ``high`` its interval over items."""
 
     training: str
     language: str
@@ -111,6 +111,7 @@ def read() -> pd.DataFrame:
 
 
 def shown(cells: pd.DataFrame) -> str:
+    """Changes with their intervals over items, one a draw."""
     return "; ".join(f"{c.change:+.1f} [{c.low:+.1f}, {c.high:+.1f}]" for c in cells.itertuples())
 
 
