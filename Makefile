@@ -10,7 +10,7 @@ OLDEST ?= .venv-oldest
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test tests test-all test-real test-smollm2 test-wheel test-browser test-oldest test-empty \
+.PHONY: bench-busy demo test tests test-all test-real test-smollm2 test-wheel test-browser test-oldest test-empty \
         real-models lint format bench bench-real pages coverage nightly docs clean
 
 $(STAMP): pyproject.toml
@@ -74,6 +74,9 @@ format: $(STAMP)
 
 bench: $(STAMP)  ## speed as ratios, interleaved in one process
 	$(BIN)/python -m bench
+
+bench-busy: $(STAMP)  ## what two threads get done beside 0, 1, 2 and 4 busy processes (8 minutes)
+	$(BIN)/python -m bench.busy
 
 bench-real: $(STAMP)  ## memory and speed on the real models (make real-models first)
 	$(BIN)/python -m bench real

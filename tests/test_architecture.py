@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "langneurons"
-FOUNDATION = {"errors", "version", "registry", "artifacts", "progress", "display"}
+FOUNDATION = {"errors", "version", "registry", "artifacts", "progress", "display", "threads"}
 ORDER = [
     "models",
     "data",

@@ -17,8 +17,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from langneurons.display import provide as _provide
+from langneurons.threads import prepare as _prepare
 from langneurons.version import __version__
 
+_prepare()  # how threads wait is read when PyTorch is loaded, so it is chosen before
 _provide("langneurons.reporting.notebook")  # what draws values in a notebook; imported when used
 
 _HOME = {

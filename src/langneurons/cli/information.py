@@ -13,6 +13,7 @@ from typing import Any
 
 import typer
 
+from langneurons import threads
 from langneurons.cli.options import AsJson, print_json, print_table
 
 _EXTRAS = {
@@ -49,12 +50,14 @@ def doctor(as_json: AsJson = False) -> None:
     rows = [("langneurons", found["versions"].get("langneurons", "not installed"))]
     rows += [(name, found["versions"][name]) for name in ("torch", "transformers", "peft")]
     rows += [("python", found["python"]), *devices(found["device"])]
-    rows += [("cores", f"{found['cores']} ({found['threads']} threads used)"), memory()]
+    used = f"{found['cores']} of {os.cpu_count()} ({found['threads']} threads used)"
+    rows += [("cores", used), ("idle threads wait", threads.waiting()), memory()]
     rows.append(("disk free here", _free(Path.cwd())))
     rows += [("Hub", hub), *caches]
     absent = {name for name, _ in extras}
     rows += [(f"extra {name}", "missing" if name in absent else "there") for name in _EXTRAS]
-    problems = [*unmet, *hub_problem, *cache_problems, *(why for _, why in extras)]
+    problems = [*unmet, *threads.not_set(), *hub_problem, *cache_problems]
+    problems += [why for _, why in extras]
     if as_json:
         print_json({**found, "checks": dict(rows), "will_not_work": problems})
     else:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
+
+from langneurons import threads
 
 _PACKAGES = (
     "langneurons",
@@ -61,8 +62,9 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "cores": os.cpu_count(),
+        "cores": threads.cores(),
         "threads": torch.get_num_threads(),
+        "waiting": threads.waiting(),
         "device": device,
         "versions": versions,
         "commit": _commit(),
