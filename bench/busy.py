@@ -2,8 +2,8 @@
 
 A forward pass of the built-in model is repeated for a few seconds beside 0, 1, 2 and 4 processes
 that do nothing but count. Three ways take turns in every round, so that whatever else the machine
-does falls on all of them: threads as langneurons sets them, threads that spin (PyTorch's own way), and
-one process a core with one thread, which waits for nobody: what the scheduler gives.
+does falls on all of them: threads as langneurons sets them, threads that spin (PyTorch's own way),
+and one process a core with one thread, which waits for nobody: what the scheduler gives.
 
 Run it on a machine without other work. Sizes: `python -m bench.busy --seconds 5 --rounds 5`.
 """
