@@ -42,10 +42,11 @@ def test_clear_gain_beyond_random_is_said(rng):
     table = scores_table(rng, gain=5.0)
     verdict = answer.verdict(table, None, ["en"])
     assert verdict.tone == "finding"
-    assert "improved 48 of 48 comparisons, 48 of these beyond random neurons" in verdict.text
+    where = "(mini-nli: es, fr, vi, hi, ur and zh; mini-qa: es, fr, vi, hi, ur and zh)"
+    assert f"improved 48 of 48 comparisons {where}, 48 of these beyond random" in verdict.text
     said = _text(answer.overwriting(table, ["en"]))
-    assert "48 show a gain and 0 show a loss" in said
-    assert "beyond every draw of them lie 48 of 48 gains" in said
+    assert f"48 gains {where} and 0 losses" in said
+    assert "beyond every draw for the same comparison lie 48 of 48 gains" in said
 
 
 def test_gain_that_random_neurons_give_too_is_not_credited(rng):
@@ -62,13 +63,13 @@ def test_no_effect_stands_beside_what_could_have_been_found(rng):
     assert verdict.text.startswith("No improvement could be shown")
     assert "no proof that there is none" in verdict.text
     said = answer.overwriting(table, ["en"])
-    assert "0 show a gain and 0 show a loss" in said[0].text
+    assert "0 gains and 0 losses" in said[0].text
     assert any("one smaller than about 1.7 points" in s.text for s in said)
 
 
 def test_loss_is_said(rng):
     table = scores_table(rng, gain=-12.0)
-    assert "0 show a gain and 48 show a loss" in _text(answer.overwriting(table, ["en"]))
+    assert "0 gains and 48 losses (mini-nli: es, fr" in _text(answer.overwriting(table, ["en"]))
     assert answer.verdict(table, None, ["en"]).text.startswith("No improvement")
 
 
@@ -88,7 +89,7 @@ def test_one_language_at_chance_is_named_and_left_out(rng):
     low = (table["language"] == "ur") & (table["intervention"] == "none")
     table.loc[low, ["value", "low", "high"]] = [34.0, 31.0, 37.0]
     assert "at chance (interval not above 33.3 %) in ur" in _text(answer.chance(table))
-    assert "20 show a gain" in _text(answer.overwriting(table, ["en"]))
+    assert "20 gains (mini-nli: es, fr, vi, hi and zh)" in _text(answer.overwriting(table, ["en"]))
 
 
 def test_training_language_is_no_transfer(rng):
@@ -112,13 +113,14 @@ def test_adapter_gain_against_random_units(rng):
     table = scores_table(rng, adapter_gain=15.0)
     said = _text(answer.finetuned(table, None, ["en"]))
     assert "against random units: of 24 comparisons" in said
-    assert "12 show a gain and 0 show a loss" in said
+    assert "12 gains (mini-nli: es, fr, vi, hi, ur and zh; mini-qa: es" in said
+    assert "and 0 losses are significant" in said
     assert answer.verdict(table, None, ["en"]).tone == "finding"
 
 
 def test_adapter_without_gain_says_what_it_could_have_shown(rng):
     said = answer.finetuned(scores_table(rng), None, ["en"])
-    assert "0 show a gain and 0 show a loss" in said[0].text
+    assert "0 gains and 0 losses are significant" in said[0].text
     assert any("could have gone unseen" in s.text for s in said)
     assert any("wider than a paired" in s.text for s in said)
 
@@ -195,7 +197,8 @@ def test_all_adapters_at_once_are_said_to_differ_or_not():
             [("en", True, 0.001, 3.0), ("hi", True, 0.41, 3.0), ("hi", False, 0.004, 3.0),
              ("zh", True, float("nan"), 0.0)]]  # fmt: skip
     found = answer.among_sets(pd.DataFrame(rows), ["en"])
-    assert [sentence.tone for sentence in found] == ["none", "finding"]
+    assert [sentence.tone for sentence in found] == ["none", "finding", "caution"]
+    assert found[2].text.startswith("xnli: zh: every adapter of chosen units scored the same")
     assert found[0].text.startswith("xnli, hi: 5 adapters of chosen units with LoRA on attention")
     assert "p = 0.41" in found[0].text
     assert "9.4 points" in found[0].text
@@ -295,7 +298,8 @@ def test_adapters_over_seeds_are_counted_and_tabled():
     ]  # fmt: skip
     table = pd.DataFrame(rows)
     said = answer.over_seeds(table, ["en"])
-    assert "Over 3 seeds: of 2 comparisons 1 leaves the spread" in said[0].text
+    assert "Over 3 seeds: of 2 comparisons on languages not trained on 1 leaves" in said[0].text
+    assert "between seeds (xnli: hi)" in said[0].text
     assert "3.3 points" in said[0].text
     assert said[0].tone == "finding"
     shown = finetuning.over_seeds(table, ["en"])

@@ -90,7 +90,8 @@ def interventions(scores: pd.DataFrame, trained_on: Collection[str] = ()) -> pd.
 
     Returns:
         One row per comparison on the primary metric, with ``at_chance`` (of the score without
-        intervention), ``control_best`` and ``control_worst`` (largest and smallest difference any
+        intervention), ``no_room`` (that score lies so near 100 that no gain large enough to be
+        found is left), ``control_best`` and ``control_worst`` (largest and smallest difference any
         control draw gave for the same task, adapter, language and value; NaN without controls),
         ``controls`` (how many draws), ``significant``, ``beyond_controls``.
     """
@@ -103,6 +104,7 @@ def interventions(scores: pd.DataFrame, trained_on: Collection[str] = ()) -> pd.
         base[[*cell, "at_chance", "value"]], on=cell, how="left", suffixes=("", "_base")
     )
     own["at_chance"] = own["at_chance"].astype("boolean").fillna(False).astype(bool)
+    own["no_room"] = 100 - own["value_base"] <= own["mde"].fillna(0)
     control = table[table["units"].isin(CONTROLS)]
     keys = [*cell, "intervention"]
     if control["neurons"].isin(own["neurons"].unique()).any():
@@ -125,6 +127,30 @@ def interventions(scores: pd.DataFrame, trained_on: Collection[str] = ()) -> pd.
         own["difference"] < own["control_worst"],
     )
     return own.reset_index(drop=True)
+
+
+def control_changes(scores: pd.DataFrame, trained_on: Collection[str] = ()) -> pd.DataFrame:
+    """Every draw of random neurons under an overwrite, in every language, on the primary metric.
+
+    Args:
+        scores: The ``scores`` table.
+        trained_on: Languages of the training data; kept here, and marked.
+
+    Returns:
+        One row per draw whose score without intervention lies above chance, with ``trained``
+        (a language of the training data) and ``significant``.
+    """
+    table = primary(scores)
+    cell = ["task", "adapter", "language", "metric"]
+    base = baselines(primary(over_seeds(scores))).drop_duplicates(cell)
+    rows = table[(table["intervention"] != "none") & table["units"].isin(CONTROLS)]
+    rows = rows.merge(base[[*cell, "at_chance"]], on=cell, how="left")
+    rows = rows[~rows["at_chance"].astype("boolean").fillna(False).astype(bool)]
+    beyond = (rows["difference_low"] > 0) | (rows["difference_high"] < 0)
+    return rows.assign(
+        trained=rows["language"].isin(list(trained_on)),
+        significant=(rows["p_holm"] < LEVEL) & beyond,
+    ).reset_index(drop=True)
 
 
 def target_of(adapter: str, language: str) -> str:

@@ -9,12 +9,13 @@ import pandas as pd
 from markupsafe import Markup
 
 from langneurons.errors import InputError, unknown
-from langneurons.reporting import answer, read_run
-from langneurons.reporting.about import compared_with, trained_on
+from langneurons.reporting import read_run
 from langneurons.reporting.notebook import Drawing, markup
 from langneurons.reporting.numbers import number
 from langneurons.reporting.sections import compose
 from langneurons.reporting.tables import Column, Table
+from langneurons.reporting.troubles import troubles
+from langneurons.reporting.verdict import verdict
 
 if TYPE_CHECKING:
     from langneurons.study.schema import StudyConfig
@@ -84,10 +85,8 @@ def result_html(result: Result) -> str:
 
 def _answer(out: Path) -> Markup:
     run = read_run(out)
-    said = answer.verdict(
-        run.table("scores"), run.table("adapters"), trained_on(run), compared_with(run)
-    )
-    return Markup("<p>{}</p>").format(said.text)
+    said = [*troubles(run), verdict(run)]
+    return Markup("").join(Markup("<p>{}</p>").format(sentence.text) for sentence in said)
 
 
 def plot(out: Path | None, kind: str | None) -> Drawing:

@@ -7,9 +7,9 @@ from typing import Literal
 
 import pandas as pd
 
-from langneurons.reporting.numbers import number, with_interval
+from langneurons.reporting.numbers import count, listing, number, with_interval
 
-Tone = Literal["finding", "none", "caution"]
+Tone = Literal["finding", "none", "caution", "failure"]
 
 QUESTION = (
     "Can a language's own neurons be used to improve zero-shot transfer to that language, either "
@@ -23,7 +23,8 @@ class Sentence:
 
     Attributes:
         text: What is said.
-        tone: "finding" for an effect, "none" where none was shown, "caution" for a limit.
+        tone: "finding" for an effect, "none" where none was shown, "caution" for a limit,
+            "failure" for what the run could not do.
     """
 
     text: str
@@ -37,9 +38,17 @@ def points(row: pd.Series, low: str = "low", high: str = "high") -> str:
 
 def detectable(table: pd.DataFrame) -> list[Sentence]:
     """How small a difference the comparisons of a table could have missed."""
-    known = table["mde"].dropna()
+    still = table[table["mde"] == 0]  # no item changed: no variance, and no smallest difference
+    said = []
+    if len(still):
+        text = (
+            f"In {count(len(still), 'comparison')} not a single answer changed; from these nothing "
+            "follows on how small a difference could have been found."
+        )
+        said.append(Sentence(text, "caution"))
+    known = table.loc[table["mde"] > 0, "mde"]
     if known.empty:
-        return []
+        return said
     low, middle, high = (number(x, 1) for x in (known.min(), known.median(), known.max()))
     which = "the" if low == high else "the median"
     span = "" if low == high else f"; {low} to {high}"
@@ -47,9 +56,22 @@ def detectable(table: pd.DataFrame) -> list[Sentence]:
         f"Where no difference is shown, one smaller than about {middle} points ({which} minimum "
         f"detectable effect{span}) could have gone unseen."
     )
-    return [Sentence(text, "caution")]
+    return [*said, Sentence(text, "caution")]
 
 
-def shows(found: int) -> str:
-    """``1 shows`` or ``3 show``."""
-    return f"{found} {'shows' if found == 1 else 'show'}"
+def places(rows: pd.DataFrame) -> str:
+    """Where comparisons lie: ``mini-nli: hi, ur; mini-qa: zh``.
+
+    Args:
+        rows: Rows with the columns task and language.
+    """
+    return "; ".join(
+        f"{task}: {listing(list(dict.fromkeys(map(str, group['language']))))}"
+        for task, group in rows.groupby("task", sort=False)
+    )
+
+
+def counted(found: pd.DataFrame, what: str, more: str | None = None) -> str:
+    """``2 gains (mini-qa: zh)``: how many, and in which tasks and languages."""
+    where = f" ({places(found)})" if len(found) else ""
+    return count(len(found), what, more) + where

@@ -16,7 +16,7 @@ from langneurons.reporting.aggregate import (
     records,
     target_of,
 )
-from langneurons.reporting.answer.base import Sentence, detectable, points, shows
+from langneurons.reporting.answer.base import Sentence, counted, detectable, places, points
 from langneurons.reporting.numbers import count, listing, number
 
 
@@ -69,7 +69,7 @@ def finetuned(
         text = (
             f"Masked LoRA ({listing(names)}) against {what}: of "
             f"{count(len(readable), 'comparison')} on languages not trained on, "
-            f"{shows(len(up))} a gain and {shows(len(down))} a loss "
+            f"{counted(up, 'gain')} and {counted(down, 'loss', 'losses')} are significant "
             f"(5 %, corrected for their number). Most favourable {_adapter(best)}, "
             f"least favourable {_adapter(worst)}."
         )
@@ -99,15 +99,28 @@ def over_seeds(seeds: pd.DataFrame, trained_on: Collection[str] = ()) -> list[Se
     table = table[~table["language"].isin(list(trained_on))]
     if table.empty:
         return []
-    found = table[table["p_holm"] < LEVEL]
+    said = []
+    moving = table[table["std"] > 0]
     number_of_seeds = count(int(table["seeds"].max()), "seed")
-    text = (
-        f"Over {number_of_seeds}: of {count(len(table), 'comparison')} {len(found)} "
-        f"{'leaves' if len(found) == 1 else 'leave'} the spread between seeds (5 %, corrected for "
-        f"their number); a true difference of {number(table['detectable'].median(), 1)} points "
-        "(median) would have been found four times in five."
-    )
-    return [Sentence(text, "finding" if len(found) else "none")]
+    if len(moving):
+        found = moving[moving["p_holm"] < LEVEL]
+        text = (
+            f"Over {number_of_seeds}: of {count(len(moving), 'comparison')} on languages not "
+            f"trained on {len(found)} {'leaves' if len(found) == 1 else 'leave'} the spread "
+            f"between seeds{' (' + places(found) + ')' if len(found) else ''} (5 %, corrected for "
+            f"their number); a true difference of {number(moving['detectable'].median(), 1)} "
+            "points (median) would have been found four times in five."
+        )
+        said.append(Sentence(text, "finding" if len(found) else "none"))
+    same = table[~(table["std"] > 0)]
+    if len(same):
+        text = (
+            f"In {count(len(same), 'comparison')} ({places(same)}) the difference was the same "
+            f"with each of {number_of_seeds}, as where scores stand at a floor or a ceiling: how "
+            "far another training would lie from it cannot be told."
+        )
+        said.append(Sentence(text, "caution"))
+    return said
 
 
 def among_sets(sets: pd.DataFrame, trained_on: Collection[str] = ()) -> list[Sentence]:
@@ -120,7 +133,8 @@ def among_sets(sets: pd.DataFrame, trained_on: Collection[str] = ()) -> list[Sen
     if sets.empty:
         return []
     table, said = primary(sets), []
-    for row in records(table[~table["language"].isin(list(trained_on)) & (table["std"] > 0)]):
+    table = table[~table["language"].isin(list(trained_on))]
+    for row in records(table[table["std"] > 0]):
         kind = "with" if row["attention"] else "without"
         text = (
             f"{row['task']}, {row['language']}: {count(row['sets'], 'adapter')} of chosen units "
@@ -130,6 +144,13 @@ def among_sets(sets: pd.DataFrame, trained_on: Collection[str] = ()) -> list[Sen
             "points to be told apart four times in five."
         )
         said.append(Sentence(text, "finding" if row["p_holm"] < LEVEL else "none"))
+    same = table[~(table["std"] > 0)]
+    if len(same):
+        text = (
+            f"{places(same)}: every adapter of chosen units scored the same with each seed, as at "
+            "a floor or a ceiling; nothing follows on whether it matters which units learn."
+        )
+        said.append(Sentence(text, "caution"))
     return said
 
 
@@ -182,14 +203,18 @@ def verdict(
     if len(seen):
         parts.append(
             f"overwriting them improved {len(gains)} of {count(len(seen), 'comparison')}"
-            + (f", {len(credited)} of these beyond random neurons" if len(gains) else "")
-            + (f", and worsened {len(losses)}" if len(losses) else "")
+            + (f" ({places(gains)})" if len(gains) else "")
+            + (f", {_of_these(credited, gains)} beyond random neurons" if len(gains) else "")
+            + (f", and worsened {len(losses)} ({places(losses)})" if len(losses) else "")
         )
     if len(trained):
         parts.append(
             f"fine-tuning only them improved {len(up)} of {count(len(trained), 'comparison')} "
-            f"against {control}"
+            f"against {control}" + (f" ({places(up)})" if len(up) else "")
         )
+    full = int(seen["no_room"].sum())
+    if full and not len(gains):
+        parts.append(f"{full} of the former start too near 100 % to show a gain")
     body = "; ".join(parts)
     if len(credited) or (len(up) and control == "random units"):
         return Sentence(f"In part, in this run: {body}.", "finding")
@@ -200,3 +225,9 @@ def verdict(
         "smallest change each comparison could have shown stands beside it.",
         "none",
     )
+
+
+def _of_these(credited: pd.DataFrame, gains: pd.DataFrame) -> str:
+    """How many of the gains are credited to the choice of neurons, and where unless all are."""
+    where = f" ({places(credited)})" if 0 < len(credited) < len(gains) else ""
+    return f"{len(credited)} of these{where}"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from langneurons.reporting.aggregate import extreme, perplexity_rows, records
+from langneurons.reporting.aggregate import CONTROLS, extreme, perplexity_rows, records
 from langneurons.reporting.answer.base import Sentence
 from langneurons.reporting.numbers import count, listing, with_interval
 
@@ -24,9 +24,11 @@ def perplexity(table: pd.DataFrame) -> list[Sentence]:
     for (name, value), group in rows.groupby(["neurons", "value"], sort=False):
         n = len(group)
         dominant = int(group["dominant"].sum())
+        others = [str(lang) for lang in group.loc[~group["dominant"], "language"]]
         text = (
             f"Setting a language's {name} neurons to {value} raises that language's perplexity "
             f"more than any other's in {dominant} of {n} rows"
+            + (f" (not for {listing(others)})" if dominant and others else "")
         )
         for kind, what in (("random", "random"), ("matched", "equally active random")):
             known = group[group[kind].notna()]
@@ -42,7 +44,7 @@ def perplexity(table: pd.DataFrame) -> list[Sentence]:
             f". The largest change is ×{_ratio(high)} ({high['language']}), "
             f"the smallest ×{_ratio(low)} ({low['language']})."
         )
-        said.append(Sentence(text, "finding" if dominant * 2 > n else "none"))
+        said.append(Sentence(text, "finding" if _carried(group).any() else "none"))
         unclear = [str(x) for x in group.loc[~group["shown"], "language"]]
         if unclear:
             whom = "any language" if len(unclear) == n else listing(unclear)
@@ -54,6 +56,14 @@ def perplexity(table: pd.DataFrame) -> list[Sentence]:
                 )
             )
     return said
+
+
+def _carried(rows: pd.DataFrame) -> pd.Series:
+    """Rows whose rise is shown, is the language's own, and lies beyond every control drawn."""
+    held = rows["shown"] & rows["dominant"]
+    for kind in CONTROLS:
+        held &= rows[f"beyond_{kind}"] | rows[kind].isna()
+    return held
 
 
 def sweep(table: pd.DataFrame) -> list[Sentence]:

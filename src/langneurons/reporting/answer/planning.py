@@ -15,6 +15,8 @@ def planned(planning: pd.DataFrame) -> list[Sentence]:
         planning: The ``planning`` table.
     """
     said = []
+    flat = planning[~(planning["detectable"] > 0)]
+    planning = planning[planning["detectable"] > 0]
     for name, part in planning[planning["of"] == "examples"].groupby("name", sort=False):
         small = part[part["detectable"] <= 1]
         text = (
@@ -32,4 +34,11 @@ def planned(planning: pd.DataFrame) -> list[Sentence]:
             f"{number(row['detectable'], 1)} points."
         )
         said.append(Sentence(text, "caution" if row["detectable"] > 1 else "finding"))
+    for row in flat[flat["of"] == "seeds"].to_dict("records"):
+        text = (
+            f"{row['name']}: every score was the same with each of "
+            f"{count(row['size'], 'seed')}, as at a floor or a ceiling; how many seeds a "
+            "difference takes cannot be told."
+        )
+        said.append(Sentence(text, "caution"))
     return said

@@ -8,12 +8,13 @@ import pandas as pd
 
 from langneurons.reporting.aggregate import (
     baselines,
+    control_changes,
     extreme,
     interventions,
     over_seeds,
     primary,
 )
-from langneurons.reporting.answer.base import Sentence, detectable, points, shows
+from langneurons.reporting.answer.base import Sentence, counted, detectable, places, points
 from langneurons.reporting.numbers import count, listing, number, with_interval
 
 
@@ -95,11 +96,11 @@ def overwriting(scores: pd.DataFrame, trained_on: Collection[str] = ()) -> list[
 
     Args:
         scores: The ``scores`` table.
-        trained_on: Languages of the training data, left out: they are no transfer.
+        trained_on: Languages of the training data, counted apart: they are no transfer.
     """
     table = interventions(scores, trained_on)
     if table.empty:
-        return []
+        return _at_home(scores, trained_on)
     readable = table[~table["at_chance"]]
     said: list[Sentence] = []
     at_chance = len(table) - len(readable)
@@ -108,18 +109,26 @@ def overwriting(scores: pd.DataFrame, trained_on: Collection[str] = ()) -> list[
             f"None of the {count(len(table), 'comparison')} with an overwrite can be read: "
             "every score without intervention is at chance."
         )
-        return [Sentence(text, "caution")]
+        return [Sentence(text, "caution"), *_at_home(scores, trained_on)]
     gains = readable[readable["significant"] & (readable["difference"] > 0)]
     losses = readable[readable["significant"] & (readable["difference"] < 0)]
     text = (
         f"Overwriting a language's own neurons was compared with leaving them alone "
         f"{count(len(readable), 'time')} (task, language, adapter, neuron set and value). "
-        f"After Holm's correction, {shows(len(gains))} a gain and "
-        f"{shows(len(losses))} a loss. {_extremes(readable)}"
+        f"Significant after Holm's correction: {counted(gains, 'gain')} and "
+        f"{counted(losses, 'loss', 'losses')}. {_extremes(readable)}"
     )
     said.append(Sentence(text, "finding" if len(gains) or len(losses) else "none"))
-    said.extend(_controlled(readable, gains, losses))
+    said.extend(_controlled(readable, gains, losses, control_changes(scores, trained_on)))
+    said.extend(_at_home(scores, trained_on))
     said.extend(detectable(readable[~readable["significant"]]))
+    full = readable[readable["no_room"]]
+    if len(full):
+        text = (
+            f"{count(len(full), 'comparison')} ({places(full)}) start from a score so near 100 % "
+            "that no gain large enough to be found is left."
+        )
+        said.append(Sentence(text, "caution"))
     if at_chance:
         said.append(
             Sentence(
@@ -131,8 +140,24 @@ def overwriting(scores: pd.DataFrame, trained_on: Collection[str] = ()) -> list[
     return said
 
 
+def _at_home(scores: pd.DataFrame, trained_on: Collection[str]) -> list[Sentence]:
+    """Own neurons overwritten in the languages of the training data, which are no transfer."""
+    table = interventions(scores)
+    table = table[table["language"].isin(list(trained_on)) & ~table["at_chance"]]
+    if table.empty:
+        return []
+    found = table[table["significant"]]
+    gains, losses = found[found["difference"] > 0], found[found["difference"] < 0]
+    text = (
+        f"In {listing(list(dict.fromkeys(table['language'])))}, trained on and therefore not "
+        f"counted above: of {count(len(table), 'comparison')} {counted(gains, 'gain')} and "
+        f"{counted(losses, 'loss', 'losses')}. {_extremes(table)}"
+    )
+    return [Sentence(text, "finding" if len(found) else "none")]
+
+
 def _controlled(
-    readable: pd.DataFrame, gains: pd.DataFrame, losses: pd.DataFrame
+    readable: pd.DataFrame, gains: pd.DataFrame, losses: pd.DataFrame, draws: pd.DataFrame
 ) -> list[Sentence]:
     controlled = readable[readable["controls"] > 0]
     if controlled.empty:
@@ -143,22 +168,32 @@ def _controlled(
                 "caution",
             )
         ]
+    ends = [_draw(extreme(draws, "difference", largest=flag)) for flag in (False, True)]
+    moved = draws[draws["significant"]]
     text = (
-        "Random neurons given the same treatment changed the scores by "
-        f"{number(controlled['control_worst'].min(), 1, signed=True)} to "
-        f"{number(controlled['control_best'].max(), 1, signed=True)} points"
+        f"Random neurons given the same treatment changed the scores by {ends[0]} to {ends[1]} "
+        f"points ({count(len(draws), 'draw')}, {len(moved)} of them significant"
+        f"{': ' + places(moved) if len(moved) else ''})"
     )
     more, worse = gains[gains["beyond_controls"]], losses[losses["beyond_controls"]]
     if len(gains) or len(losses):
         text += (
-            f"; beyond every draw of them lie {len(more)} of {count(len(gains), 'gain')} and "
-            f"{len(worse)} of {count(len(losses), 'loss', 'losses')}"
+            f"; beyond every draw for the same comparison lie {len(more)} of "
+            f"{count(len(gains), 'gain')} and {len(worse)} of "
+            f"{count(len(losses), 'loss', 'losses')}"
         )
     said = [Sentence(text + ".", "finding" if len(more) or len(worse) else "none")]
     alone = len(readable) - len(controlled)
     if alone:
         said.append(Sentence(f"{count(alone, 'comparison')} had no random control.", "caution"))
     return said
+
+
+def _draw(row: pd.Series) -> str:
+    """A draw's change and where it was seen."""
+    where = f"{row['task']}, {row['language']}, {row['intervention']}"
+    at_home = ", trained on" if row["trained"] else ""
+    return f"{number(row['difference'], 1, signed=True)} ({where}{at_home})"
 
 
 def _extremes(table: pd.DataFrame) -> str:

@@ -1,7 +1,8 @@
 """The paper's findings, one by one: what was published, what this run shows, and do they agree.
 
-A finding is *reproduced* or *not reproduced* only where this run's data carry it; where nothing
-could be seen either way it is *open*. Published figures are worked out from ``published.json``.
+A finding is *reproduced* or *not reproduced* only where this run's data carry it, and where they
+would say the same without any one of the languages; else it is *open*. Published figures are
+worked out from ``published.json``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from langneurons.reporting.aggregate import (
     perplexity_rows,
     same_language,
 )
+from langneurons.reporting.answer.base import places
 from langneurons.reporting.inputs import Run
 from langneurons.reporting.numbers import count, listing, number, with_interval
 from langneurons.reporting.paper.compared import methods_of
@@ -31,6 +33,12 @@ RESOLUTION = 3.0
 
 FEWEST = 3
 """Languages and random draws without which the matrix of perplexity changes says too little."""
+
+RULE = (
+    "Reproduced or not: what the data say of all languages and of all but any one, so that no "
+    "single language decides; open: they disagree, or too little could be seen."
+)
+"""How a verdict comes about, for the caption."""
 
 LOW = ("P5", "P10")
 """Values the paper found to be the harmful ones."""
@@ -69,7 +77,7 @@ def table(found: list[Finding]) -> Table:
         "paper_findings",
         "The paper's findings, one by one",
         "What the paper finds, the published numbers behind it (single runs), what this run shows, "
-        "and whether the finding is reproduced. Open: this run cannot tell; that nothing changes "
+        f"and whether the finding is reproduced. {RULE} That nothing changes "
         f"counts as reproduced only where a change of {number(RESOLUTION, 0)} points would have "
         "been seen (median detectable change), and the matrix of perplexity changes only over "
         f"{FEWEST} languages and {FEWEST} random draws or more.",
@@ -83,6 +91,31 @@ def table(found: list[Finding]) -> Table:
     )
 
 
+def judged(rows: pd.DataFrame, judge: Callable[[pd.DataFrame], Verdict]) -> tuple[Verdict, str]:
+    """A verdict that no single language decides.
+
+    Args:
+        rows: What is judged, with a column ``language``.
+        judge: From such rows to the verdict they speak for.
+
+    Returns:
+        The verdict of all rows where it stays the same without any one language, else ``open``
+        (whatever one language shows, the verdict then never turns into the opposite one); and the
+        languages it hangs on, as words for behind what the run shows.
+    """
+    said = judge(rows)
+    languages = list(dict.fromkeys(rows["language"]))
+    if said == "open":
+        return said, ""
+    if len(languages) < 2:
+        return "open", "; one language alone decides nothing"
+    without = {lang: judge(rows[rows["language"] != lang]) for lang in languages}
+    turned = [str(lang) for lang, other in without.items() if other != said]
+    if turned:
+        return "open", f"; the verdict would be {said}, but not without {listing(turned, 3)}"
+    return said, ""
+
+
 def _dominance(run: Run) -> Iterator[Finding]:
     perplexity = run.table("perplexity")
     rows = pd.DataFrame() if perplexity is None else perplexity_rows(perplexity)
@@ -93,20 +126,28 @@ def _dominance(run: Run) -> Iterator[Finding]:
         if value != "zero" or methods.get(str(name)) not in ("lape", "activation_probability"):
             continue
         dominant = group["dominant"] & group["shown"]
-        beyond = int((dominant & (group["beyond_random"] | group["random"].isna())).sum())
+        held = group.assign(held=dominant & (group["beyond_random"] | group["random"].isna()))
+        beyond = int(held["held"].sum())
         none = not bool(group["shown"].any())
         draws = int(group["random_draws"].min())
         verdict: Verdict = "open"
+        why = ""
         if len(group) >= FEWEST and draws >= FEWEST:
-            verdict = "reproduced" if beyond * 2 > len(group) else "not reproduced"
+            verdict, why = judged(held, _mostly)
         yield Finding(
             f"Setting a language's {name} neurons to zero raises its own perplexity most.",
             "the diagonal of the PPXC matrix dominates (its numbers are not published)",
             f"own language raised most, beyond {count(draws, 'random draw')}, in {beyond} of "
             f"{count(len(group), 'language')}"
-            + ("; no rise could be shown at all" if none else ""),
+            + ("; no rise could be shown at all" if none else "")
+            + why,
             verdict,
         )
+
+
+def _mostly(rows: pd.DataFrame) -> Verdict:
+    """Whether more than half of the languages hold."""
+    return "reproduced" if int(rows["held"].sum()) * 2 > len(rows) else "not reproduced"
 
 
 def _overlap(run: Run) -> Iterator[Finding]:
@@ -155,21 +196,29 @@ def _no_gain(run: Run) -> Iterator[Finding]:
     verdict: Verdict = "open"
     if len(seen):
         here = (
-            f"{count(len(seen), 'comparison')}: {int((seen['difference'] < 0).sum())} fall, "
+            f"{count(len(seen), 'comparison')} on languages not trained on: "
+            f"{int((seen['difference'] < 0).sum())} fall, "
             f"{int((seen['difference'] > 0).sum())} rise, median "
             f"{number(seen['difference'].median(), 2, signed=True)}; {len(gains)} significant "
             f"{'gain' if len(gains) == 1 else 'gains'}, {len(credited)} beyond random neurons"
+            + (f" ({places(credited)})" if len(credited) else "")
         )
         if len(reach):
             here += f"; detectable: {number(reach.median(), 1)} points (median)"
-        controlled = bool((gains["controls"] > 0).all())
-        if len(credited):
-            verdict = "not reproduced"
-        elif controlled and _fine(reach):
-            verdict = "reproduced"
+        verdict, why = judged(seen, _nothing_gained)
+        here += why
     yield Finding(
         "Overwriting language neurons at test time improves nothing.", said, here, verdict
     )
+
+
+def _nothing_gained(seen: pd.DataFrame) -> Verdict:
+    """Whether no gain of own neurons is credited to them, where one would have been seen."""
+    gains = seen[seen["significant"] & (seen["difference"] > 0)]
+    if gains["beyond_controls"].any():
+        return "not reproduced"
+    controlled = bool((gains["controls"] > 0).all())
+    return "reproduced" if controlled and _fine(seen["mde"].dropna()) else "open"
 
 
 def _low_values(run: Run) -> Iterator[Finding]:
@@ -193,19 +242,30 @@ def _low_values(run: Run) -> Iterator[Finding]:
         return
     harmed = [int((rows["significant"] & (rows["difference"] < 0)).sum()) for rows in (low, zero)]
     means = [float(rows["difference"].mean()) for rows in (low, zero)]
-    verdict: Verdict = "open"
-    if any(harmed):
-        shares = harmed[0] / len(low), harmed[1] / len(zero)
-        agrees = shares[0] > shares[1] and means[0] < means[1]
-        verdict = "reproduced" if agrees else "not reproduced"
+    verdict, why = judged(tests, _lower_harms_more)
     yield Finding(
         "Writing a low percentile destroys the task while writing zero does little.",
         "; ".join(parts) + " points (XNLI)",
         f"{listing(sorted(set(low['intervention'])))}: mean {number(means[0], 2, signed=True)}, "
         f"{harmed[0]} of {count(len(low), 'comparison')} a significant loss; zero: mean "
-        f"{number(means[1], 2, signed=True)}, {harmed[1]} of {len(zero)}",
+        f"{number(means[1], 2, signed=True)}, {harmed[1]} of {len(zero)}{why}",
         verdict,
     )
+
+
+def _lower_harms_more(tests: pd.DataFrame) -> Verdict:
+    """Whether low percentiles harm more often, and more, than zero does."""
+    shares, means = [], []
+    for values in (LOW, ("zero",)):
+        rows = tests[tests["intervention"].isin(values)]
+        if rows.empty:
+            return "open"
+        shares.append(float((rows["significant"] & (rows["difference"] < 0)).mean()))
+        means.append(float(rows["difference"].mean()))
+    if not any(shares):
+        return "open"
+    agrees = shares[0] > shares[1] and means[0] < means[1]
+    return "reproduced" if agrees else "not reproduced"
 
 
 def _lora(run: Run) -> Iterator[Finding]:
@@ -232,15 +292,23 @@ def _lora(run: Run) -> Iterator[Finding]:
     up = rows[rows["significant"] & (rows["difference"] > 0)]
     best = rows.loc[rows["difference"].idxmax()]
     top = with_interval(best["difference"], best["low"], best["high"], 1, signed=True)
+    verdict, why = judged(rows, _no_adapter_gains)
     yield Finding(
         "Fine-tuning only the language neurons is no better than leaving the MLP alone.",
         said,
-        f"{count(len(rows), 'comparison')}: {len(up)} significant "
-        f"{'gain' if len(up) == 1 else 'gains'}; best {top} points ({best['task']}, "
-        f"{best['language']}, {best['adapter']}); detectable: {number(rows['mde'].median(), 1)} "
-        "points (median)",
-        "not reproduced" if len(up) else "reproduced" if _fine(rows["mde"]) else "open",
+        f"{count(len(rows), 'comparison')} on languages not trained on: {len(up)} significant "
+        f"{'gain' if len(up) == 1 else 'gains'}{' (' + places(up) + ')' if len(up) else ''}; best "
+        f"{top} points ({best['task']}, {best['language']}, {best['adapter']}); detectable: "
+        f"{number(rows['mde'].median(), 1)} points (median){why}",
+        verdict,
     )
+
+
+def _no_adapter_gains(rows: pd.DataFrame) -> Verdict:
+    """Whether no adapter gains, where a gain would have been seen."""
+    if (rows["significant"] & (rows["difference"] > 0)).any():
+        return "not reproduced"
+    return "reproduced" if _fine(rows["mde"]) else "open"
 
 
 def _fine(detectable: pd.Series) -> bool:

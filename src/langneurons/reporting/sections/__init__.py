@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from langneurons.reporting import answer, style
-from langneurons.reporting.about import compared_with, facts, trained_on
+from langneurons.reporting.about import facts
 from langneurons.reporting.inputs import Run
 from langneurons.reporting.sections import (
     beyond,
@@ -22,6 +22,8 @@ from langneurons.reporting.sections import (
     tasks,
 )
 from langneurons.reporting.sections.base import Block, Explorer, Picture, Report, Section, Tabs
+from langneurons.reporting.troubles import troubles
+from langneurons.reporting.verdict import verdict
 
 __all__ = ["PARTS", "Block", "Explorer", "Picture", "Report", "Section", "Tabs", "compose"]
 
@@ -63,9 +65,8 @@ def compose(run: Run) -> Report:
         title=str(run.info.get("name", run.folder.name)),
         facts=facts(run),
         question=answer.QUESTION,
-        verdict=answer.verdict(
-            run.table("scores"), run.table("adapters"), trained_on(run), compared_with(run)
-        ),
+        verdict=verdict(run),
         findings=findings,
         sections=sections,
+        troubles=troubles(run),
     )

@@ -74,6 +74,7 @@ class Report:
         verdict: The answer in one sentence.
         findings: The sentences of all sections, for the summary on top.
         sections: The sections in order.
+        troubles: What went wrong in the run; stands above all else.
     """
 
     title: str
@@ -82,6 +83,7 @@ class Report:
     verdict: Sentence
     findings: Sequence[tuple[str, Sequence[Sentence]]]
     sections: Sequence[Section] = field(default_factory=list)
+    troubles: Sequence[Sentence] = ()
 
     def pictures(self) -> list[Picture]:
         """All figures, also those in tabs."""
