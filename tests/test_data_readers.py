@@ -105,3 +105,59 @@ def test_hub_dataset_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         read_texts(f"hub:{tmp_path}/nothing-here")
     with pytest.raises(InputError, match="no dataset name"):
         read_texts("hub:")
+
+
+def _table(tmp_path: Path, content: str, name: str = "t.csv") -> Path:
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def test_a_table_is_never_cut(tmp_path: Path) -> None:
+    """Every document of a table comes whole, or the line is named that cannot."""
+    cut = _table(tmp_path, "id,text\n1,fine\n2,Hello, my friend\n")
+    with pytest.raises(InputError, match=r"line 3: 3 fields, 2 in the first line: put .* commas"):
+        read_texts(cut)
+    short = _table(tmp_path, "id,text,more\n1,fine,x\n2,no end\n")
+    with pytest.raises(InputError, match="line 3: 2 fields, 3 in the first line"):
+        read_texts(short)
+    one = _table(tmp_path, "text\nHello, my friend\n")
+    with pytest.raises(InputError, match="line 2: 2 fields, 1 in the first line"):
+        read_texts(one)
+    tabs = _table(tmp_path, "id\ttext\n1\ta\tb\n", "t.tsv")
+    with pytest.raises(InputError, match=r"line 2: 3 fields.*a text with tabs in it"):
+        read_texts(tabs)
+    odd = _table(tmp_path, 'id,text\n1,"never closed\n2,x\n')
+    with pytest.raises(InputError, match=r"line 3: no well-formed table"):
+        read_texts(odd)
+    assert read_texts(_table(tmp_path, 'id,text\n1,"Hello, my\n""friend"""\n\n')) == [
+        'Hello, my\n"friend"'
+    ]
+    assert read_texts(_table(tmp_path, '1\ta "quoted, b\n', "t.tsv"), field="2") == ['a "quoted, b']
+    assert read_texts(_table(tmp_path, "text\n" + "long " * 100_000)) == ["long " * 100_000]
+
+
+def test_semicolons_part_fields_too(tmp_path: Path) -> None:
+    path = _table(tmp_path, 'id;text\n1;Hello, my friend\n2;"a; b"\n')
+    assert read_texts(path) == ["Hello, my friend", "a; b"]
+    with pytest.raises(InputError, match=r"line 2: 3 fields.*a text with semicolons in it"):
+        read_texts(_table(tmp_path, "id;text\n1;a;b\n"))
+
+
+def test_a_table_without_a_header_keeps_its_first_document(tmp_path: Path) -> None:
+    path = _table(tmp_path, "The first document.\nThe second.\n")
+    with pytest.raises(InputError, match=r"called 'text' \(The first document.\); name.*--field 1"):
+        read_texts(path)
+    assert read_texts(path, field="1") == ["The first document.", "The second."]
+    two = _table(tmp_path, "a,one\nb,two\n")
+    assert read_texts(two, field="2") == ["one", "two"]
+    with pytest.raises(InputError, match="has no column 3: its first line has 2 fields"):
+        read_texts(two, field="3")
+    named = _table(tmp_path, "key,body,2\nx,one,y\n")
+    assert read_texts(named, field="body") == ["one"]
+    assert read_texts(named, field="2") == ["y"]  # a name before a number
+    with pytest.raises(InputError, match="no field 'title'; its first line holds: key, body, 2"):
+        read_texts(named, field="title")
+    long = _table(tmp_path, "a document far too long to be the name of a column of a table\n")
+    with pytest.raises(InputError, match=r"\(a document far too long to \.\.\.\)"):
+        read_texts(long)

@@ -110,7 +110,7 @@ def test_without_the_extra_the_line_names_it(gguf_file, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("/nowhere/model", "no folder"),
+        ("/nowhere/model", "no such folder"),
         ("missing.gguf", "no file"),
         ("two words", "check the name"),
         ("{tmp}", "no config.json"),

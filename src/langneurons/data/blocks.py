@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from langneurons.artifacts import digest
+from langneurons.data.tokenizing import tokenized
 from langneurons.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 NO_POSITION = -1
 """Position of tokens that belong to no document: padding and the tokens set before a block."""
-
-_TOKENIZED_AT_ONCE = 256
 
 
 def document_key(text: str) -> int:
@@ -222,54 +221,43 @@ def _tokenize(
     prefixes: Sequence[str] | None,
     prefix_tokens: int,
     keys: list[int],
-) -> Iterator[_Piece]:
-    """Yield each document's tokens and append its content key to ``keys``."""
+) -> Iterator[tuple[_Piece, bool]]:
+    """Yield each document's tokens and append its content key to ``keys``.
+
+    A long document comes in several pieces; with each comes whether it is the document's last.
+    """
     if prefixes is not None and not tokenizer.is_fast:
         raise InputError("prefixes need a fast tokenizer: use prefix_tokens with this model.")
     special = np.array(sorted(tokenizer.all_special_ids), dtype=np.int64)
-    stream = iter(texts)
-    while chunk := list(itertools.islice(stream, _TOKENIZED_AT_ONCE)):
-        first = len(keys)
-        heads = [""] * len(chunk)
-        if prefixes is not None:
-            heads = list(prefixes[first : first + len(chunk)])
-            if len(heads) < len(chunk):
-                raise InputError(
-                    f"there are more texts than prefixes ({len(prefixes)}): give one a text."
-                )
-        whole = [head + text for head, text in zip(heads, chunk, strict=True)]
-        keys.extend(map(document_key, whole))
-        encoded = tokenizer(
-            whole,
-            add_special_tokens=False,
-            return_attention_mask=False,
-            return_offsets_mapping=prefixes is not None,
-            verbose=False,
-        )
-        for offset, tokens in enumerate(encoded["input_ids"]):
-            ids = np.asarray(tokens, dtype=np.int64)
-            positions = np.arange(len(ids))
-            counted = ~np.isin(ids, special) & (positions >= prefix_tokens)
-            if heads[offset]:
-                spans = np.asarray(encoded["offset_mapping"][offset]).reshape(-1, 2)
-                counted &= spans[:, 1] > len(heads[offset])
-            yield _Piece(ids, counted, np.full(len(ids), first + offset), positions)
+    position = 0
+    for part in tokenized(texts, tokenizer, prefixes):
+        if position == 0:
+            keys.append(document_key(part.text))
+        positions = np.arange(position, position + len(part.ids))
+        counted = ~np.isin(part.ids, special) & (positions >= prefix_tokens)
+        if part.head:
+            counted &= part.ends > part.head
+        document = np.full(len(part.ids), len(keys) - 1)
+        yield _Piece(part.ids, counted, document, positions), part.last
+        position = 0 if part.last else position + len(part.ids)
 
 
-def _cut(documents: Iterable[_Piece], size: int, pack: bool) -> Iterator[_Piece]:
+def _cut(documents: Iterable[tuple[_Piece, bool]], size: int, pack: bool) -> Iterator[_Piece]:
     rest: _Piece | None = None
-    for document in documents:
-        whole = document
-        if pack and rest is not None:
-            pairs = zip(rest, document, strict=True)
+    for piece, last in documents:
+        whole = piece
+        if rest is not None:
+            pairs = zip(rest, piece, strict=True)
             whole = _Piece(*(np.concatenate(pair) for pair in pairs))
         full = len(whole.ids) - len(whole.ids) % size
         for start in range(0, full, size):
             yield whole.cut(start, start + size)
         rest = whole.cut(full)
-        if not pack and len(rest.ids):
-            yield rest
-    if pack and rest is not None and len(rest.ids):
+        if last and not pack:
+            if len(rest.ids):
+                yield rest
+            rest = None
+    if rest is not None and len(rest.ids):
         yield rest
 
 

@@ -35,12 +35,14 @@ def read_texts(
 
     Args:
         spec: A file (``.txt``: a document a line; ``.jsonl``, ``.parquet``, ``.tsv``, ``.csv``: a
-            document a row; ``.json``: SQuAD format, each context once, in file order), or
+            document a row, ``.csv`` with commas or semicolons; ``.json``: SQuAD format, each
+            context once, in file order), or
             ``hub:REPO[:CONFIG[:SPLIT]]`` for a dataset of the Hugging Face Hub, streamed (split
             ``train`` unless given). Of a Hub dataset take only what is needed with ``limit``, or
             use :func:`iter_texts`.
-        field: Column that holds the text; found by itself when it is called ``text`` or is the
-            only column of strings.
+        field: Column that holds the text; found by itself when it is called ``text`` or, where
+            rows name their columns (``.jsonl``, ``.parquet``, the Hub), is the only column of
+            strings. Of a ``.tsv`` or ``.csv`` without a header, the column's number from 1.
         limit: Read at most this many documents.
         language: Named in error messages.
 
@@ -175,20 +177,82 @@ def _read_parquet(path: Path, field: str | None) -> Iterator[str]:
         ) from error
 
 
-def _read_separated(path: Path, field: str | None, delimiter: str) -> Iterator[str]:
+def _read_separated(path: Path, field: str | None, delimiters: str) -> Iterator[str]:
+    """A column of a table; a row with more or fewer fields than the first is refused, not cut.
+
+    The first line names the columns unless ``field`` is a number. Of several delimiters the one
+    that parts the first line most is taken.
+    """
     import csv
 
+    csv.field_size_limit(_LONGEST_FIELD)
     lines = _lines(path)
+    first = next(lines, "")
+    delimiter = max(delimiters, key=first.count)
+    # Tab-separated files quote nothing.
+    plain = delimiter == "\t"
+    rows = csv.reader(
+        itertools.chain([first], lines),
+        delimiter=delimiter,
+        quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL,
+        strict=not plain,
+    )
+    width = place = None
     try:
-        if delimiter == "\t":  # tab-separated files quote nothing
-            rows = csv.DictReader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
-        else:
-            rows = csv.DictReader(lines, delimiter=delimiter, strict=True)
-        yield from _column(rows, field, str(path))
+        for row in rows:
+            if not row:
+                continue
+            if width is None:
+                width = len(row)
+                place, header = _place(row, field, path)
+                if header:
+                    continue
+            if len(row) != width:
+                cure = (
+                    "a text with tabs in it needs another format"
+                    if plain
+                    else f"put a text with {_NAMED[delimiter]} in it into double quotes"
+                )
+                raise InputError(
+                    f"{str(path)!r}, line {rows.line_num}: {len(row)} fields, {width} in the first "
+                    f"line: {cure}."
+                )
+            assert place is not None
+            yield row[place]
     except csv.Error as error:
         raise InputError(
-            f"{str(path)!r} is no well-formed table ({error}): write it as UTF-8 CSV with a header."
+            f"{str(path)!r}, line {rows.line_num}: no well-formed table ({error}): write it as "
+            "UTF-8 CSV with a header."
         ) from error
+
+
+_LONGEST_FIELD = 1 << 30
+_NAMED = {",": "commas", ";": "semicolons"}
+
+
+def _place(first: list[str], field: str | None, path: Path) -> tuple[int, bool]:
+    """Column of the text by the first line of a table, and whether that line is a header."""
+    if field is not None and field.isdigit() and field not in first:
+        if not 1 <= int(field) <= len(first):
+            raise InputError(
+                f"{str(path)!r} has no column {field}: its first line has {len(first)} fields."
+            )
+        return int(field) - 1, False
+    if field is not None or "text" in first:
+        name = field or "text"
+        if name not in first:
+            raise InputError(
+                f"{str(path)!r} has no field {name!r}; its first line holds: {_shown(first)}."
+            )
+        return first.index(name), True
+    raise InputError(
+        f"{str(path)!r}: no field of its first line is called 'text' ({_shown(first)}); name the "
+        "field (--field NAME), or give its number (--field 1) where the table has no header."
+    )
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(name if len(name) <= 30 else f"{name[:27]}..." for name in names)
 
 
 @READERS.register("tsv")
@@ -198,7 +262,7 @@ def _read_tsv(path: Path, field: str | None) -> Iterator[str]:
 
 @READERS.register("csv")
 def _read_csv(path: Path, field: str | None) -> Iterator[str]:
-    return _read_separated(path, field, ",")
+    return _read_separated(path, field, ",;")
 
 
 @READERS.register("json")
@@ -272,6 +336,6 @@ def _text_column(rows: list[Mapping[str, Any]], source: str) -> str:
     if len(strings) == 1:
         return str(strings[0])
     raise InputError(
-        f"{source!r} has no field 'text'; say which field holds it: "
+        f"{source!r} has no field 'text'; say which field holds it (--field NAME): "
         f"{', '.join(map(str, strings or columns))}."
     )

@@ -111,6 +111,7 @@ def token_log_probs(
     Returns:
         float32 (b, t), 0 where nothing was wanted.
     """
+    lm.check_ids(input_ids)
     mask = attention_mask.to(torch.int64)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     inputs = {"input_ids": input_ids, "attention_mask": mask, "use_cache": False}

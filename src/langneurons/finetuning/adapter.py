@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from langneurons.artifacts import file_digest, read_json, write_json
 from langneurons.errors import ArtifactError, InputError
 from langneurons.finetuning.structure import classification_model, head_names, pad_id, shared_copy
+from langneurons.models.checking import check_complete
 
 if TYPE_CHECKING:
     from torch import nn
@@ -159,7 +160,9 @@ def load_adapter(lm: LanguageModel, path: str | os.PathLike[str] | Adapter) -> L
             if info["kind"] == "classification"
             else AutoModelForCausalLM
         )
-        full = kind.from_pretrained(folder / FULL).to(lm.device)
+        full, loaded = kind.from_pretrained(folder / FULL, output_loading_info=True)
+        check_complete(loaded, str(folder))
+        full = full.to(lm.device)
         prepare_head(full, info, info.get("pad", pad_id(lm.tokenizer)))
         return lm.with_model(full.eval().requires_grad_(False))
     base = build_base(lm, info)

@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from langneurons.artifacts import file_digest
 from langneurons.errors import InputError
+from langneurons.models.checking import check_complete
 from langneurons.progress import track
 
 _MAGIC = b"GGUF"
@@ -128,8 +129,8 @@ def _convert(path: Path, target: Path) -> None:
                 with without_bars():
                     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
                     bar.advance()
-                    model = AutoModelForCausalLM.from_pretrained(
-                        folder, gguf_file=name, dtype=torch.float32
+                    model, info = AutoModelForCausalLM.from_pretrained(
+                        folder, gguf_file=name, dtype=torch.float32, output_loading_info=True
                     )
                     bar.advance()
             except (ValueError, KeyError, NotImplementedError, OSError) as error:
@@ -138,6 +139,7 @@ def _convert(path: Path, target: Path) -> None:
                     f"Transformers cannot read {str(path)!r}: {reason}. Use a GGUF file of an "
                     "architecture it knows, or the model's own repository."
                 ) from error
+            check_complete(info, str(path))
             unmark(model)
             with without_bars():
                 model.save_pretrained(work)

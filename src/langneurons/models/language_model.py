@@ -81,6 +81,42 @@ class LanguageModel:
         )
 
     @cached_property
+    def positions(self) -> int | None:
+        """Positions in the model's table of them; None where positions are computed."""
+        return positions(self.config)
+
+    def check_ids(self, input_ids: torch.Tensor) -> None:
+        """Refuse tokens that the model cannot read, before it fails on them.
+
+        Args:
+            input_ids: int64 (b, t), as they are given to the model.
+
+        Raises:
+            InputError: If a row is longer than the model's table of positions, or a token has no
+                row in its embedding.
+        """
+        width = input_ids.shape[-1]
+        if self.positions is not None and width > self.positions:
+            raise InputError(
+                f"a block of {width:,} tokens is longer than the {self.positions:,} positions of "
+                f"{self.name}: use a block of {self.positions:,} or less (--block, "
+                "statistics.block)."
+            )
+        rows = self._embedding_rows
+        highest = int(input_ids.max()) if input_ids.numel() else 0
+        if rows is not None and highest >= rows:
+            raise InputError(
+                f"the text holds the token {self.tokenizer.convert_ids_to_tokens(highest)!r} "
+                f"({highest}), for which the embedding of {self.name} has no row ({rows:,} rows): "
+                "take it out of the text, or give the tokenizer that belongs to the model."
+            )
+
+    @cached_property
+    def _embedding_rows(self) -> int | None:
+        embedding = plain_model(self.model).get_input_embeddings()
+        return getattr(embedding, "num_embeddings", None)
+
+    @cached_property
     def special_ids(self) -> frozenset[int]:
         """Token ids that carry no text (begin, end, padding, ...)."""
         return frozenset(int(token) for token in self.tokenizer.all_special_ids)
@@ -113,6 +149,21 @@ class LanguageModel:
         other = LanguageModel(model, self.tokenizer, self.name, revision=self.revision)
         other._parent = self._parent or self
         return other
+
+
+def positions(config: Any) -> int | None:
+    """Positions in a decoder's table of them, by its configuration.
+
+    Args:
+        config: Configuration of the decoder.
+
+    Returns:
+        The number; None where positions are computed as needed (rotary embeddings, ALiBi), so
+        that a longer text is no error.
+    """
+    computed = any(getattr(config, name, None) for name in ("rope_parameters", "alibi"))
+    found = getattr(config, "max_position_embeddings", None)
+    return None if computed or found is None else int(found)
 
 
 def plain_model(model: Any) -> Any:

@@ -12,8 +12,15 @@ from typing import Any
 import torch
 
 from langneurons.errors import InputError
-from langneurons.models.gguf import dequantised, without_bars
-from langneurons.models.language_model import LanguageModel, wrap
+from langneurons.models.checking import (
+    check_complete,
+    check_decoder,
+    check_path,
+    check_vocabulary,
+    not_a_decoder,
+)
+from langneurons.models.gguf import check_header, dequantised, without_bars
+from langneurons.models.language_model import LanguageModel, positions, wrap
 
 MINI = "mini"
 
@@ -40,7 +47,9 @@ def load(
         trust_remote_code: Whether code from the repository may run.
 
     Raises:
-        InputError: If the model cannot be had or read; one line that says why.
+        InputError: If the model cannot be had or read, is no decoder, lacks weights (Transformers
+            would draw them at random) or has a tokenizer larger than its embedding; one line that
+            says why.
     """
     label = str(name)
     place, options = _place(label, revision, trust_remote_code)
@@ -62,15 +71,74 @@ def load_tokenizer(name: str | Path, *, revision: str | None = None) -> Any:
     Raises:
         InputError: If the tokenizer cannot be had or read; one line that says why.
     """
-    from transformers import AutoTokenizer
-
     label = str(name)
     place, options = _place(label, revision, trust_remote_code=False)
+    return _tokenizer(label, place, options)
+
+
+def _tokenizer(label: str, place: str, options: dict[str, Any]) -> Any:
+    from transformers import AutoTokenizer
+
     try:
         with without_bars():
             return AutoTokenizer.from_pretrained(place, **options)
     except Exception as error:
+        if Path(place).is_dir() and not _has_tokenizer(Path(place)):
+            raise InputError(
+                f"the folder {label!r} holds no tokenizer: put the model's own there "
+                "(tokenizer.save_pretrained writes it)."
+            ) from error
         raise _cannot_load(label, place, error) from error
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a file that any tokenizer is read from."""
+    words = ("token", "vocab", "spiece", "sentencepiece", "merges")
+    return any(word in item.name.lower() for item in folder.iterdir() for word in words)
+
+
+def check(
+    name: str | Path, *, revision: str | None = None, trust_remote_code: bool = False
+) -> int | None:
+    """Refuse what :func:`load` would refuse, as far as can be seen without weights or network.
+
+    Configuration and tokenizer are read where they lie here (a folder, the Hub's cache); of a
+    ``.gguf`` file that was never read only the first bytes.
+
+    Args:
+        name: As for :func:`load`.
+        revision: As for :func:`load`.
+        trust_remote_code: As for :func:`load`.
+
+    Returns:
+        Positions in the model's table of them, None where it has none or it is not at hand.
+
+    Raises:
+        InputError: As :func:`load`.
+    """
+    from transformers import AutoConfig
+
+    label = str(name)
+    path = Path(label).expanduser()
+    if path.suffix.lower() == ".gguf" and (path.is_file() or ":" in label):
+        if path.is_file():
+            check_header(path)
+        return None
+    place, options = _place(label, revision, trust_remote_code)
+    local = Path(place).is_dir()
+    options["local_files_only"] = True
+    try:
+        config = AutoConfig.from_pretrained(place, **options)
+    except Exception as error:
+        if local or (isinstance(error, ValueError) and "trust_remote_code" in str(error)):
+            raise _cannot_load(label, place, error) from error
+        return None  # not in the Hub's cache: nothing is known yet
+    if not trust_remote_code:
+        check_decoder(config, label)
+    if local:
+        rows = getattr(config.get_text_config(decoder=True), "vocab_size", None)
+        check_vocabulary(_tokenizer(label, place, options), rows, label)
+    return positions(config.get_text_config(decoder=True))
 
 
 def _place(label: str, revision: str | None, trust_remote_code: bool) -> tuple[str, dict[str, Any]]:
@@ -92,8 +160,7 @@ def _locate(name: str, revision: str | None) -> tuple[str, str | None]:
         return str(mini.model_path()), None
     path = Path(name).expanduser()
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise InputError(f"the folder {name!r} holds no config.json: give a model's folder.")
+        _check_folder(name, path)
         return str(path), None
     if path.suffix.lower() == ".gguf":
         if path.is_file():
@@ -104,9 +171,26 @@ def _locate(name: str, revision: str | None) -> tuple[str, str | None]:
         raise InputError(f"no file {name!r}: check the path.")
     if path.is_file():
         raise InputError(f"{name!r} is a file: give a model folder or a .gguf file.")
-    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise InputError(f"no folder {name!r}: give a model folder, a .gguf file or a Hub name.")
+    check_path(name)
     return name, revision
+
+
+def _check_folder(name: str, path: Path) -> None:
+    if (path / "adapter_config.json").is_file():
+        import json
+
+        try:
+            base = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
+            of = base.get("base_model_name_or_path")
+        except (ValueError, AttributeError):
+            of = None
+        raise InputError(
+            f"the folder {name!r} holds an adapter, no model: give the model it was trained on"
+            + (f" ({of})" if of else "")
+            + ", and this folder as the adapter (--adapter, or langneurons.load_adapter)."
+        )
+    if not (path / "config.json").is_file():
+        raise InputError(f"the folder {name!r} holds no config.json: give a model's folder.")
 
 
 def _hub_unresolved() -> bool:
@@ -154,16 +238,27 @@ def _from_pretrained(
     device: str | torch.device,
     options: dict[str, Any],
 ) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     spread: dict[str, Any] = {"device_map": "balanced"} if device == "balanced" else {}
     where = None if spread else _device(device)
+    # A wrong kind of model says so, rather than that its tokenizer lacks a package.
+    if Path(place).is_dir() and not options["trust_remote_code"]:
+        try:
+            config = AutoConfig.from_pretrained(place, **options)
+        except Exception as error:
+            raise _cannot_load(label, place, error) from error
+        check_decoder(config, label)
+    tokenizer = _tokenizer(label, place, options)
     try:
         with without_bars():
-            tokenizer = AutoTokenizer.from_pretrained(place, **options)
-            model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **spread, **options)
+            model, info = AutoModelForCausalLM.from_pretrained(
+                place, dtype=dtype, output_loading_info=True, **spread, **options
+            )
     except Exception as error:
         raise _cannot_load(label, place, error) from error
+    check_complete(info, label)
+    check_vocabulary(tokenizer, model.get_input_embeddings().weight.shape[0], label)
     return (model if where is None else model.to(where)), tokenizer
 
 
@@ -215,5 +310,14 @@ def _cannot_load(label: str, place: str, error: Exception) -> InputError:
             f"cannot reach the Hub for {label!r}, and it is not in the local cache: check the "
             "network or give a local folder or .gguf file."
         )
-    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    words = str(error)
+    if "trust_remote_code" in words:
+        return InputError(
+            f"{label!r} brings Python code of its own: read it, and if you trust it let it run "
+            "(--trust-remote-code, or trust_remote_code=True)."
+        )
+    if "Unrecognized configuration class" in words:
+        kind = words.partition("configuration_")[2].partition(".")[0] or "other"
+        return not_a_decoder(label, kind)
+    reason = " ".join(words.split())[:300] or type(error).__name__
     return InputError(f"cannot load the model {label!r} ({reason}): check its files.")

@@ -23,7 +23,11 @@ def run_backbone(lm: LanguageModel, input_ids: Tensor, attention_mask: Tensor) -
         lm: The model.
         input_ids: int64 (b, t).
         attention_mask: bool (b, t), False on padding.
+
+    Raises:
+        InputError: If the model has no such position or token.
     """
+    lm.check_ids(input_ids)
     device = lm.device
     arguments: dict[str, Tensor] = {}
     if not bool(attention_mask.all()):

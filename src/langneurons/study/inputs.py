@@ -163,9 +163,9 @@ def model_identity(name: str, revision: str | None) -> str:
     path = model_path(name)
     if path.exists():
         return _content(path)
-    local = path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
-    if local or (path.suffix.lower() == ".gguf" and ":" not in name):
-        raise InputError(f"no model {name!r}: give a folder, a .gguf file or a name on the Hub.")
+    from langneurons.models.checking import check_path
+
+    check_path(name)
     return digest(name, revision)
 
 
