@@ -326,7 +326,7 @@ def test_finished_languages_are_not_collected_again(
     lm: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = collect(lm, {"xx": TEXTS}, output=tmp_path, rows=20)
-    monkeypatch.setattr(collecting, "_collect_language", _other_error)
+    monkeypatch.setattr(collecting, "Collector", _other_error)
     again = collect(lm, {"xx": TEXTS}, output=tmp_path, rows=20)
     assert again.fingerprint == first.fingerprint
     for changed in ({"rows": 21}, {"seed": 1}, {"block": 16}, {"site": "mlp.out"}):

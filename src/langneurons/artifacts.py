@@ -102,8 +102,12 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Mapping[str, Any]) -> None:
-    """Write a JSON object atomically, with a checksum of its content under ``"sha256"``."""
-    body = {key: item for key, item in value.items() if key != _CHECKSUM}
+    """Write a JSON object atomically, with a checksum of its content under ``"sha256"``.
+
+    Keys that are numbers become strings, as JSON has no others.
+    """
+    # As it will be read: JSON's keys are strings, whose order is not that of the numbers.
+    body = json.loads(json.dumps({k: v for k, v in value.items() if k != _CHECKSUM}))
     write_text(
         path,
         json.dumps({**body, _CHECKSUM: digest(body)}, ensure_ascii=False, indent=1) + "\n",
@@ -194,22 +198,41 @@ def read_tensors(
         InputError: If there is no such file.
         ArtifactError: If the file is truncated, no safetensors file, or its checksum differs.
     """
+    with _opened(path) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = dict(file.metadata() or {})
+    expected = header.pop(_CHECKSUM, None)
+    if verify and expected is not None and expected != _tensor_digest(tensors):
+        raise ArtifactError(f"{str(path)!r} is damaged (checksum differs): make it again.")
+    return tensors, {key: _decode(item) for key, item in header.items()}
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Metadata of a safetensors file, without reading its tensors; a file cut short is noticed.
+
+    Raises:
+        InputError: If there is no such file.
+        ArtifactError: If the file is truncated or no safetensors file.
+    """
+    with _opened(path) as file:
+        header = dict(file.metadata() or {})
+    header.pop(_CHECKSUM, None)
+    return {key: _decode(item) for key, item in header.items()}
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
         raise InputError(f"no file {str(path)!r}: check the path.")
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            header = dict(file.metadata() or {})
+            yield file
     except (SafetensorError, OSError) as error:
         raise ArtifactError(
             f"{str(path)!r} is damaged or no safetensors file: make it again."
         ) from error
-    expected = header.pop(_CHECKSUM, None)
-    if verify and expected is not None and expected != _tensor_digest(tensors):
-        raise ArtifactError(f"{str(path)!r} is damaged (checksum differs): make it again.")
-    return tensors, {key: _decode(item) for key, item in header.items()}
 
 
 def _decode(item: str) -> Any:

@@ -37,6 +37,25 @@ def document_key(text: str) -> int:
     )
 
 
+@dataclass(frozen=True)
+class Cut:
+    """How blocks were cut, as far as it decides what the model sees of a text.
+
+    Attributes:
+        block: Most positions in a block.
+        pack: Whether blocks cross document boundaries.
+        lead: Token ids put in front of each block.
+        prefix_tokens: Tokens at the beginning of each document that are not counted.
+        special: Digest of the token ids that are never counted.
+    """
+
+    block: int
+    pack: bool
+    lead: tuple[int, ...]
+    prefix_tokens: int
+    special: str
+
+
 @dataclass(frozen=True, eq=False)
 class Blocks:
     """Token blocks of one language; ``n`` blocks, ``b`` positions each, padded on one side.
@@ -50,6 +69,7 @@ class Blocks:
         document_keys: int64 (documents,), :func:`document_key` of each document.
         token_document: int64 (n, b) index of each token's document where blocks mix documents
             (``pack``), else None.
+        cut: How they were cut; None where they were not made by :func:`make_blocks`.
     """
 
     input_ids: torch.Tensor
@@ -59,6 +79,7 @@ class Blocks:
     position: torch.Tensor
     document_keys: torch.Tensor
     token_document: torch.Tensor | None = None
+    cut: Cut | None = None
 
     @cached_property
     def tokens(self) -> int:
@@ -198,7 +219,9 @@ def make_blocks(
                 "use a smaller block, or remainder='keep'."
             )
         raise InputError("the text holds no token to count: give more text.")
-    return _assemble(pieces, keys, lead, block, tokenizer, padding_side)
+    special = digest(sorted(int(token) for token in tokenizer.all_special_ids))[:16]
+    cut = Cut(block, pack, tuple(lead), prefix_tokens, special)
+    return replace(_assemble(pieces, keys, lead, block, tokenizer, padding_side), cut=cut)
 
 
 def _leading_tokens(tokenizer: PreTrainedTokenizerBase, bos: bool | None) -> list[int]:

@@ -63,7 +63,7 @@ def choose(
     Args:
         lm: The model.
         neurons: Units, a neuron set (the union of its languages), ``"all"``, ``"none"`` or None.
-        site: Where the units are; None: the site of the neuron set, else ``"mlp.act"``.
+        site: Where the units are; None: where they were found, else ``"mlp.act"``.
 
     Raises:
         InputError: If the units are none, of another model, or of a site that has no weights of
@@ -80,6 +80,8 @@ def choose(
         site = site or neurons.site
         parts: Iterable[Any] = neurons.values()
     else:
+        site = site or neurons.site or "mlp.act"
+        neurons.check_origin(lm, site)
         parts = [neurons]
     site = _site(lm, site or "mlp.act")
     pairs = {

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from langneurons.artifacts import digest
+from langneurons.data import Blocks
 from langneurons.errors import InputError
 from langneurons.identification.language_sets import resolve_languages
 from langneurons.identification.method import METHODS, Found, Method
 from langneurons.identification.neuron_set import NeuronSet
 from langneurons.identification.selection import take
 from langneurons.identification.units import Units
+from langneurons.statistics.forward import evaluation_mode
 
 if TYPE_CHECKING:
-    from langneurons.data import Blocks
     from langneurons.models import LanguageModel
     from langneurons.statistics import Statistics
 
@@ -28,7 +29,7 @@ def identify(
     languages: str | Iterable[str] | None = None,
     *,
     model: LanguageModel | None = None,
-    texts: Mapping[str, Sequence[str] | Blocks] | None = None,
+    texts: Mapping[str, Iterable[str] | Blocks] | None = None,
     per_language: float | None = None,
     per_layer: float | None = None,
     **parameters: Any,
@@ -41,7 +42,7 @@ def identify(
         languages: Languages to compare, or the name of a language set (``"set1"`` to ``"set6"``,
             ``"set_xnli"``); None takes all. No new pass over the text is needed for a subset.
         model: For methods that need the model (gradient, relevance, transfer).
-        texts: Language to texts or blocks, for the same methods.
+        texts: Language to texts or blocks, for the same methods; an iterator is read once.
         per_language: Quota: instead of the method's own number, the best so many (int) or this
             share of all units (float) for each language, by the method's score, among the units
             that the method admits for the language.
@@ -79,7 +80,7 @@ def _on_model(
     statistics: Statistics | None,
     languages: str | Iterable[str] | None,
     model: LanguageModel | None,
-    texts: Mapping[str, Sequence[str] | Blocks] | None,
+    texts: Mapping[str, Iterable[str] | Blocks] | None,
     per_language: float | None,
     per_layer: float | None,
 ) -> NeuronSet:
@@ -90,11 +91,12 @@ def _on_model(
     selected = None
     if statistics is not None:
         selected = statistics.select(resolve_languages(chosen, statistics.languages))
-    found = entry.function(
-        model, {language: texts[language] for language in chosen}, selected, **resolved
-    )
+    read = {language: _read(texts[language]) for language in chosen}
+    model.refresh()
+    with evaluation_mode(model.model):
+        found = entry.function(model, read, selected, **resolved)
     source = digest(
-        *(part for language in chosen for part in (language, _text_key(texts[language])))
+        *(part for language in chosen for part in (language, _text_key(read[language])))
     )
     return _neurons(
         entry, resolved, found, str(resolved["site"]), model.fingerprint, source,
@@ -102,11 +104,15 @@ def _on_model(
     )  # fmt: skip
 
 
+def _read(texts: Iterable[str] | Blocks) -> Sequence[str] | Blocks:
+    """Documents that can be read more than once, as method and key both do."""
+    if isinstance(texts, Blocks):
+        return texts
+    return [texts] if isinstance(texts, str) else list(texts)
+
+
 def _text_key(texts: Sequence[str] | Blocks) -> str:
-    fingerprint = getattr(texts, "fingerprint", None)
-    return (
-        str(fingerprint) if fingerprint is not None else digest(list(cast("Sequence[str]", texts)))
-    )
+    return texts.fingerprint if isinstance(texts, Blocks) else digest(list(texts))
 
 
 def _enough(entry: Method, languages: Sequence[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,10 +11,9 @@ from torch.nn import functional
 from langneurons.data import Batch, Blocks, batches, make_blocks
 from langneurons.errors import InputError
 from langneurons.models import LanguageModel, hook_site
+from langneurons.models.language_model import plain_model
 from langneurons.progress import track
-
-if TYPE_CHECKING:
-    from typing import Any
+from langneurons.statistics.forward import inputs
 
 Measure = Callable[[int, Tensor, Tensor], Tensor]
 """``measure(layer, activations (n, U), gradients (n, U)) -> (U,)``, summed over the n tokens."""
@@ -46,12 +44,8 @@ def to_blocks(
 
 def run_model(lm: LanguageModel, batch: Batch) -> Tensor:
     """Logits (b, t, vocabulary) of a batch, positions counted from the first real token."""
-    arguments: dict[str, Any] = {}
-    if not bool(batch.attention_mask.all()):
-        arguments["attention_mask"] = batch.attention_mask.to(lm.device, torch.int64)
-    logits: Tensor = lm.model(
-        input_ids=batch.input_ids.to(lm.device), use_cache=False, **arguments
-    ).logits
+    arguments = inputs(lm, plain_model(lm.model), batch.input_ids, batch.attention_mask)
+    logits: Tensor = lm.model(**arguments, use_cache=False).logits
     return logits
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,8 @@ import torch
 
 from langneurons.artifacts import digest
 from langneurons.errors import InputError, unknown
-from langneurons.identification.units import Units
+from langneurons.identification.units import HIDDEN, Units
+from langneurons.models.fingerprint import same_model
 
 if TYPE_CHECKING:
     from langneurons.identification.neuron_set import NeuronSet
@@ -85,11 +87,22 @@ def _check(neurons: NeuronSet, statistics: Statistics | None) -> None:
             f"the statistics have shape {tuple(statistics.shape)}, the neurons {neurons.shape}: "
             "take the statistics of the same model and site."
         )
+    sites = {statistics.site, neurons.site}
+    if not same_model(neurons.model, statistics.model) or not (len(sites) == 1 or sites <= HIDDEN):
+        raise InputError(
+            f"the statistics are of {statistics.site!r} of {_model(statistics.model)}, the neurons "
+            f"of {neurons.site!r} of {_model(neurons.model)}: take the statistics of the same "
+            "model and site."
+        )
     missing = [name for name in neurons if name not in statistics.languages]
     if missing:
         raise InputError(
             f"no statistics for language {', '.join(missing)}: matched='rate' needs its rates."
         )
+
+
+def _model(fingerprint: Mapping[str, Any] | None) -> str:
+    return repr((fingerprint or {}).get("name", "a model"))
 
 
 def _pool(width: int, own: _Array, taken: _Array, language: str, layer: int) -> _Array:

@@ -13,16 +13,14 @@ from torch import Tensor
 from langneurons.artifacts import digest
 from langneurons.display import Displayed
 from langneurons.errors import InputError
-from langneurons.identification.units import Units
+from langneurons.identification.units import HIDDEN, Units
+from langneurons.models.fingerprint import same_model
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from langneurons.models import LanguageModel
     from langneurons.statistics import Statistics
-
-_HIDDEN = {"mlp.pre", "mlp.act", "mlp.out"}
-"""Sites whose units are coordinates of the same vector."""
 
 
 class NeuronSet(Displayed, Mapping[str, Units]):
@@ -65,13 +63,14 @@ class NeuronSet(Displayed, Mapping[str, Units]):
         scores: Mapping[str, Tensor] | None = None,
         apart: Units | None = None,
     ) -> None:
-        self._units = dict(units)
-        self.apart = Units.empty() if apart is None else apart
         self.shape = (int(shape[0]), int(shape[1]))
         self.site = site
         self.method = method
         self.parameters = dict(parameters or {})
         self.model = dict(model) if model is not None else None
+        origin = Units([], [], site=self.site, model=self.model)
+        self._units = {language: origin | item for language, item in units.items()}
+        self.apart = origin if apart is None else origin | apart
         self.statistics = statistics
         self.scores = {
             language: torch.as_tensor(score, dtype=torch.float64)
@@ -132,11 +131,6 @@ class NeuronSet(Displayed, Mapping[str, Units]):
 
     def _derive(self, units: Mapping[str, Units], note: Mapping[str, Any]) -> NeuronSet:
         """The same origin with other units; scores are kept where a unit is one of the old."""
-        scores = {}
-        for language, new in units.items():
-            old = self._units.get(language)
-            if language in self.scores and old is not None and bool(new.isin(old).all()):
-                scores[language] = self.scores[language][old.isin(new)]
         return NeuronSet(
             units,
             self.shape,
@@ -145,13 +139,13 @@ class NeuronSet(Displayed, Mapping[str, Units]):
             parameters={**self.parameters, **note},
             model=self.model,
             statistics=self.statistics,
-            scores=scores,
+            scores=self._scores(units),
             apart=self.union() | self.apart,
         )
 
     def _match(self, other: NeuronSet, *, coordinates: bool = False) -> None:
         """Refuse sets whose units are not the same things; see :meth:`overlap`."""
-        same = self.site == other.site or (coordinates and {self.site, other.site} <= _HIDDEN)
+        same = self.site == other.site or (coordinates and {self.site, other.site} <= HIDDEN)
         if self.shape != other.shape or not same:
             raise InputError(
                 f"sets of different models or sites: {self.shape[0]}x{self.shape[1]} {self.site} "
@@ -161,6 +155,11 @@ class NeuronSet(Displayed, Mapping[str, Units]):
 
     def _combine(self, other: NeuronSet, sign: str) -> NeuronSet:
         self._match(other)
+        if not same_model(self.model, other.model):
+            raise InputError(
+                "sets found in different models are not sets of the same units: combine sets of "
+                "one model, or compare them by overlap."
+            )
         none = Units.empty()
         languages = dict.fromkeys([*self._units, *other._units])
         units = {}
@@ -173,9 +172,22 @@ class NeuronSet(Displayed, Mapping[str, Units]):
             site=self.site,
             method=f"({self.method} {sign} {other.method})",
             parameters={"left": self.parameters, "right": other.parameters},
-            model=self.model if self.model == other.model else None,
+            model=self.model or other.model,
             statistics=self.statistics if self.statistics == other.statistics else None,
+            scores=self._scores(units),
+            apart=self.union()
+            | self.apart
+            | (none if sign == "-" else other.union() | other.apart),
         )
+
+    def _scores(self, units: Mapping[str, Units]) -> dict[str, Tensor]:
+        """Scores of other units, in the languages where each of them is one of this set's."""
+        scores = {}
+        for language, new in units.items():
+            old = self._units.get(language)
+            if language in self.scores and old is not None and bool(new.isin(old).all()):
+                scores[language] = self.scores[language][old.isin(new)]
+        return scores
 
     def __or__(self, other: NeuronSet) -> NeuronSet:
         """Units of either set, language by language."""
@@ -216,7 +228,7 @@ class NeuronSet(Displayed, Mapping[str, Units]):
         if self.site == site:
             return self
         return NeuronSet(
-            self._units,
+            {language: item.of(site, self.model) for language, item in self._units.items()},
             self.shape,
             site=site,
             method=self.method,
@@ -224,7 +236,7 @@ class NeuronSet(Displayed, Mapping[str, Units]):
             parameters={**self.parameters, "found_at": self.site},
             model=self.model,
             statistics=self.statistics,
-            apart=self.apart,
+            apart=self.apart.of(site, self.model),
         )
 
     def top(self, count: int) -> NeuronSet:
@@ -241,7 +253,7 @@ class NeuronSet(Displayed, Mapping[str, Units]):
                 )
             if len(item):
                 best = torch.sort(self.scores[language], descending=True, stable=True).indices
-                item = Units(item.layers[best[:count]], item.indices[best[:count]])
+                item = item & Units(item.layers[best[:count]], item.indices[best[:count]])
             units[language] = item
         return self._derive(units, {"top_by_score": count})
 
@@ -269,7 +281,10 @@ class NeuronSet(Displayed, Mapping[str, Units]):
         """Units of any language."""
         parts = [*self._units.values(), Units.empty()]
         return Units(
-            torch.cat([part.layers for part in parts]), torch.cat([part.indices for part in parts])
+            torch.cat([part.layers for part in parts]),
+            torch.cat([part.indices for part in parts]),
+            site=self.site,
+            model=self.model,
         )
 
     # ------------------------------------------------------------------ tables
@@ -377,7 +392,7 @@ class NeuronSet(Displayed, Mapping[str, Units]):
                 f"{self.shape[1]} units, but {lm.name!r} has {actual[0]} x {actual[1]} at "
                 f"{self.site}: identify again on this model."
             )
-        if self.model and self.model.get("sha256") != lm.fingerprint.get("sha256"):
+        if self.model and not same_model(self.model, lm.fingerprint):
             raise InputError(
                 f"these neurons were found in model {found}, whose weights differ from those of "
                 f"{lm.name!r}: identify again on this model."

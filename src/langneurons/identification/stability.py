@@ -43,18 +43,11 @@ class Stability:
 
     def stable(self, least: float = 0.8) -> NeuronSet:
         """The selected units that came up in at least this share of the replicates."""
-        return NeuronSet(
-            {
-                language: units & Units.from_mask(self.frequency[language] >= least)
-                for language, units in self.neurons.items()
-            },
-            self.neurons.shape,
-            site=self.neurons.site,
-            method=self.neurons.method,
-            parameters={**self.neurons.parameters, "least_frequency": least},
-            model=self.neurons.model,
-            statistics=self.neurons.statistics,
-        )
+        shaky = {
+            language: units - Units.from_mask(self.frequency[language] >= least)
+            for language, units in self.neurons.items()
+        }
+        return self.neurons.without(shaky, {"least_frequency": least})
 
     def table(self) -> pd.DataFrame:
         """Units selected on the whole sample: columns language, layer, index, frequency."""

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from langneurons.errors import InputError
+from langneurons.models.fingerprint import same_model
+
+if TYPE_CHECKING:
+    from langneurons.models import LanguageModel
+
+HIDDEN = frozenset({"mlp.pre", "mlp.act", "mlp.out"})
+"""Sites whose units are coordinates of the same vector."""
 
 
 class Units:
     """Units of one site, sorted by (layer, index), each at most once.
 
     Values are immutable by convention; the set operations ``&``, ``|``, ``-`` and ``^`` return new
-    objects.
+    objects. Units taken from a neuron set know their site and model, so that they are refused
+    elsewhere; two are equal if their layers and indices are.
 
     Args:
         layers: Layer of each unit, integers, shape (n,).
         indices: Position of each unit within its layer, integers, shape (n,).
+        site: Site they live at, None where not known.
+        model: Fingerprint of the model they were found in, None where not known.
 
     Raises:
         InputError: If the two differ in length, are no integers, or hold a negative number.
@@ -28,14 +39,25 @@ class Units:
         Units(2 units in 2 layers)
     """
 
-    __slots__ = ("indices", "layers")
+    __slots__ = ("indices", "layers", "model", "site")
 
     layers: Tensor
     """LongTensor (n,), ascending."""
     indices: Tensor
     """LongTensor (n,), ascending within a layer."""
+    site: str | None
+    """Site they live at, None where not known."""
+    model: Mapping[str, Any] | None
+    """Fingerprint of the model they were found in, None where not known."""
 
-    def __init__(self, layers: Iterable[int] | Tensor, indices: Iterable[int] | Tensor) -> None:
+    def __init__(
+        self,
+        layers: Iterable[int] | Tensor,
+        indices: Iterable[int] | Tensor,
+        *,
+        site: str | None = None,
+        model: Mapping[str, Any] | None = None,
+    ) -> None:
         first, second = _integers(layers, "layers"), _integers(indices, "indices")
         if first.shape != second.shape:
             raise InputError(
@@ -48,6 +70,8 @@ class Units:
             first, second = pairs[:, 0].contiguous(), pairs[:, 1].contiguous()
         self.layers = first
         self.indices = second
+        self.site = site
+        self.model = model
 
     @classmethod
     def from_mask(cls, mask: Tensor) -> Units:
@@ -77,7 +101,58 @@ class Units:
     def _sorted(cls, layers: Tensor, indices: Tensor) -> Units:
         made = cls.__new__(cls)
         made.layers, made.indices = layers.cpu().contiguous(), indices.cpu().contiguous()
+        made.site = made.model = None
         return made
+
+    def of(self, site: str | None, model: Mapping[str, Any] | None) -> Units:
+        """The same units, said to live at a site of a model (None: not known)."""
+        made = self._sorted(self.layers, self.indices)
+        made.site, made.model = site, model
+        return made
+
+    def _with(self, other: Units, keep: Tensor) -> Units:
+        """Some of these units, after a look whether the other's are of the same place."""
+        return self._sorted(self.layers[keep], self.indices[keep]).of(*self._origin(other))
+
+    def _origin(self, other: Units) -> tuple[str | None, Mapping[str, Any] | None]:
+        """Site and model of units of both.
+
+        Raises:
+            InputError: If they are of different ones.
+        """
+        sites = {self.site, other.site} - {None}
+        if len(sites) > 1 and not sites <= HIDDEN:
+            raise InputError(
+                f"units of different sites ({self.site}, {other.site}) have nothing in common: take "
+                "units of one site."
+            )
+        if not same_model(self.model, other.model):
+            raise InputError(
+                "units of different models are not the same units: combine units of one model, or "
+                "compare sets by overlap."
+            )
+        return self.site or other.site, self.model or other.model
+
+    def check_origin(self, lm: LanguageModel, site: str) -> None:
+        """Raise :class:`InputError` if these units were found at another site or in another model.
+
+        Coordinates of the MLP's hidden vector (``mlp.pre``, ``mlp.act``, ``mlp.out``) are the same
+        at all three sites.
+
+        Args:
+            lm: The model they are to be used in.
+            site: The site they are to be used at.
+        """
+        if self.site not in (None, site) and not {self.site, site} <= HIDDEN:
+            raise InputError(
+                f"these units were found at {self.site!r} and are no units of {site!r}: use them "
+                f"at {self.site!r}, or identify at {site!r}."
+            )
+        if self.model and not same_model(self.model, lm.fingerprint):
+            raise InputError(
+                f"these units were found in model {self.model.get('name', 'another')!r}, whose "
+                f"weights differ from those of {lm.name!r}: identify again on this model."
+            )
 
     def mask(self, shape: tuple[int, int]) -> Tensor:
         """BoolTensor of ``shape`` (layers, units), true at the units.
@@ -119,7 +194,7 @@ class Units:
     def in_layers(self, layers: Iterable[int]) -> Units:
         """Only the units in the given layers."""
         keep = torch.isin(self.layers, torch.tensor(sorted(set(layers)), dtype=torch.long))
-        return self._sorted(self.layers[keep], self.indices[keep])
+        return self._with(self, keep)
 
     def pairs(self) -> list[tuple[int, int]]:
         """(layer, index) of each unit, ascending."""
@@ -153,17 +228,15 @@ class Units:
         return hash((tuple(self.layers.tolist()), tuple(self.indices.tolist())))
 
     def __and__(self, other: Units) -> Units:
-        keep = self.isin(other)
-        return self._sorted(self.layers[keep], self.indices[keep])
+        return self._with(other, self.isin(other))
 
     def __sub__(self, other: Units) -> Units:
-        keep = ~self.isin(other)
-        return self._sorted(self.layers[keep], self.indices[keep])
+        return self._with(other, ~self.isin(other))
 
     def __or__(self, other: Units) -> Units:
-        return Units(
-            torch.cat([self.layers, other.layers]), torch.cat([self.indices, other.indices])
-        )
+        site, model = self._origin(other)
+        layers = torch.cat([self.layers, other.layers])
+        return Units(layers, torch.cat([self.indices, other.indices]), site=site, model=model)
 
     def __xor__(self, other: Units) -> Units:
         return (self - other) | (other - self)

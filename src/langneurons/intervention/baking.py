@@ -45,7 +45,7 @@ def bake(
         what: Units, one or several interventions.
         value: With units: default 0.
         mode: With units: ``set`` (default) or ``multiply``.
-        site: With units: default ``mlp.act``.
+        site: With units: default where they were found, else ``mlp.act``.
 
     Returns:
         The baked copy; ``.model.save_pretrained`` writes an ordinary checkpoint. Only the scaled
@@ -85,6 +85,7 @@ def _scale(lm: LanguageModel, item: Intervention) -> Tensor:
     shape = (lm.layers, lm.sites[item.site].width)
     units = item.chosen
     units.check(shape)
+    item.check(lm)
     if item.what.kind != "tensor":
         raise InputError(
             f"{item.name!r} is not a factor and cannot be written into weights: use 0, or multiply."

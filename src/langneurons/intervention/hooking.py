@@ -47,7 +47,7 @@ def intervene(
         what: Units, an :class:`Intervention`, several of them in order, or None for no change.
         value: With units: what to write, default 0.
         mode: With units: ``set`` (default), ``add`` or ``multiply``.
-        site: With units: where they live, default ``mlp.act``.
+        site: With units: where they live, default where they were found, else ``mlp.act``.
         scope: With units: ``all`` (default), ``prompt``, ``generated``, ``last``, ``rest``,
             ``text`` or ``padding``.
         **options: With units: further fields of :class:`Intervention`.
@@ -192,6 +192,7 @@ def _plan(lm: LanguageModel, item: Intervention) -> dict[int, _Writer]:
     shape = (lm.layers, width)
     units = item.chosen
     units.check(shape)
+    item.check(lm)
     low = high = None
     if item.what.kind != "unit":
         low = item.what.resolve(shape)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from langneurons.artifacts import digest
 from langneurons.errors import InputError, unknown
 from langneurons.identification import Units
 from langneurons.intervention.values import Value
+from langneurons.models.fingerprint import same_model
+
+if TYPE_CHECKING:
+    from langneurons.models import LanguageModel
 
 Mode = Literal["set", "add", "multiply"]
 Scope = Literal["all", "prompt", "generated", "last", "rest", "text", "padding"]
@@ -25,7 +29,8 @@ class Intervention:
         value: A :class:`Value` or a number.
         mode: ``set`` overwrites, ``add`` adds the value, ``multiply`` multiplies by it (0 switches
             off, 2 amplifies). A clipped value and another unit's value can only be set.
-        site: Where the units live.
+        site: Where the units live; by default where they were found (``protocol="paper"``: those of
+            ``mlp.pre`` are written at ``mlp.act``), ``mlp.act`` where they do not know.
         scope: ``all`` tokens; ``prompt``: tokens run before generation; ``generated``: tokens run
             one at a time against a key-value cache; ``last``: the last real token of every forward
             pass (of the prompt, then every generated one); ``rest``: all tokens but that one;
@@ -48,7 +53,7 @@ class Intervention:
     units: Units
     value: Value | float = 0.0
     mode: Mode = "set"
-    site: str = "mlp.act"
+    site: str = ""
     scope: Scope = "all"
     start: int = 0
     layers: tuple[int, ...] | None = None
@@ -71,6 +76,10 @@ class Intervention:
         ):
             if value not in get_args(allowed):
                 raise unknown(kind, value, get_args(allowed))
+        if not self.site:
+            crosses = self.protocol == "paper" and self.units.site == "mlp.pre"
+            found = "mlp.act" if crosses else self.units.site
+            object.__setattr__(self, "site", found or "mlp.act")
         what = self.value if isinstance(self.value, Value) else Value.constant(self.value)
         object.__setattr__(self, "what", what)
         if what.kind != "tensor" and self.mode != "set":
@@ -94,6 +103,16 @@ class Intervention:
     def chosen(self) -> Units:
         """The units within the chosen layers."""
         return self.units if self.layers is None else self.units.in_layers(self.layers)
+
+    def check(self, lm: LanguageModel) -> None:
+        """Raise :class:`InputError` if units or value are of another model, or units of a site."""
+        self.units.check_origin(lm, self.site)
+        if self.what.model and not same_model(self.what.model, lm.fingerprint):
+            raise InputError(
+                f"the value {self.what.name!r} is a statistic of model "
+                f"{self.what.model.get('name', 'another')!r}, whose weights differ from those of "
+                f"{lm.name!r}: collect statistics of this model."
+            )
 
     @property
     def every_token(self) -> bool:

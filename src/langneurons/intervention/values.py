@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from langneurons.artifacts import digest
 from langneurons.errors import InputError, unknown
+from langneurons.models.fingerprint import same_model
 
 if TYPE_CHECKING:
     from langneurons.statistics import Statistics
@@ -31,6 +32,7 @@ class Value:
         high: float32, () or (layers, units); the upper bound of ``clip``.
         source: (layer, index) of the other unit.
         site: Site whose statistics the numbers are; None where they come from no statistics.
+        model: Fingerprint of the model whose statistics they are; None where not known.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Value:
     high: Tensor | None = None
     source: tuple[int, int] | None = None
     site: str | None = None
+    model: Mapping[str, Any] | None = None
 
     @classmethod
     def constant(cls, number: float) -> Value:
@@ -116,7 +119,9 @@ class Value:
                 f"the mean of the other languages needs statistics of more than {language!r}."
             )
         means = torch.stack([statistics.mean(name).double() for name in others]).mean(0)
-        return cls("mean-others", tensor=means.float().cpu(), site=statistics.site)
+        return cls(
+            "mean-others", tensor=means.float().cpu(), site=statistics.site, model=statistics.model
+        )
 
     @classmethod
     def clip(cls, low: float | Value, high: float | Value) -> Value:
@@ -145,12 +150,17 @@ class Value:
             raise InputError(
                 "the bounds of a clipped value are statistics of different sites: take one site."
             )
+        if not same_model(first.model, second.model):
+            raise InputError(
+                "the bounds of a clipped value are statistics of different models: take one model."
+            )
         return cls(
             f"clip({first.name}, {second.name})",
             kind="clip",
             tensor=first.tensor,
             high=second.tensor,
             site=sites.pop() if sites else None,
+            model=first.model or second.model,
         )
 
     @classmethod
@@ -164,7 +174,7 @@ class Value:
     ) -> Value:
         _known(statistics, language)
         values = read(language).to("cpu", torch.float32)
-        return cls(name, tensor=values, site=statistics.site)
+        return cls(name, tensor=values, site=statistics.site, model=statistics.model)
 
     def named(self, name: str) -> Value:
         """The same value under another name."""

@@ -1,14 +1,25 @@
-"""What a model is, by content: so that neurons of one model are not written into another."""
+"""What a model is, by content: so that neurons of one model are not written into another.
+
+Three questions, three answers. :func:`weights_digest`: which model is it, adapters left out; what
+neurons, values and adapters belong to. :func:`marks` and :func:`sample_digest`: has it been changed
+since, asked often and answered in no time. :func:`running_state`: what else decides what runs now,
+such as an active adapter or a hook; statistics of another state are other statistics.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from langneurons.artifacts import digest
+
+if TYPE_CHECKING:
+    from langneurons.models.language_model import LanguageModel
 
 _SAMPLE = 1024
 _CHUNK = 1 << 24
@@ -16,35 +27,195 @@ _IGNORED_CONFIG = frozenset(
     {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "quantization_config",
      "architectures", "use_cache", "id2label", "label2id", "problem_type", "pad_token_id"}
 )  # fmt: skip
+_WRAPPED = re.compile(r"\.(base_layer|original_module)(?=\.)")
+_QUIET_HOOKS = ("transformers.", "accelerate.", "peft.", "torch.")
+"""Packages whose own hooks move, capture or record tensors but change none."""
+
+_PROCESS = uuid.uuid4().hex
 
 
 def weights_digest(backbone: nn.Module, config: Any) -> str:
-    """SHA-256 over the configuration and the weights of ``backbone``.
+    """SHA-256 over the configuration and the weights of ``backbone``, without adapters.
 
     Every weight enters as bfloat16, so that one model has one digest whether it is loaded in
     float32, bfloat16, or (as far as its weights came from there) float16. Per tensor the digest
     takes name, shape, the wrapping sum of the bit patterns of all elements, and a strided sample of
     at most 1024 of them: one pass at the speed of memory, yet a single changed weight shows.
-    Adapter weights (names with ``lora_``) do not enter. Weights that Accelerate keeps on disk or
-    elsewhere while they are not needed are fetched one at a time.
+    What PEFT put around the weights does not enter. Of the configuration only what differs from the
+    defaults of its class enters, so that a key that a later library adds changes nothing. Weights
+    that Accelerate keeps on disk or elsewhere while they are not needed are fetched one at a time.
     """
+    parts = _digest_parts(backbone, own_tensors(backbone))
+    return digest(_config(config), *parts)
+
+
+def _digest_parts(backbone: nn.Module, tensors: Mapping[str, torch.Tensor]) -> list[Any]:
     parts: list[Any] = []
-    for name, tensor in backbone.state_dict().items():
-        if "lora_" in name or not isinstance(tensor, torch.Tensor):
-            continue
+    for name, tensor in tensors.items():
         flat = _fetched(backbone, name, tensor).detach().reshape(-1)
         total = 0
         for start in range(0, flat.numel(), _CHUNK):
             total += _sum(_bits(flat[start : start + _CHUNK]))
-        step = max(1, -(-flat.numel() // _SAMPLE))
-        parts += [
-            re.sub(r"\.base_layer\b", "", name),
-            list(tensor.shape),
-            total,
-            _bits(flat[::step]).cpu().numpy().tobytes(),
-        ]
+        parts += [_WRAPPED.sub("", name), list(tensor.shape), total, _sampled(flat)]
+    return parts
+
+
+def own_tensors(backbone: nn.Module) -> dict[str, torch.Tensor]:
+    """The state of ``backbone`` by name, without what PEFT put around its modules."""
+    state = {
+        name: tensor
+        for name, tensor in backbone.state_dict().items()
+        if isinstance(tensor, torch.Tensor)
+    }
+    foreign = _adapter_names(state)
+    return {name: tensor for name, tensor in state.items() if name not in foreign}
+
+
+def _adapter_names(state: Mapping[str, torch.Tensor]) -> set[str]:
+    """Names of tensors that lie in a wrapper, beside the module it wraps."""
+    wrappers = {name[: found.start()] for name in state for found in _WRAPPED.finditer(name)}
+    return {
+        name
+        for name in state
+        for wrapper in wrappers
+        if name.startswith(f"{wrapper}.")
+        and not name.startswith((f"{wrapper}.base_layer.", f"{wrapper}.original_module."))
+    }
+
+
+def _config(config: Any) -> dict[str, Any]:
+    """What a configuration says beyond the defaults of its class."""
     kept = {key: value for key, value in config.to_dict().items() if key not in _IGNORED_CONFIG}
-    return digest(kept, *parts)
+    try:
+        default = type(config)().to_dict()
+    except (TypeError, ValueError, AttributeError):  # a class that cannot be built from nothing
+        default = {}
+    return {**_beyond(kept, default), "model_type": kept.get("model_type")}
+
+
+def _beyond(values: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        usual = default.get(key)
+        if isinstance(value, Mapping) and isinstance(usual, Mapping):
+            rest = _beyond({str(name): item for name, item in value.items()}, usual)
+            if rest:
+                found[key] = rest
+        elif value != usual:
+            found[key] = value
+    return found
+
+
+def marks(backbone: nn.Module) -> tuple[Any, ...]:
+    """Address and version of every weight of the model itself: equal while nobody writes to them.
+
+    Costs microseconds a tensor and no read. Integers (quantised weights) are left out, as their
+    libraries move them about.
+    """
+    tensors = (*backbone.named_parameters(), *backbone.named_buffers())
+    named = dict(tensors)
+    foreign = _adapter_names(named)
+    return tuple(
+        (_WRAPPED.sub("", name), tensor.data_ptr(), tensor.dtype, _version(tensor))
+        for name, tensor in named.items()
+        if name not in foreign and tensor.is_floating_point() and not tensor.is_meta
+    )
+
+
+def _version(tensor: torch.Tensor) -> int:
+    return -1 if tensor.is_inference() else int(tensor._version)
+
+
+def sample_digest(backbone: nn.Module, config: Any) -> str:
+    """SHA-256 over configuration, names, shapes and at most 1024 elements of every weight.
+
+    Milliseconds for any model. It shows what :func:`marks` cannot, such as ``weight.data``
+    multiplied by a number; a single changed element it may miss.
+    """
+    parts: list[Any] = []
+    for name, tensor in own_tensors(backbone).items():
+        sampled = b"" if tensor.is_meta else _sampled(tensor.detach().reshape(-1))
+        parts += [_WRAPPED.sub("", name), list(tensor.shape), sampled]
+    return digest(_config(config), *parts)
+
+
+def running_state(lm: LanguageModel) -> dict[str, str]:
+    """What besides the model's own weights decides what a pass gives now; empty if nothing does.
+
+    Returns:
+        ``weights``: digest of weights that are not those of :attr:`LanguageModel.fingerprint` (a
+        fully tuned model); ``adapter``: of the adapters that are active; ``autocast``: its dtype;
+        ``hooks``: a value of its own for every set of hooks on the model (``intervene`` and others
+        set them), never the same in two processes, as nobody can know what a hook does.
+    """
+    state = {}
+    if (own := lm.own_digest()) != lm.fingerprint["sha256"]:
+        state["weights"] = own
+    if (adapter := adapter_digest(lm.backbone)) is not None:
+        state["adapter"] = adapter
+    if torch.is_autocast_enabled(lm.device.type):
+        state["autocast"] = str(torch.get_autocast_dtype(lm.device.type)).removeprefix("torch.")
+    if hooks := list(_hooks(lm.backbone)):
+        state["hooks"] = digest(_PROCESS, hooks)
+    return state
+
+
+def adapter_digest(backbone: nn.Module) -> str | None:
+    """SHA-256 over the adapters that act in ``backbone`` now; None where none does."""
+    acting = [
+        [name, list(module.active_adapters), _scaling(module)]
+        for name, module in backbone.named_modules()
+        if hasattr(module, "disable_adapters")
+        and not module.disable_adapters
+        and module.active_adapters
+        and not getattr(module, "merged", False)
+    ]
+    if not acting:
+        return None
+    state = {
+        name: tensor
+        for name, tensor in backbone.state_dict().items()
+        if isinstance(tensor, torch.Tensor)
+    }
+    foreign = _adapter_names(state)
+    parts = _digest_parts(backbone, {name: state[name] for name in sorted(foreign)})
+    return digest(acting, *parts)
+
+
+def _scaling(module: nn.Module) -> dict[str, float]:
+    scaling = getattr(module, "scaling", None)
+    if not isinstance(scaling, Mapping):
+        return {}
+    return {str(name): float(value) for name, value in scaling.items()}
+
+
+def _hooks(backbone: nn.Module) -> Iterator[tuple[str, str, int]]:
+    from torch.nn.modules import module as everywhere
+
+    tables = (
+        ("", "before", everywhere._global_forward_pre_hooks),
+        ("", "after", everywhere._global_forward_hooks),
+        *(
+            (name, kind, table)
+            for name, module in backbone.named_modules()
+            for kind, table in (
+                ("before", module._forward_pre_hooks),
+                ("after", module._forward_hooks),
+            )
+        ),
+    )
+    for name, kind, table in tables:
+        for number, hook in table.items():
+            function = getattr(hook, "func", hook)  # of functools.partial
+            home = getattr(function, "__module__", None) or type(function).__module__
+            if not f"{home}.".startswith(_QUIET_HOOKS):
+                yield name, kind, number
+
+
+def same_model(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
+    """Whether two fingerprints are of one model; also where one of them is not known."""
+    known = [item["sha256"] for item in (one, other) if item and item.get("sha256")]
+    return len(set(known)) < 2
 
 
 def _fetched(backbone: nn.Module, name: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -57,6 +228,11 @@ def _fetched(backbone: nn.Module, name: str, tensor: torch.Tensor) -> torch.Tens
     with align_module_device(module, "cpu"):
         fetched: torch.Tensor = module.state_dict()[own]
         return fetched
+
+
+def _sampled(flat: torch.Tensor) -> bytes:
+    step = max(1, -(-flat.numel() // _SAMPLE))
+    return bytes(_bits(flat[::step]).cpu().numpy().tobytes())
 
 
 def _sum(bits: torch.Tensor) -> int:

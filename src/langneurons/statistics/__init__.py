@@ -4,11 +4,13 @@ from langneurons.statistics.collecting import collect, estimate
 from langneurons.statistics.estimation import Estimate
 from langneurons.statistics.forward import run_backbone
 from langneurons.statistics.language import LanguageStatistics, quantiles_of
+from langneurons.statistics.options import Options
 from langneurons.statistics.values import Statistics
 
 __all__ = [
     "Estimate",
     "LanguageStatistics",
+    "Options",
     "Statistics",
     "collect",
     "estimate",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,6 +14,7 @@ from langneurons.artifacts import digest
 from langneurons.data import Blocks, make_blocks
 from langneurons.errors import ArtifactError, InputError, RunError
 from langneurons.models import LanguageModel
+from langneurons.models.fingerprint import running_state
 from langneurons.progress import track
 from langneurons.statistics import estimation
 from langneurons.statistics.collector import (
@@ -21,15 +23,15 @@ from langneurons.statistics.collector import (
     running_order,
     saved_state,
 )
+from langneurons.statistics.forward import evaluation_mode
 from langneurons.statistics.group import GatheredRows, Group
 from langneurons.statistics.language import BatchQuantiles, LanguageStatistics
 from langneurons.statistics.moments import Moments
 from langneurons.statistics.options import (
-    DEFAULT_ROWS,
     PAPER_PROBABILITIES,
     Options,
-    Quantiles,
-    resolve,
+    Resolved,
+    check_integer,
 )
 from langneurons.statistics.sample import (
     MemoryRows,
@@ -40,7 +42,13 @@ from langneurons.statistics.sample import (
     Selection,
     select,
 )
-from langneurons.statistics.storage import FORMAT, language_path, load_language, save_language
+from langneurons.statistics.storage import (
+    FORMAT,
+    check_language,
+    language_path,
+    load_language,
+    save_language,
+)
 from langneurons.statistics.values import Statistics
 
 Texts = Mapping[str, Iterable[str] | Blocks]
@@ -49,111 +57,81 @@ Texts = Mapping[str, Iterable[str] | Blocks]
 def collect(
     lm: LanguageModel,
     texts: Texts,
+    options: Options | None = None,
     *,
-    site: str | None = None,
-    tokens: int | None = None,
-    block: int | None = None,
-    rows: int = DEFAULT_ROWS,
-    seed: int = 0,
-    batch_size: int | None = None,
     output: str | Path | None = None,
-    protocol: str = "strict",
     resume: bool = True,
-    quantiles: Quantiles | None = None,
-    pack: bool | None = None,
-    bos: bool | None = None,
     checkpoint_blocks: int = 256,
+    **fields: Any,
 ) -> Statistics:
     """Collect what every unit of a site does in every language.
 
-    Languages are collected one after another. Only the model without its head runs. Under
-    ``torch.distributed`` (``accelerate launch``) each process runs a share of the blocks, and all
-    return the same statistics.
+    Languages are collected one after another, each language's blocks made when its turn comes.
+    Only the model without its head runs, in evaluation mode whatever mode it is in (and is given
+    back as it was). Under ``torch.distributed`` (``accelerate launch``) each process runs a share
+    of the blocks, and all return the same statistics.
 
     Args:
         lm: The model.
-        texts: Language to documents, or to blocks made before (block, tokens, pack and bos are
-            then already decided).
-        site: Site to read; None: the protocol's (``mlp.act``; ``paper``: ``mlp.pre``).
-        tokens: Stop each language with the block in which so many tokens are counted.
-        block: Positions in a block; None: the protocol's (256; ``paper``: 512).
-        rows: Token rows to keep for quantiles; 0 for none.
-        seed: Seed of the sample of rows.
-        batch_size: Blocks in a batch; None finds it by itself. Halved after an out-of-memory.
+        texts: Language to documents, or to blocks made before (``block``, ``tokens``, ``pack`` and
+            ``bos`` are then already decided, and refused where they say otherwise). An iterator is
+            read once.
+        options: What to collect; None: the defaults.
         output: Folder for ``<lang>.safetensors``. Token rows then lie on disk, a run that was
             killed continues from its last checkpoint, and a language that is finished is not
-            collected again. Without it all lies in memory.
-        protocol: ``"strict"``, or ``"paper"``: what the paper's released code does (mean over
-            batches of per-batch quantiles of ``mlp.pre``, packed blocks of 512 tokens).
+            collected again: finished means the same text, options, dtype and model as it runs now,
+            with its adapters and hooks, and every file undamaged. Without it all lies in memory.
         resume: Whether to use what ``output`` already holds.
-        quantiles: See :class:`langneurons.statistics.options.Options`; None: the protocol's.
-        pack: Fill blocks across document boundaries; None: the protocol's.
-        bos: See :func:`langneurons.data.make_blocks`; None: the protocol's.
         checkpoint_blocks: Save the state after so many blocks.
+        fields: Fields of :class:`~langneurons.statistics.options.Options` (``site``, ``tokens``,
+            ``block``, ``rows``, ``seed``, ``batch_size``, ``protocol``, ``quantiles``, ``pack``,
+            ``bos``), which take precedence over ``options``.
 
     Returns:
         The statistics.
 
     Raises:
-        InputError: If an argument is out of range, a language has no text, the model lacks the
-            site, or memory or disk will not do.
+        InputError: If an argument is out of range, a language has no text or no name that a file
+            can have, the model lacks the site, or memory or disk will not do.
         RunError: If the model gives NaN or infinity, or one block does not fit into memory.
     """
-    options = resolve(
-        protocol, site=site, quantiles=quantiles, rows=rows, seed=seed, block=block, pack=pack,
-        bos=bos, batch_size=batch_size,
-    )  # fmt: skip
-    if checkpoint_blocks < 1:
-        raise InputError(f"checkpoint_blocks must be at least 1, not {checkpoint_blocks}.")
-    shape = (lm.layers, lm.sites[options.site].width)
-    blocks = _all_blocks(lm, texts, options, tokens)
+    asked = Options.of(options, fields)
+    resolved = asked.resolved()
+    check_integer("checkpoint_blocks", checkpoint_blocks, 1)
+    _check_names(texts)
+    shape = (lm.layers, lm.sites[resolved.site].width)
     folder = Path(output) if output is not None else None
-    estimation.refuse_if_too_large(estimation.expect(lm, blocks, options, folder), folder)
-    group = Group.current(lm.device)
-    found: dict[str, LanguageStatistics] = {}
-    for lang, item in blocks.items():
-        key = _key(lm, item, options)
-        done = _finished(folder, lang, key) if resume else None
-        if done is None:
-            done = _collect_language(
-                lm, lang, item, options, key, folder, resume, checkpoint_blocks, group
-            )
-        found[lang] = done
-    return Statistics(options.site, shape, lm.fingerprint, found)
+    sources = [_Source.read(lm, lang, item, asked, single=len(texts) == 1)
+               for lang, item in texts.items()]  # fmt: skip
+    sizes = {source.lang: source.size for source in sources}
+    estimation.refuse_if_too_large(estimation.expect(lm, sizes, resolved, folder), folder)
+    lm.refresh()
+    run = _Run(
+        lm, resolved, folder, resume, checkpoint_blocks, Group.current(lm.device), running_state(lm)
+    )
+    with evaluation_mode(lm.model):
+        found = {source.lang: run.language(source) for source in sources}
+    return Statistics(resolved.site, shape, lm.fingerprint, found)
 
 
 def estimate(
     lm: LanguageModel,
     texts: Texts,
+    options: Options | None = None,
     *,
-    site: str | None = None,
-    tokens: int | None = None,
-    block: int | None = None,
-    rows: int = DEFAULT_ROWS,
-    batch_size: int | None = None,
     output: str | Path | None = None,
-    protocol: str = "strict",
-    quantiles: Quantiles | None = None,
-    pack: bool | None = None,
-    bos: bool | None = None,
     measure: bool = True,
+    **fields: Any,
 ) -> estimation.Estimate:
     """Say what :func:`collect` with the same arguments would take, without collecting.
 
     Args:
         lm: The model.
-        texts: See :func:`collect`.
-        site: See :func:`collect`.
-        tokens: See :func:`collect`.
-        block: See :func:`collect`.
-        rows: See :func:`collect`.
-        batch_size: See :func:`collect`.
+        texts: See :func:`collect`; an iterator is used up.
+        options: See :func:`collect`.
         output: See :func:`collect`; nothing is written.
-        protocol: See :func:`collect`.
-        quantiles: See :func:`collect`.
-        pack: See :func:`collect`.
-        bos: See :func:`collect`.
         measure: Run two batches to measure the speed.
+        fields: See :func:`collect`.
 
     Returns:
         Tokens, memory, disk and (if measured) time.
@@ -161,41 +139,80 @@ def estimate(
     Raises:
         InputError: See :func:`collect`.
     """
-    options = resolve(
-        protocol, site=site, quantiles=quantiles, rows=rows, seed=0, block=block, pack=pack,
-        bos=bos, batch_size=batch_size,
-    )  # fmt: skip
-    blocks = _all_blocks(lm, texts, options, tokens)
+    asked = Options.of(options, fields)
+    resolved = asked.resolved()
+    _check_names(texts)
+    sources = [_Source.read(lm, lang, item, asked, single=number == 0)
+               for number, (lang, item) in enumerate(texts.items())]  # fmt: skip
     folder = Path(output) if output is not None else None
-    expected = estimation.expect(lm, blocks, options, folder)
+    sizes = {source.lang: source.size for source in sources}
+    expected = estimation.expect(lm, sizes, resolved, folder)
     if not measure:
         return expected
-    rate = estimation.measure(lm, next(iter(blocks.values())), options)
+    with evaluation_mode(lm.model):
+        rate = estimation.measure(lm, sources[0].blocks(), resolved)
     seconds = sum(expected.tokens.values()) / rate
     return replace(expected, tokens_per_second=rate, seconds=seconds)
 
 
-def _all_blocks(
-    lm: LanguageModel, texts: Texts, options: Options, tokens: int | None
-) -> dict[str, Blocks]:
+def _check_names(texts: Texts) -> None:
     if not texts:
         raise InputError("no text: give at least one language.")
-    return {lang: _blocks(lm, lang, item, options, tokens) for lang, item in texts.items()}
+    for lang in texts:
+        check_language(lang)
 
 
-def _blocks(
-    lm: LanguageModel,
-    lang: str,
-    text: Iterable[str] | Blocks,
-    options: Options,
-    tokens: int | None,
-) -> Blocks:
+@dataclass(frozen=True)
+class _Source:
+    """Text of one language, looked at once; its blocks are made (again) when they are needed.
+
+    Attributes:
+        lang: The language.
+        size: Its blocks and counted tokens.
+        fingerprint: Fingerprint of the blocks.
+        cut: How they are cut, as JSON values.
+        blocks: Gives the blocks.
+    """
+
+    lang: str
+    size: estimation.Size
+    fingerprint: str
+    cut: dict[str, Any]
+    blocks: Callable[[], Blocks]
+
+    @classmethod
+    def read(
+        cls, lm: LanguageModel, lang: str, text: Iterable[str] | Blocks, asked: Options, *,
+        single: bool,
+    ) -> _Source:  # fmt: skip
+        """Cut the text once; the blocks are kept where ``single`` or where it reads only once."""
+        first = _blocks(lm, lang, text, asked)
+        fingerprint = first.fingerprint
+        size = estimation.Size(len(first), first.tokens)
+        kept = first if single or isinstance(text, Blocks) or iter(text) is text else None
+
+        def blocks() -> Blocks:
+            if kept is not None:
+                return kept
+            again = _blocks(lm, lang, text, asked)
+            if again.fingerprint != fingerprint:
+                raise InputError(
+                    f"text of {lang!r} gives other documents each time it is read: give a list."
+                )
+            return again
+
+        return cls(lang, size, fingerprint, _cut(first), blocks)
+
+
+def _blocks(lm: LanguageModel, lang: str, text: Iterable[str] | Blocks, asked: Options) -> Blocks:
+    options = asked.resolved()
     if isinstance(text, Blocks):
         blocks = text
+        _refuse_other_cut(lang, blocks, asked)
     else:
         try:
             blocks = make_blocks(
-                text, lm.tokenizer, block=options.block, tokens=tokens, bos=options.bos,
+                text, lm.tokenizer, block=options.block, tokens=asked.tokens, bos=options.bos,
                 pack=options.pack,
             )  # fmt: skip
         except InputError as error:
@@ -205,10 +222,35 @@ def _blocks(
     return blocks
 
 
-def _key(lm: LanguageModel, blocks: Blocks, options: Options) -> str:
-    """Content key of one language: model, text, and every option that decides the result."""
-    model = lm.fingerprint["sha256"]
-    return digest(FORMAT, model, str(lm.dtype), blocks.fingerprint, options.identity())
+def _refuse_other_cut(lang: str, blocks: Blocks, asked: Options) -> None:
+    """Blocks were cut before: an option that says otherwise would be recorded, but not true."""
+    cut = _cut(blocks)
+    lead = cut["lead"]
+    facts = {
+        "block": cut["block"],
+        "pack": cut["pack"],
+        "bos": None if lead is None else bool(lead),
+    }
+    for name, fact in facts.items():
+        given = getattr(asked, name)
+        if given is not None and given != fact:
+            raise InputError(
+                f"{name}={given!r} does not hold for the blocks given for {lang!r}, which are "
+                f"already cut ({name}={fact!r}): leave it out, or give the texts."
+            )
+    if asked.tokens is not None and blocks.tokens > asked.tokens + blocks.input_ids.shape[1]:
+        raise InputError(
+            f"the blocks given for {lang!r} hold {blocks.tokens} tokens, more than "
+            f"tokens={asked.tokens}: leave it out, or give the texts."
+        )
+
+
+def _cut(blocks: Blocks) -> dict[str, Any]:
+    """How the blocks were cut, as JSON values; None where blocks made by hand do not tell."""
+    if blocks.cut is not None:
+        return {**asdict(blocks.cut), "lead": list(blocks.cut.lead)}
+    packed = blocks.token_document is not None
+    return {"block": blocks.input_ids.shape[1], "pack": packed, "lead": None}
 
 
 def _finished(folder: Path | None, lang: str, key: str) -> LanguageStatistics | None:
@@ -217,66 +259,115 @@ def _finished(folder: Path | None, lang: str, key: str) -> LanguageStatistics | 
         return None
     try:
         _, statistics = load_language(language_path(folder, lang))
+        item = statistics[next(iter(statistics.languages))]
+        if item.key != key:
+            return None
+        if item.sample is not None:
+            for layer in range(statistics.shape[0]):
+                item.sample.rows.layer(layer)  # compares its checksum
     except (ArtifactError, InputError):
         return None
-    item = statistics[next(iter(statistics.languages))]
-    return item if item.key == key else None
+    return item
 
 
-def _collect_language(
-    lm: LanguageModel,
-    lang: str,
-    blocks: Blocks,
-    options: Options,
-    key: str,
-    folder: Path | None,
-    resume: bool,
-    checkpoint_blocks: int,
-    group: Group,
-) -> LanguageStatistics:
-    selection = select(blocks, options.limit, options.seed)
-    shape = (lm.layers, len(selection), lm.sites[options.site].width)
-    dtype = estimation.row_dtype(lm, options)
-    scratch, state, saved = None, None, None
-    pass_key = digest(key, group.rank, group.size)
-    if folder is not None:
-        scratch = folder / f".{lang}.{group.rank}.partial"
-        state = scratch / "state.safetensors"
-        saved = saved_state(state, pass_key) if resume else None
-        if saved is None and scratch.exists():
-            shutil.rmtree(scratch)
-    writer: RowWriter = _writer(scratch, shape, dtype)
-    keep_order = options.quantiles == "batch-mean"
-    collector = Collector(
-        lm,
-        options.site,
-        blocks,
-        group.share(running_order(blocks, keep_order)),
-        selection,
-        writer,
-        keep_order,
-        first_limits(lm, options.batch_size),
-    )
-    if saved is not None:
-        collector.restore(saved)
-    with track(f"Statistics {lang}", total=_share_tokens(collector), unit="tokens") as bar:
-        done = collector.order[: collector.progress.done]
-        bar.skip(int(blocks.counted[done].sum()))
-        collector.run(bar.advance, _checkpointer(collector, state, pass_key, checkpoint_blocks))
-    moments = group.merge(collector.moments())
-    _check_finite(lm, lang, moments)
-    source: RowSource = writer if group.size == 1 else GatheredRows(writer, group)
-    item = LanguageStatistics(
-        tokens=moments.tokens,
-        count=moments.count,
-        moments=moments,
-        sample=_sample(options, selection, source),
-        batch_quantiles=_quantiles(collector, group),
-        texts=(blocks.fingerprint,),
-        options={**options.identity(), "dtype": str(lm.dtype).removeprefix("torch.")},
-        key=key,
-    )
-    return _finish(lm, lang, item, options, folder, scratch, group)
+@dataclass(frozen=True)
+class _Run:
+    """What is the same for all languages of one collection."""
+
+    lm: LanguageModel
+    options: Resolved
+    folder: Path | None
+    resume: bool
+    checkpoint_blocks: int
+    group: Group
+    state: dict[str, str]
+
+    def language(self, source: _Source) -> LanguageStatistics:
+        """Statistics of one language, found in the folder or collected."""
+        lm, options = self.lm, self.options
+        about = {
+            **options.identity(),
+            **source.cut,
+            "dtype": str(lm.dtype).removeprefix("torch."),
+            **({"state": self.state} if self.state else {}),
+        }
+        key = digest(FORMAT, lm.fingerprint["sha256"], source.fingerprint, about)
+        done = _finished(self.folder, source.lang, key) if self.resume else None
+        return done or self._collect(source.lang, source.blocks(), about, key)
+
+    def _collect(
+        self, lang: str, blocks: Blocks, about: dict[str, Any], key: str
+    ) -> LanguageStatistics:
+        lm, options, group, folder = self.lm, self.options, self.group, self.folder
+        selection = select(blocks, options.limit, options.seed)
+        shape = (lm.layers, len(selection), lm.sites[options.site].width)
+        dtype = estimation.row_dtype(lm, options)
+        scratch, state, saved = None, None, None
+        pass_key = digest(key, group.rank, group.size)
+        if folder is not None:
+            scratch = folder / f".{lang}.{group.rank}.partial"
+            state = scratch / "state.safetensors"
+            saved = saved_state(state, pass_key) if self.resume else None
+            if saved is None and scratch.exists():
+                shutil.rmtree(scratch)
+        writer: RowWriter = _writer(scratch, shape, dtype)
+        keep_order = options.quantiles == "batch-mean"
+        collector = Collector(
+            lm,
+            options.site,
+            blocks,
+            group.share(running_order(blocks, keep_order)),
+            selection,
+            writer,
+            keep_order,
+            first_limits(lm, options.batch_size),
+        )
+        if saved is not None:
+            collector.restore(saved)
+        save = _checkpointer(collector, state, pass_key, self.checkpoint_blocks)
+        with track(f"Statistics {lang}", total=_share_tokens(collector), unit="tokens") as bar:
+            done = collector.order[: collector.progress.done]
+            bar.skip(int(blocks.counted[done].sum()))
+            collector.run(bar.advance, save)
+        moments = group.merge(collector.moments())
+        _check_finite(lm, lang, moments)
+        source: RowSource = writer if group.size == 1 else GatheredRows(writer, group)
+        item = LanguageStatistics(
+            tokens=moments.tokens,
+            count=moments.count,
+            moments=moments,
+            sample=_sample(options, selection, source),
+            batch_quantiles=_quantiles(collector, group),
+            texts=(blocks.fingerprint,),
+            options=about,
+            key=key,
+        )
+        return self._finish(lang, item, scratch)
+
+    def _finish(
+        self, lang: str, item: LanguageStatistics, scratch: Path | None
+    ) -> LanguageStatistics:
+        """Bring the result where it belongs: to the folder, or into every process's memory."""
+        lm, group, folder = self.lm, self.group, self.folder
+        shape = (lm.layers, lm.sites[self.options.site].width)
+        if folder is None or scratch is None:
+            if group.size > 1 and item.sample is not None:
+                layers = [item.sample.rows.layer(layer) for layer in range(lm.layers)]
+                rows = MemoryRows(torch.stack(layers))
+                item = replace(item, sample=replace(item.sample, rows=rows))
+            return item
+        whole = Statistics(self.options.site, shape, lm.fingerprint, {lang: item})
+        if group.rank == 0:
+            item = save_language(whole, lang, folder)
+        elif item.sample is not None:
+            for layer in range(lm.layers):
+                item.sample.rows.layer(layer)
+        group.barrier()
+        shutil.rmtree(scratch)
+        if group.rank != 0:
+            _, statistics = load_language(language_path(folder, lang))
+            item = statistics[lang]
+        return item
 
 
 def _writer(scratch: Path | None, shape: tuple[int, int, int], dtype: torch.dtype) -> RowWriter:
@@ -321,7 +412,7 @@ def _check_finite(lm: LanguageModel, lang: str, moments: Moments) -> None:
         )
 
 
-def _sample(options: Options, selection: Selection, source: RowSource) -> RowSample | None:
+def _sample(options: Resolved, selection: Selection, source: RowSource) -> RowSample | None:
     if options.limit == 0:
         return None
     return RowSample(
@@ -341,33 +432,3 @@ def _quantiles(collector: Collector, group: Group) -> BatchQuantiles | None:
     total = torch.stack(group.gather(collector.quantile_sum)).sum(0)
     batches = sum(int(part) for part in group.gather(torch.tensor([collector.batches])))
     return BatchQuantiles(PAPER_PROBABILITIES, total / batches, batches)
-
-
-def _finish(
-    lm: LanguageModel,
-    lang: str,
-    item: LanguageStatistics,
-    options: Options,
-    folder: Path | None,
-    scratch: Path | None,
-    group: Group,
-) -> LanguageStatistics:
-    """Bring the result where it belongs: to the folder, or into the memory of every process."""
-    shape = (lm.layers, lm.sites[options.site].width)
-    if folder is None or scratch is None:
-        if group.size > 1 and item.sample is not None:
-            layers = [item.sample.rows.layer(layer) for layer in range(lm.layers)]
-            item = replace(item, sample=replace(item.sample, rows=MemoryRows(torch.stack(layers))))
-        return item
-    whole = Statistics(options.site, shape, lm.fingerprint, {lang: item})
-    if group.rank == 0:
-        item = save_language(whole, lang, folder)
-    elif item.sample is not None:
-        for layer in range(lm.layers):
-            item.sample.rows.layer(layer)
-    group.barrier()
-    shutil.rmtree(scratch)
-    if group.rank != 0:
-        _, statistics = load_language(language_path(folder, lang))
-        item = statistics[lang]
-    return item

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -15,11 +16,18 @@ from langneurons.errors import InputError
 from langneurons.models import LanguageModel
 from langneurons.statistics.collector import Collector, first_limits, running_order
 from langneurons.statistics.moments import BYTES_PER_UNIT
-from langneurons.statistics.options import PAPER_PROBABILITIES, Options
+from langneurons.statistics.options import PAPER_PROBABILITIES, Resolved
 from langneurons.statistics.sample import MemoryRows, select
 
 _STATE_COPIES = 2  # the accumulators, and a copy while they are written
 _LAYER_COPIES = 3  # one layer's rows while they are moved to their file: raw, checksum, written
+
+
+class Size(NamedTuple):
+    """How much text there is: blocks, and counted tokens in them."""
+
+    blocks: int
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -52,20 +60,20 @@ class Estimate:
         return text
 
 
-def row_dtype(lm: LanguageModel, options: Options) -> torch.dtype:
+def row_dtype(lm: LanguageModel, options: Resolved) -> torch.dtype:
     """Dtype that token rows are stored in: bfloat16, or in exact mode the model's own."""
     return lm.dtype if options.quantiles == "exact" else torch.bfloat16
 
 
 def expect(
-    lm: LanguageModel, blocks: Mapping[str, Blocks], options: Options, output: Path | None
+    lm: LanguageModel, sizes: Mapping[str, Size], options: Resolved, output: Path | None
 ) -> Estimate:
     """Memory and disk that a collection takes, by arithmetic."""
     layers, units = lm.layers, lm.sites[options.site].width
     itemsize = row_dtype(lm, options).itemsize
     kept = {
         lang: item.tokens if options.limit is None else min(options.limit, item.tokens)
-        for lang, item in blocks.items()
+        for lang, item in sizes.items()
     }
     state = BYTES_PER_UNIT * layers * units
     if options.quantiles == "batch-mean":
@@ -73,22 +81,22 @@ def expect(
     layer_rows = {lang: rows * units * itemsize for lang, rows in kept.items()}
     total = {lang: size * layers for lang, size in layer_rows.items()}
     # Finished languages keep their accumulators in the result.
-    memory = state * (_STATE_COPIES + len(blocks))
+    memory = state * (_STATE_COPIES + len(sizes))
     disk = 0
     if output is None:
         memory += sum(total.values())
     else:
         memory += _LAYER_COPIES * max(layer_rows.values(), default=0)
-        disk = sum(total.values()) + max(total.values(), default=0) + state * (len(blocks) + 1)
+        disk = sum(total.values()) + max(total.values(), default=0) + state * (len(sizes) + 1)
     return Estimate(
-        {lang: item.tokens for lang, item in blocks.items()},
-        {lang: len(item) for lang, item in blocks.items()},
+        {lang: item.tokens for lang, item in sizes.items()},
+        {lang: item.blocks for lang, item in sizes.items()},
         memory,
         disk,
     )
 
 
-def measure(lm: LanguageModel, blocks: Blocks, options: Options) -> float:
+def measure(lm: LanguageModel, blocks: Blocks, options: Resolved) -> float:
     """Counted tokens per second over one real batch, after a short one to warm up."""
     selection = select(blocks, 0, options.seed)
     rows = MemoryRows(torch.empty(lm.layers, 0, lm.sites[options.site].width))

@@ -88,7 +88,8 @@ class LanguageStatistics:
         """Statistics of both texts together.
 
         Raises:
-            InputError: If both hold the same text.
+            InputError: If both hold the same text, were collected differently, or one lacks a part
+                that the other has.
         """
         twice = set(self.texts) & set(other.texts)
         if twice:
@@ -96,6 +97,13 @@ class LanguageStatistics:
                 f"both statistics of {language!r} hold the same text ({min(twice)[:12]}): "
                 "merging would count it twice; merge statistics of different text."
             )
+        refuse_unlike(self, other, f"statistics of {language!r}", _ALIKE_WITHIN)
+        for part, name in _PARTS.items():
+            if (getattr(self, part) is None) != (getattr(other, part) is None):
+                raise InputError(
+                    f"one of two statistics of {language!r} has no {name}: merging would lose "
+                    "those of the other; collect both alike."
+                )
         moments = sample = quantiles = None
         if self.moments is not None and other.moments is not None:
             moments = self.moments.merge(other.moments)
@@ -106,6 +114,8 @@ class LanguageStatistics:
         shared = {
             name: value for name, value in self.options.items() if other.options.get(name) == value
         }
+        if sample is not None and "rows" in self.options:
+            shared["rows"] = sample.limit
         return LanguageStatistics(
             tokens=self.tokens + other.tokens,
             count=self.count + other.count,
@@ -114,6 +124,52 @@ class LanguageStatistics:
             batch_quantiles=quantiles,
             texts=tuple(sorted({*self.texts, *other.texts})),
             options=shared,
+        )
+
+
+_PARTS = {
+    "moments": "means and deviations",
+    "sample": "token rows",
+    "batch_quantiles": "quantiles of batches",
+}
+_ALIKE_BETWEEN = ("dtype", "state", "block", "pack", "lead", "special", "prefix_tokens")
+"""Options in which languages must be alike to be compared."""
+
+_ALIKE_WITHIN = (*_ALIKE_BETWEEN, "seed", "quantiles", "batch_size")
+"""Options in which two texts of one language must be alike to be added."""
+
+_WORDS = {
+    "state": "adapters, weights or hooks of the model",
+    "lead": "beginning of blocks",
+    "special": "special tokens",
+}
+
+
+def refuse_unlike(
+    one: LanguageStatistics, other: LanguageStatistics, what: str, names: Sequence[str] = ()
+) -> None:
+    """Raise :class:`InputError` if two statistics were collected with different options.
+
+    Args:
+        one: The first.
+        other: The second. Imported counts, which know of no options, are like any.
+        what: What they are, for the message.
+        names: Options to compare; those that languages must share where empty.
+    """
+    if not one.options or not other.options:
+        return
+    unlike = [
+        name for name in names or _ALIKE_BETWEEN if one.options.get(name) != other.options.get(name)
+    ]
+    if unlike:
+        told = ", ".join(
+            _WORDS[name]
+            if name in _WORDS
+            else f"{name} {one.options.get(name)} and {other.options.get(name)}"
+            for name in unlike
+        )
+        raise InputError(
+            f"{what} were collected differently ({told}) and do not merge: collect both alike."
         )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 from langneurons.errors import InputError, unknown
@@ -30,20 +32,97 @@ _PAPER_BATCH = 8
 
 @dataclass(frozen=True)
 class Options:
-    """Everything besides model and text that decides the result of a collection.
+    """What a collection is asked to do; :func:`langneurons.collect` takes it, or its fields.
 
     Attributes:
-        site: Site to read.
+        site: Site to read; None: the protocol's (``mlp.act``; ``paper``: ``mlp.pre``).
+        tokens: Stop each language with the block in which so many tokens are counted.
+        block: Positions in a block; None: the protocol's (256; ``paper``: 512).
+        rows: Most token rows to keep for quantiles; 0 for none.
+        seed: Seed of the sample of rows.
+        batch_size: Blocks in a batch; None finds it by itself. Halved after an out-of-memory.
+        protocol: ``"strict"``, or ``"paper"``: what the paper's released code does (mean over
+            batches of per-batch quantiles of ``mlp.pre``, packed blocks of 512 tokens).
         quantiles: ``"sample"``: from ``rows`` sampled token rows; ``"exact"``: every token's row
             is kept, in the activations' own dtype; ``"batch-mean"``: the mean over batches of
-            per-batch quantiles at the paper's seven probabilities, rows besides.
-        rows: Most token rows to keep; 0 for none.
-        seed: Seed of the sample.
-        block: Positions in a block.
-        pack: Whether blocks cross document boundaries.
-        bos: Whether the beginning-of-sequence token goes in front of each block.
-        batch_size: Blocks in a batch; None: found by itself.
+            per-batch quantiles at the paper's seven probabilities, rows besides; None: the
+            protocol's.
+        pack: Fill blocks across document boundaries; None: the protocol's.
+        bos: See :func:`langneurons.data.make_blocks`; None: the protocol's.
     """
+
+    site: str | None = None
+    tokens: int | None = None
+    block: int | None = None
+    rows: int = DEFAULT_ROWS
+    seed: int = 0
+    batch_size: int | None = None
+    protocol: str = "strict"
+    quantiles: Quantiles | None = None
+    pack: bool | None = None
+    bos: bool | None = None
+
+    @classmethod
+    def of(cls, options: Options | None, given: Mapping[str, Any]) -> Options:
+        """Options with some fields changed.
+
+        Args:
+            options: To begin with; None: the defaults.
+            given: Names and values of fields.
+
+        Raises:
+            InputError: If there is no such field.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in given:
+            if name not in known:
+                raise unknown("option of a collection", name, known)
+        return replace(options or cls(), **given)
+
+    def resolved(self) -> Resolved:
+        """The same with what the protocol says where nothing is given.
+
+        Raises:
+            InputError: If a name is unknown, or a value of a wrong type or out of range.
+        """
+        if self.protocol not in PROTOCOLS:
+            raise unknown("protocol", self.protocol, PROTOCOLS)
+        for name, least in (("tokens", 1), ("block", 1), ("rows", 0), ("batch_size", 1)):
+            check_integer(name, getattr(self, name), least)
+        check_integer("seed", self.seed)
+        for name in ("pack", "bos"):
+            if getattr(self, name) not in (None, True, False):
+                raise InputError(f"{name} must be true or false, not {getattr(self, name)!r}.")
+        usual = PROTOCOLS[self.protocol]
+        values: dict[str, Any] = {}
+        for name in (field.name for field in fields(Resolved)):
+            given = getattr(self, name)
+            values[name] = usual.get(name) if given is None else _plain(given)
+        if values["quantiles"] not in get_args(Quantiles):
+            raise unknown("kind of quantiles", values["quantiles"], get_args(Quantiles))
+        if values["quantiles"] == "batch-mean" and values["batch_size"] is None:
+            values["batch_size"] = _PAPER_BATCH
+        return Resolved(**values)
+
+
+def _plain(value: Any) -> Any:
+    """Integers as Python's own: those of numpy cannot be written as JSON."""
+    return value if isinstance(value, bool) or not isinstance(value, Integral) else int(value)
+
+
+def check_integer(name: str, value: object, least: int | None = None) -> None:
+    """Raise :class:`InputError` unless a value is a whole number from ``least`` on, or None."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise InputError(f"{name} must be a whole number, not {value!r}.")
+    if least is not None and int(value) < least:
+        raise InputError(f"{name} must be at least {least}, not {value}.")
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Everything besides model and text that decides the result; fields as of :class:`Options`."""
 
     site: str
     quantiles: Quantiles
@@ -60,28 +139,20 @@ class Options:
         return None if self.quantiles == "exact" else self.rows
 
     def identity(self) -> dict[str, Any]:
-        """The options that the result depends on by definition, for its key."""
+        """The options that the result depends on by definition, whatever the blocks are."""
         values = asdict(self)
+        for name in ("block", "pack", "bos"):  # of the blocks, which say themselves what they are
+            del values[name]
         if self.quantiles != "batch-mean":
             del values["batch_size"]
         return values
 
 
-def resolve(protocol: str, **given: Any) -> Options:
+def resolve(protocol: str, **given: Any) -> Resolved:
     """Options of a protocol, with everything given (not None) taking precedence.
 
     Raises:
         InputError: If a name is unknown or a number out of range.
     """
-    if protocol not in PROTOCOLS:
-        raise unknown("protocol", protocol, PROTOCOLS)
-    values = {**PROTOCOLS[protocol], **{k: v for k, v in given.items() if v is not None}}
-    values.setdefault("batch_size", None)
-    if values["quantiles"] not in get_args(Quantiles):
-        raise unknown("kind of quantiles", values["quantiles"], get_args(Quantiles))
-    if values["quantiles"] == "batch-mean" and values["batch_size"] is None:
-        values["batch_size"] = _PAPER_BATCH
-    for name, least in (("rows", 0), ("block", 1), ("batch_size", 1)):
-        if values[name] is not None and values[name] < least:
-            raise InputError(f"{name} must be at least {least}, not {values[name]}.")
-    return Options(**values)
+    asked = {name: value for name, value in given.items() if value is not None}
+    return Options.of(None, {"protocol": protocol, **asked}).resolved()

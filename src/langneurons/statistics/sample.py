@@ -9,19 +9,19 @@ and no row is ever copied in vain. Two samples merge by keeping the smallest key
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from langneurons.artifacts import read_tensors
+from langneurons.artifacts import read_header, read_tensors
 from langneurons.data import Blocks
-from langneurons.errors import ArtifactError
+from langneurons.errors import ArtifactError, InputError
 
 
 def token_keys(seed: int, documents: Tensor, positions: Tensor) -> Tensor:
@@ -75,28 +75,59 @@ class Selection:
         return len(self.keys)
 
 
+_SELECTED_AT_ONCE = 1 << 18  # positions whose keys are computed together
+
+
 def select(blocks: Blocks, rows: int | None, seed: int) -> Selection:
-    """Choose the tokens to keep: the ``rows`` smallest keys (None: all) among the counted ones."""
+    """Choose the tokens to keep: the ``rows`` smallest keys (None: all) among the counted ones.
+
+    Goes through the text in pieces and keeps the best so far, so that memory is that of the rows
+    kept and of one piece. Copies of one document have equal keys; their number in the text breaks
+    the tie.
+    """
+    step = max(1, _SELECTED_AT_ONCE // max(1, blocks.input_ids.shape[1]))
+    kept: list[Tensor] = []
+    waiting = 0
+    for start in range(0, len(blocks), step):
+        kept.append(_candidates(blocks[start : start + step], start, seed))
+        waiting += kept[-1].shape[1]
+        if rows is not None and waiting > 2 * rows + _SELECTED_AT_ONCE:
+            kept = [_best(torch.cat(kept, dim=1), rows)]
+            waiting = kept[0].shape[1]
+    found = torch.cat(kept, dim=1) if kept else torch.zeros((_CANDIDATE, 0), dtype=torch.int64)
+    keys, documents, positions, tokens, block, column, _ = _best(found, rows)
+    return Selection(keys, documents, positions, tokens, block, column)
+
+
+_CANDIDATE = 7  # keys, documents, positions, tokens, block, column, number of the document
+
+
+def _candidates(blocks: Blocks, first: int, seed: int) -> Tensor:
+    """The counted tokens of some blocks, int64 (7, n)."""
     block, column = blocks.counted.nonzero(as_tuple=True)
     positions = blocks.position[block, column]
     documents = blocks.keys().expand(blocks.input_ids.shape)[block, column]
-    keys = token_keys(seed, documents, positions)
-    number = blocks.documents()[block, column]
-    kept = torch.arange(len(keys))
-    if rows is not None and rows < len(keys):
-        largest = np.partition(keys.numpy(), rows - 1)[rows - 1] if rows else -1
-        kept = (keys <= int(largest)).nonzero()[:, 0]
-    # Copies of one document have equal keys; their number in the text breaks the tie.
-    order = np.lexsort((positions[kept], number[kept], keys[kept]))
-    kept = kept[torch.from_numpy(order)][: rows if rows is not None else None]
-    return Selection(
-        keys[kept],
-        documents[kept],
-        positions[kept],
-        blocks.input_ids[block, column][kept],
-        block[kept],
-        column[kept],
+    return torch.stack(
+        [
+            token_keys(seed, documents, positions),
+            documents,
+            positions,
+            blocks.input_ids[block, column],
+            block + first,
+            column,
+            blocks.documents()[block, column],
+        ]
     )
+
+
+def _best(found: Tensor, rows: int | None) -> Tensor:
+    """The candidates of smallest key, ascending."""
+    keys, number, positions = found[0].numpy(), found[6].numpy(), found[2].numpy()
+    if rows is not None and rows < len(keys):
+        largest = np.partition(keys, rows - 1)[rows - 1] if rows else -1
+        near = torch.from_numpy(np.flatnonzero(keys <= largest))
+        return _best(found[:, near], None)[:, :rows]
+    return found[:, torch.from_numpy(np.lexsort((positions, number, keys)))]
 
 
 class RowSource(Protocol):
@@ -200,9 +231,24 @@ class FileRows:
         """
         path = self.path(self.folder, index)
         tensors, metadata = read_tensors(path)
+        self._belongs(path, metadata)
+        return tensors["rows"]
+
+    def check(self, layers: int) -> None:
+        """Look whether every layer's file is there, whole and of these statistics; reads no row.
+
+        Raises:
+            ArtifactError: If one is not.
+        """
+        for index in range(layers):
+            path = self.path(self.folder, index)
+            if not path.is_file():
+                raise ArtifactError(f"the token rows {str(path)!r} are gone: collect them again.")
+            self._belongs(path, read_header(path))
+
+    def _belongs(self, path: Path, metadata: Mapping[str, Any]) -> None:
         if metadata.get("key") != self.key:
             raise ArtifactError(f"{str(path)!r} belongs to other statistics: collect them again.")
-        return tensors["rows"]
 
     @staticmethod
     def path(folder: Path, index: int) -> Path:
@@ -261,7 +307,16 @@ class RowSample:
         return len(self.keys)
 
     def merge(self, other: RowSample) -> RowSample:
-        """The bottom-k sample of both texts together, k being the smaller of both limits."""
+        """The bottom-k sample of both texts together, k being the smaller of both limits.
+
+        Raises:
+            InputError: If the seeds differ: keys of different seeds are no common order.
+        """
+        if self.seed != other.seed:
+            raise InputError(
+                f"samples of token rows of different seeds ({self.seed}, {other.seed}) do not "
+                "merge: collect with one seed."
+            )
         limits = [limit for limit in (self.limit, other.limit) if limit is not None]
         limit = min(limits) if limits else None
         joined = {

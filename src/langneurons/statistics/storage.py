@@ -29,6 +29,13 @@ def rows_path(directory: Path, lang: str) -> Path:
     return directory / f"{lang}.rows"
 
 
+def check_language(lang: str) -> None:
+    """Raise :class:`InputError` unless a language's name can be the name of its file."""
+    wrong = not isinstance(lang, str) or not lang or lang.startswith(".")
+    if wrong or any(sign in '/\\:*?"<>|' or ord(sign) < 32 for sign in lang):
+        raise InputError(f"the language name {lang!r} cannot be a file name: use letters.")
+
+
 def save_language(statistics: Statistics, lang: str, directory: Path) -> LanguageStatistics:
     """Write one language: its rows layer by layer, then the file that names them.
 
@@ -43,8 +50,7 @@ def save_language(statistics: Statistics, lang: str, directory: Path) -> Languag
     Raises:
         InputError: If the language cannot be a file name or the folder cannot be written.
     """
-    if not lang or lang in (".", "..") or any(sign in lang for sign in '/\\:*?"<>|\0'):
-        raise InputError(f"the language name {lang!r} cannot be a file name: use letters.")
+    check_language(lang)
     item = statistics[lang]
     layers, _ = statistics.shape
     tensors = {"count": item.count}
@@ -127,6 +133,8 @@ def load_language(path: Path) -> tuple[str, Statistics]:
             metadata["key"],
         )
         shape = (int(metadata["shape"][0]), int(metadata["shape"][1]))
+        if sample is not None:
+            rows.check(shape[0])
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{str(path)!r} is damaged ({error}): collect it again.") from error
     return lang, Statistics(metadata["site"], shape, metadata["model"], {lang: item})

@@ -14,7 +14,8 @@ from torch import Tensor
 from langneurons.artifacts import digest
 from langneurons.display import Displayed
 from langneurons.errors import InputError, unknown
-from langneurons.statistics.language import LanguageStatistics, quantiles_of
+from langneurons.models.fingerprint import same_model
+from langneurons.statistics.language import LanguageStatistics, quantiles_of, refuse_unlike
 from langneurons.statistics.moments import Moments
 from langneurons.statistics.sample import RowSample
 
@@ -238,7 +239,8 @@ class Statistics(Displayed):
         up to float64 rounding; the sample is the bottom-k sample of all tokens.
 
         Raises:
-            InputError: If site, shape or model differ, or both hold the same text.
+            InputError: If site, shape or model differ, both hold the same text, they were
+                collected with other options, or one lacks a part that the other has.
         """
         for what, mine, theirs in (
             ("sites", self.site, other.site),
@@ -248,11 +250,13 @@ class Statistics(Displayed):
                 raise InputError(
                     f"statistics of different {what} do not merge ({mine}, {theirs}): take alike."
                 )
-        models = [item.get("sha256") for item in (self.model, other.model) if item]
-        if len(set(models)) > 1:
+        if not same_model(self.model, other.model):
             raise InputError("statistics of different models do not merge: collect on one.")
         merged = dict(self.by_language)
+        first = next(iter(self.by_language.values()), None)
         for lang, item in other.by_language.items():
+            if first is not None and lang not in merged:
+                refuse_unlike(first, item, f"statistics of {self.languages[0]!r} and {lang!r}")
             merged[lang] = merged[lang].merge(item, lang) if lang in merged else item
         return Statistics(self.site, self.shape, self.model or other.model, merged)
 

@@ -16,6 +16,7 @@ from langneurons.identification.evidence import finite_scores
 from langneurons.identification.method import Found, method
 from langneurons.identification.selection import highest, take_top
 from langneurons.models import LanguageModel
+from langneurons.models.fingerprint import same_model
 from langneurons.progress import track
 from langneurons.statistics import Statistics, collect
 
@@ -64,7 +65,7 @@ def relevance(
         batch_tokens: Most positions in a batch.
 
     Raises:
-        InputError: If the statistics are of another site or shape.
+        InputError: If the statistics are of another site, shape or model.
     """
     blocks = to_blocks(lm, texts, block, tokens)
     shape = (lm.layers, lm.sites[site].width)
@@ -74,6 +75,10 @@ def relevance(
         raise InputError(
             f"the statistics are of {statistics.site} {tuple(statistics.shape)}, the units of "
             f"{site} {shape}: collect them on this model and site."
+        )
+    if not same_model(statistics.model, lm.fingerprint):
+        raise InputError(
+            f"the statistics are of another model than {lm.name!r}: collect them on this one."
         )
     means = {language: statistics.mean(language) for language in blocks}
     scores, agreement = {}, {}
