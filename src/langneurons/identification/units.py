@@ -120,11 +120,11 @@ class Units:
         Raises:
             InputError: If they are of different ones.
         """
-        sites = {self.site, other.site} - {None}
+        sites = {site for site in (self.site, other.site) if site is not None}
         if len(sites) > 1 and not sites <= HIDDEN:
             raise InputError(
-                f"units of different sites ({self.site}, {other.site}) have nothing in common: take "
-                "units of one site."
+                f"units of different sites have nothing in common ({self.site}, "
+                f"{other.site}): take units of one site."
             )
         if not same_model(self.model, other.model):
             raise InputError(
