@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import f as f_distribution
 from scipy.stats import t as t_distribution
 from scipy.stats import ttest_1samp
+from statsmodels.stats.power import TTestPower
 
 from langneurons.artifacts import write_table
 from langneurons.errors import ArtifactError, InputError
@@ -21,12 +22,14 @@ from langneurons.evaluation import (
     among_sets,
     compare,
     detectable_over_seeds,
+    difference_interval,
     differences_over_seeds,
     holm,
     mcnemar,
     minimum_detectable_effect,
     permutation,
     ratio_interval,
+    share_interval,
 )
 from langneurons.evaluation.intervals import cluster_sums, ratio_standard_error
 from langneurons.evaluation.seeds import spread
@@ -56,15 +59,13 @@ def test_cluster_sums_by_definition() -> None:
 def test_clustered_interval_covers_where_the_plain_one_does_not() -> None:
     rng = np.random.default_rng(0)
     hits = {"clustered": 0, "plain": 0}
-    for trial in range(120):
+    for _ in range(120):
         # Items of a premise are nearly copies of each other.
         premise = rng.random(60) < 0.5
         values = np.repeat(premise, 5).astype(float)
         clusters = np.repeat(np.arange(60), 5)
         for name, given_clusters in (("clustered", clusters), ("plain", None)):
-            low, high = ratio_interval(
-                values, np.ones(300), clusters=given_clusters, resamples=400, seed=trial
-            )
+            low, high = ratio_interval(values, np.ones(300), clusters=given_clusters)
             hits[name] += low <= 0.5 <= high
     assert hits["clustered"] >= 107  # 95 % of 120 less three standard errors
     assert hits["plain"] <= 90
@@ -75,8 +76,15 @@ def test_interval_of_a_ratio_matches_a_bootstrap_written_out() -> None:
     top, bottom = rng.random(40) * 10, rng.integers(1, 20, 40).astype(float)
     draws = np.random.default_rng(7).integers(0, 40, (20_000, 40))
     expected = np.quantile(top[draws].sum(1) / bottom[draws].sum(1), [0.025, 0.975])
-    found = ratio_interval(top, bottom, resamples=20_000, seed=2)
+    found = ratio_interval(top, bottom, method="percentile", resamples=20_000, seed=2)
     assert found == pytest.approx(expected, rel=0.01)
+    # The linearised one by definition; that of a mean is Student's.
+    ratio = top.sum() / bottom.sum()
+    error = math.sqrt(40 / 39 * ((top - ratio * bottom) ** 2).sum()) / bottom.sum()
+    half = t_distribution.ppf(0.975, 39) * error
+    assert ratio_interval(top, bottom) == pytest.approx((ratio - half, ratio + half))
+    student = ttest_1samp(top, 0).confidence_interval()
+    assert ratio_interval(top, np.ones(40)) == pytest.approx((student.low, student.high))
     bca = ratio_interval(top, bottom, method="BCa", seed=2)
     assert bca[0] < top.sum() / bottom.sum() < bca[1]
 
@@ -87,14 +95,75 @@ def test_nothing_to_resample_gives_no_interval() -> None:
     assert ratio_interval([1.0, 1.0], [1.0, 1.0]) == (1.0, 1.0)
 
 
+def test_intervals_of_scores_are_wilsons_where_examples_are_single() -> None:
+    rng = np.random.default_rng(0)
+    values = (rng.random(400) < 0.7).astype(float)
+    hits, n = values.sum(), 399  # the variance of a sample: one example less
+    z = t_distribution.ppf(0.975, 399)
+    p = hits / 400
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    assert share_interval(values) == pytest.approx((centre - half, centre + half))
+    # Twins are one example, not two.
+    twins = share_interval(np.repeat(values, 2), np.repeat(np.arange(400), 2))
+    assert twins == pytest.approx(share_interval(values))
+    # A perfect score is not known to be perfect.
+    low, high = share_interval(np.ones(120), np.repeat(np.arange(40), 3))
+    assert high == 1.0
+    assert 0.88 < low < 0.95
+    assert share_interval(np.zeros(120), np.repeat(np.arange(40), 3))[0] == 0.0
+    assert all(math.isnan(end) for end in share_interval([1.0, 0.0], ["a", "a"]))
+
+
+@given(
+    st.lists(st.sampled_from([-1.0, 0.0, 0.0, 0.4, 1.0]), min_size=4, max_size=60),
+    st.integers(1, 3),
+)
+@settings(deadline=None)
+def test_a_difference_gets_one_gained_and_one_lost_group_more(
+    values: list[float], size: int
+) -> None:
+    groups = [number // size for number in range(len(values))]
+    if len(set(groups)) < 2:
+        return
+    sums = np.bincount(groups, weights=values)
+    sizes = np.bincount(groups).astype(float)
+    changed = sums[np.abs(sums) > 1e-9]
+    step = math.sqrt((changed**2).mean()) if len(changed) else max(map(abs, values)) or 1.0
+    top, bottom = [*sums, step, -step], [*sizes, sizes.mean(), sizes.mean()]
+    mean = sum(top) / sum(bottom)
+    square = sum((a - mean * b) ** 2 for a, b in zip(top, bottom, strict=True))
+    error = math.sqrt(len(top) / (len(top) - 1) * square) / sum(bottom)
+    half = t_distribution.ppf(0.975, len(sums) - 1) * error
+    found = difference_interval(values, groups, whole=1.0)
+    assert found == pytest.approx((mean - half, mean + half))
+    points = difference_interval([100 * value for value in values], groups, whole=100.0)
+    assert points == pytest.approx((100 * found[0], 100 * found[1]))
+
+
+def test_no_change_is_not_known_to_be_none() -> None:
+    low, high = difference_interval(np.zeros(360), np.repeat(np.arange(120), 3), whole=100.0)
+    assert low == pytest.approx(-high)
+    assert 0.6 < high < 1.0  # about three examples of 360
+    assert all(math.isnan(end) for end in difference_interval([1.0], whole=1.0))
+
+
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40))
 def test_mcnemar_by_definition(pairs: list[tuple[bool, bool]]) -> None:
     first = [a for a, _ in pairs]
     second = [b for _, b in pairs]
     b = sum(x and not y for x, y in pairs)
     c = sum(y and not x for x, y in pairs)
-    tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
-    assert mcnemar(first, second) == pytest.approx(min(1.0, 2 * tail))
+    ways = [math.comb(b + c, k) / 2 ** (b + c) for k in range(b + c + 1)]
+    apart = abs(2 * b - (b + c))
+    more = sum(p for k, p in enumerate(ways) if abs(2 * k - (b + c)) > apart)
+    as_much = sum(p for k, p in enumerate(ways) if abs(2 * k - (b + c)) == apart)
+    # The published form: the exact p less the probability of the split observed (Fagerland 2013).
+    exact = min(1.0, 2 * sum(ways[: min(b, c) + 1]))
+    expected = more + as_much / 2 if b + c else 1.0
+    assert mcnemar(first, second) == pytest.approx(expected)
+    if b != c:
+        assert expected == pytest.approx(exact - ways[b])
 
 
 @settings(deadline=None)
@@ -102,19 +171,35 @@ def test_mcnemar_by_definition(pairs: list[tuple[bool, bool]]) -> None:
 def test_permutation_by_trying_all_signs(differences: list[float]) -> None:
     observed = abs(sum(differences))
     signs = list(itertools.product([1, -1], repeat=len(differences)))
-    extreme = sum(
-        abs(sum(s * d for s, d in zip(pattern, differences, strict=True))) >= observed - 1e-9
-        for pattern in signs
-    )
-    assert permutation(differences) == pytest.approx(extreme / len(signs))
+    sums = [abs(sum(s * d for s, d in zip(pattern, differences, strict=True))) for pattern in signs]
+    larger = sum(value > observed + 1e-9 for value in sums)
+    equal = sum(abs(value - observed) <= 1e-9 for value in sums)
+    expected = (larger + equal / 2) / len(signs) if any(differences) else 1.0
+    assert permutation(differences) == pytest.approx(expected)
 
 
 def test_permutation_flips_whole_clusters() -> None:
     difference = [1.0] * 12
-    assert permutation(difference) == pytest.approx(2 / 2**12)
+    assert permutation(difference) == pytest.approx(1 / 2**12)
     # Four paragraphs of three questions are four coins, not twelve.
-    assert permutation(difference, np.repeat(np.arange(4), 3)) == pytest.approx(2 / 2**4)
+    assert permutation(difference, np.repeat(np.arange(4), 3)) == pytest.approx(1 / 2**4)
     assert permutation([0.0, 0.0]) == 1.0
+    # What cancels within a group is no change of it, also where sums are rounded.
+    assert permutation([0.1, 0.2, -0.3, 0.0], ["a", "a", "a", "b"]) == 1.0
+
+
+def test_drawn_patterns_agree_with_all_of_them() -> None:
+    rng = np.random.default_rng(6)
+    for _ in range(5):
+        values = rng.choice([-1.0, 1.0], 20, p=[0.3, 0.7])
+        (ones,) = np.nonzero(values > 0)
+        first = np.zeros(20)
+        first[ones] = 1
+        # Single right-or-wrong examples: the permutation test is McNemar's.
+        assert permutation(values) == pytest.approx(mcnemar(first, 1 - first), abs=0.015)
+    assert permutation(values[:16], resamples=2**16) == pytest.approx(
+        mcnemar(first[:16], 1 - first[:16])
+    )
 
 
 def test_a_test_without_effect_keeps_its_level() -> None:
@@ -126,20 +211,56 @@ def test_a_test_without_effect_keeps_its_level() -> None:
     assert false <= 28  # 5 % of 300 plus three and a half standard errors
 
 
-def test_minimum_detectable_effect_is_found_four_times_in_five() -> None:
+@pytest.mark.parametrize(("share", "together"), [(0.02, False), (0.3, False), (0.1, True)])
+def test_a_detectable_effect_is_found_four_times_in_five(share: float, together: bool) -> None:
+    """By the test itself, in experiments drawn anew, with few and with many changed groups."""
     rng = np.random.default_rng(4)
-    n, spread = 100, 2.0
-    pilot = rng.normal(0, spread, n)
-    effect = minimum_detectable_effect(pilot)
-    assert effect == pytest.approx((1.959964 + 0.841621) * pilot.std(ddof=1) / 10, rel=1e-6)
-    true = (1.959964 + 0.841621) * spread / 10
-    found = sum(
-        permutation(rng.normal(true, spread, n), resamples=499, seed=i) < 0.05 for i in range(200)
-    )
-    assert 140 <= found <= 180
-    # No example differs: not "zero", but what n examples can rule out.
-    assert minimum_detectable_effect(np.zeros(300)) == pytest.approx(1.0)
-    assert math.isnan(minimum_detectable_effect([1.0]))
+    groups = np.repeat(np.arange(120), 3)
+
+    def experiment(effect: float) -> np.ndarray:
+        down = max(0.0, (share - effect / 100) / 2)
+        up = effect / 100 + down
+        sides = rng.choice([1.0, -1.0, 0.0], 120 if together else 360, p=[up, down, 1 - up - down])
+        return 100 * (np.repeat(sides, 3) if together else sides)
+
+    pilots = [
+        minimum_detectable_effect(experiment(0.0), groups, whole=100.0, seed=n) for n in range(12)
+    ]
+    effect = float(np.mean(pilots))
+    found = [
+        permutation(np.bincount(groups, weights=experiment(effect)), resamples=499, seed=n) < 0.05
+        for n in range(300)
+    ]
+    assert 0.7 < np.mean(found) < 0.9
+
+
+def test_a_detectable_effect_in_many_groups_is_by_formula() -> None:
+    pilot = np.random.default_rng(4).choice([-1.0, 1.0], 400)
+    square, z = 400.0, [1.959963984540054, 0.8416212335729143]
+    x = minimum_detectable_effect(pilot) * 400
+    # The test's spread knows no effect, that of the experiments does.
+    assert x == pytest.approx(z[0] * math.sqrt(square) + z[1] * math.sqrt(square - x * x / 400))
+
+
+def test_detectable_effects_know_the_groups_and_the_unit() -> None:
+    groups = np.repeat(np.arange(120), 3)
+    none, one, cancel = np.zeros(360), np.zeros(360), np.tile([100.0, -100.0, 0.0], 120)
+    one[7] = 100.0
+    # McNemar's test needs five changed examples to one side: about seven expected.
+    for values in (none, one, cancel):
+        assert minimum_detectable_effect(values, groups, whole=100.0) == pytest.approx(1.8, abs=0.1)
+    fraction = minimum_detectable_effect(none / 100, groups, whole=1.0)
+    assert fraction == pytest.approx(minimum_detectable_effect(none, groups, whole=100.0) / 100)
+    rng = np.random.default_rng(5)
+    whole_premises = 100 * np.repeat(rng.choice([-1.0, 1.0, 0.0], 120, p=[0.1, 0.1, 0.8]), 3)
+    grouped = minimum_detectable_effect(whole_premises, groups, whole=100.0)
+    assert grouped > 1.4 * minimum_detectable_effect(whole_premises, whole=100.0)
+    # Four groups cannot be significant, whatever they do.
+    four = minimum_detectable_effect(np.full(12, 100.0), np.repeat(np.arange(4), 3), whole=100.0)
+    assert math.isnan(four)
+    assert math.isnan(minimum_detectable_effect([1.0], whole=1.0))
+    with pytest.raises(InputError, match="whole=100 for points or whole=1 for fractions"):
+        minimum_detectable_effect(np.zeros(300))
 
 
 def test_cluster_robust_error_is_that_of_cluster_means() -> None:
@@ -201,7 +322,7 @@ def test_comparison_of_accuracies() -> None:
     change = compare(a, shuffled)
     assert change.difference == pytest.approx(30.0)
     assert change.test == "mcnemar"
-    assert change.p_value == pytest.approx(2 / 2**12)
+    assert change.p_value == pytest.approx(1 / 2**12)
     assert change.low < 30 < change.high
     assert change.low > 0
     assert change.significant()
@@ -209,7 +330,7 @@ def test_comparison_of_accuracies() -> None:
     assert (change.n, change.clusters) == (40, 40)
     same = compare(a, a)
     assert (same.difference, same.p_value) == (0.0, 1.0)
-    assert same.minimum_detectable_effect == pytest.approx(7.5)
+    assert 14 < same.minimum_detectable_effect < 18  # about seven examples of forty
     assert not same.significant()
 
 
@@ -219,10 +340,47 @@ def test_clusters_can_take_a_difference_away() -> None:
     a = scores([1] * 12 + [1, 0] * 6, group)
     b = scores([0] * 12 + [1, 0] * 6, group)
     change = compare(a, b)
-    assert change.p_value < 0.001
+    assert change.test == "permutation"
+    assert change.p_value == 0.5
     assert change.low <= 0
     assert not change.significant()
-    assert compare(a, b, test="permutation").p_value == 1.0
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0]), min_size=6, max_size=12), st.floats(0.01, 0.99))
+@settings(deadline=None, max_examples=12)
+def test_the_test_goes_by_metric_and_design_and_not_by_values(
+    correct: list[float], part: float
+) -> None:
+    def f1(values: list[float], group: list[str] | None = None) -> Scores:
+        rows = scores(values, group).rows.rename(columns={"correct": "f1"})
+        return Scores("made-up", "en", ("f1",), rows)
+
+    other, pairs = [0.0] * len(correct), [str(n // 2) for n in range(len(correct))]
+    # F1 whose values happen to be 0 and 1 is F1 still, and one value does not change the test.
+    assert compare(f1(correct), f1(other)).test == "permutation"
+    assert compare(f1([part, *correct[1:]]), f1(other)).test == "permutation"
+    assert compare(scores(correct), scores(other)).test == "mcnemar"
+    assert compare(scores(correct, pairs), scores(other, pairs)).test == "permutation"
+    # A single group of two is grouping enough.
+    one_pair = ["x", "x", *map(str, range(len(correct) - 2))]
+    assert compare(scores(correct, one_pair), scores(other, one_pair)).test == "permutation"
+
+
+def test_intervals_of_scores_go_by_groups() -> None:
+    rng = np.random.default_rng(1)
+    premise = (rng.random(60) < 0.6).astype(float)
+    alike, group = list(np.repeat(premise, 5)), [str(n // 5) for n in range(300)]
+    low, high = scores(alike, group).interval()
+    alone_low, alone_high = scores(alike).interval()
+    assert high - low > 2 * (alone_high - alone_low)
+    change = compare(scores(alike, group), scores([0.0] * 300, group))
+    free = compare(scores(alike), scores([0.0] * 300))
+    assert change.high - change.low > 2 * (free.high - free.low)
+    assert change.minimum_detectable_effect > 1.5 * free.minimum_detectable_effect
+    assert change.clusters == 60
+    outside = Scores("harness:x", "en", ("bits",), scores([3.0, 1.0, 2.0]).rows.rename(
+        columns={"correct": "bits"}))  # fmt: skip
+    assert outside.interval()[1] > 200  # no share, so nothing stops it at 100
 
 
 def test_results_that_cannot_be_compared_are_refused() -> None:
@@ -236,8 +394,12 @@ def test_results_that_cannot_be_compared_are_refused() -> None:
         compare(scores([1, 0]), scores([1, 0]), metric="f1")
     with pytest.raises(InputError, match="no example of made-up has a known gold"):
         compare(scores([math.nan]), scores([1]))
-    with pytest.raises(InputError, match="McNemar"):
-        compare(scores([0.5, 0]), scores([1, 0]), test="mcnemar")
+    grouped = scores([1, 0, 1], ["a", "a", "b"])
+    with pytest.raises(InputError, match="3 examples of made-up fall into 2 groups"):
+        compare(grouped, grouped, test="mcnemar")
+    f1 = Scores("t", "en", ("f1",), scores([1, 0]).rows.rename(columns={"correct": "f1"}))
+    with pytest.raises(InputError, match="McNemar's test needs right or wrong, f1 has values"):
+        compare(f1, f1, test="mcnemar")
 
 
 def test_spread_over_seeds() -> None:
@@ -267,6 +429,8 @@ def test_a_detectable_difference_is_found_four_times_in_five(seeds: int) -> None
     found = (ttest_1samp(draws, 0, axis=1).pvalue < 0.05).mean()
     assert found == pytest.approx(0.8, abs=0.012)
     assert math.isnan(detectable_over_seeds(2.0, 1))
+    package = 2.0 * float(TTestPower().solve_power(nobs=seeds, alpha=0.05, power=0.8))
+    assert effect == pytest.approx(package, rel=1e-4)
 
 
 def grid(values: np.ndarray) -> pd.DataFrame:

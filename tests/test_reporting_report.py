@@ -21,7 +21,7 @@ from langneurons.reporting.page import Limits, fit, render
 from langneurons.reporting.sections import compose
 from langneurons.reporting.sections.methods import flat
 from langneurons.reporting.tables import export, neurons, perplexity
-from langneurons.reporting.tables.scores import slug
+from langneurons.reporting.tables.scores import by_language, slug
 from reporting_run import (
     finetuning_table,
     neurons_table,
@@ -338,3 +338,20 @@ def test_overlap_as_neuron_sets_write_it(tmp_path):
     )
     run = read_run(write_run(tmp_path, {"overlap": table}))
     assert {"language_a", "size_b"} <= set(run.tables["overlap"].columns)
+
+
+def test_an_asterisk_needs_the_test_and_the_interval():
+    rng = np.random.default_rng(0)
+    scores = scores_table(rng, languages=("hi",), tasks=("mini-nli",), values=("zero", "mean"))
+    own = (scores["units"] == "own") & (scores["adapter"] == "none")
+    low, high = ["difference_low", "difference_high"]
+    scores.loc[own, "p_holm"] = 0.001
+    scores.loc[own & (scores["intervention"] == "zero"), [low, high]] = [-0.5, 9.0]
+    scores.loc[own & (scores["intervention"] == "mean"), [low, high]] = [0.5, 9.0]
+    table = by_language(scores, "mini-nli", "none", "accuracy")
+    assert table is not None
+    rows = table.data[table.data["units"] == "own"].set_index("value")
+    assert dict(rows["star:hi"]) == {"zero": False, "mean": True}
+    scores.loc[own, "p_holm"] = 0.2
+    table = by_language(scores, "mini-nli", "none", "accuracy")
+    assert not table.data["star:hi"].any()

@@ -47,7 +47,7 @@ def unit_effects(
         keep: Units measured on all blocks.
         screen: Blocks of the first look.
         baseline: Untouched perplexity on all blocks, if known already.
-        level: Level of the intervals, bootstrap over documents.
+        level: Level of the intervals, over documents.
 
     Returns:
         One row a kept unit, largest first: ``layer``, ``index``, ``ratio`` (of perplexity to

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from langneurons.data import Blocks, batches, make_blocks
 from langneurons.errors import InputError, RunError
-from langneurons.evaluation.intervals import Method, ratio_interval
+from langneurons.evaluation.intervals import ratio_interval
 from langneurons.evaluation.token_loss import Head, find_head, token_log_probs
 from langneurons.evaluation.touched import Interventions, intervened
 from langneurons.progress import track
@@ -56,13 +56,9 @@ class PerplexityResult:
         with np.errstate(over="ignore"):
             return float(np.exp(np.float64(self.loss)))
 
-    def interval(
-        self, level: float = 0.95, *, method: Method = "percentile", seed: int = 0
-    ) -> tuple[float, float]:
-        """Bootstrap interval of the perplexity, resampling documents."""
-        low, high = ratio_interval(
-            self.rows["loss_sum"], self.rows["tokens"], level=level, method=method, seed=seed
-        )
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Interval of the perplexity over documents, a t interval of its logarithm."""
+        low, high = ratio_interval(self.rows["loss_sum"], self.rows["tokens"], level=level)
         with np.errstate(over="ignore"):
             return float(np.exp(low)), float(np.exp(high))
 
@@ -80,21 +76,19 @@ def loss_ratio(
     plain: PerplexityResult,
     *,
     level: float = 0.95,
-    method: Method = "percentile",
 ) -> dict[str, float | int]:
     """Perplexity as a ratio to untouched on the same documents.
 
     Args:
         touched: Losses under an intervention.
         plain: Losses without.
-        level: Level of the bootstrap interval over documents.
-        method: Its kind.
+        level: Level of the interval over documents (t, of the logarithm).
 
     Returns:
         ``ratio``, ``low``, ``high``, ``tokens``, ``documents``; inf beyond what a float can show.
     """
     difference = touched.rows["loss_sum"].to_numpy() - plain.rows["loss_sum"].to_numpy()
-    low, high = ratio_interval(difference, plain.rows["tokens"], level=level, method=method)
+    low, high = ratio_interval(difference, plain.rows["tokens"], level=level)
     with np.errstate(over="ignore"):
         return {
             "ratio": float(np.exp(touched.loss - plain.loss)),

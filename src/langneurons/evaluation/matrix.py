@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 
 from langneurons.errors import InputError, unknown
-from langneurons.evaluation.intervals import Method
 from langneurons.evaluation.language_modelling import (
     BLOCK,
     PerplexityResult,
@@ -39,7 +38,7 @@ class PerplexityChange:
             (language of the text), ``kind`` (own, random, matched), ``seed``, ``units``,
             ``perplexity``, ``baseline``, ``ratio``, ``change`` (difference of the perplexities),
             ``loss_change`` (log of the ratio, nats a token), ``low`` and ``high`` (interval of the
-            ratio, resampling documents), ``documents``, ``tokens``.
+            ratio, over documents), ``documents``, ``tokens``.
     """
 
     table: pd.DataFrame
@@ -113,7 +112,6 @@ def perplexity_change(
     block: int = BLOCK,
     batch_size: int | None = None,
     level: float = 0.95,
-    method: Method = "percentile",
 ) -> PerplexityChange:
     """Overwrite each language's neurons in turn and measure every language's perplexity.
 
@@ -135,7 +133,6 @@ def perplexity_change(
         block: Likewise.
         batch_size: Likewise.
         level: Level of the intervals.
-        method: Kind of bootstrap interval.
 
     Raises:
         InputError: If neurons and model do not fit, or a control cannot be made.
@@ -179,7 +176,7 @@ def perplexity_change(
                     "kind": kind,
                     "seed": number,
                     "units": len(units),
-                    **_compare(touched, known[column], level, method),
+                    **_compare(touched, known[column], level),
                 }
             )
             bar.advance()
@@ -244,12 +241,12 @@ def _intervention(
 
 
 def _compare(
-    touched: PerplexityResult, untouched: PerplexityResult, level: float, method: Method
+    touched: PerplexityResult, untouched: PerplexityResult, level: float
 ) -> dict[str, float | int]:
     return {
         "perplexity": touched.value,
         "baseline": untouched.value,
         "change": touched.value - untouched.value,
         "loss_change": touched.loss - untouched.loss,
-        **loss_ratio(touched, untouched, level=level, method=method),
+        **loss_ratio(touched, untouched, level=level),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from langneurons.evaluation.comparison import multiplier
+from langneurons.evaluation.power import detectable_over_seeds, multiplier
 
 POINTS = 1.0
 """The effect asked for: one point of a score, or one percent of a perplexity."""
@@ -30,15 +31,24 @@ def size_needed(size: float, detectable: float, effect: float = POINTS) -> float
 
 
 def seeds_needed(spread: float, effect: float = POINTS) -> int:
-    """Seeds of each of two trainings at which a difference of ``effect`` is found.
+    """Seeds of each of two trainings at which a paired t test finds a difference of ``effect``.
 
-    2 (z spread / effect)^2, two at least: the seeds of one are independent of the other's.
+    The first seeds of one and of the other are taken for independent, so that their difference
+    spreads by the square root of two more; see
+    :func:`~langneurons.evaluation.power.detectable_over_seeds`.
 
     Args:
         spread: Standard deviation between seeds of one training.
         effect: Difference asked for, in the same unit.
     """
-    return max(2, math.ceil(2 * (multiplier() * spread / effect) ** 2))
+
+    def enough(seeds: int) -> bool:
+        return detectable_over_seeds(math.sqrt(2) * spread, seeds) <= effect
+
+    few, many = 2, 2
+    while not enough(many):
+        few, many = many, 2 * many
+    return bisect.bisect_left(range(many + 1), True, few, many, key=enough)
 
 
 def planning(scores: pd.DataFrame, perplexity: pd.DataFrame) -> pd.DataFrame:
@@ -64,8 +74,8 @@ def planning(scores: pd.DataFrame, perplexity: pd.DataFrame) -> pd.DataFrame:
 def _examples(scores: pd.DataFrame) -> list[dict[str, Any]]:
     if not len(scores):
         return []
-    # Where no example changed there is no variance to plan from.
-    varies = scores["difference_high"] > scores["difference_low"]
+    # Where no example changed, p is 1 and there is no variance to plan from.
+    varies = scores["p_value"] < 1
     own = scores[(scores["units"] == "own") & scores["mde"].notna() & varies]
     rows = []
     for (task, metric, language), part in own.groupby(["task", "metric", "language"], sort=False):
@@ -86,7 +96,7 @@ def _seeds(scores: pd.DataFrame) -> list[dict[str, Any]]:
             continue
         spread = math.sqrt(float(part.groupby("language")["value"].var().mean()))
         name = f"{task}, {metric}, {adapter}"
-        detectable = multiplier() * spread * math.sqrt(2 / seeds)
+        detectable = detectable_over_seeds(math.sqrt(2) * spread, seeds)
         rows.append(_row("seeds", name, "all", seeds, detectable, seeds_needed(spread)))
     return rows
 
@@ -98,10 +108,11 @@ def _tokens(perplexity: pd.DataFrame) -> list[dict[str, Any]]:
     rows = []
     for line in own[own["units"] > 0].to_dict("records"):
         width = math.log(line["high"] / line["low"]) if line["low"] > 0 else math.nan
-        error = width / (2 * stats.norm.ppf(0.975))
+        freedom = line["documents"] - 1
+        error = width / (2 * stats.t.ppf(0.975, freedom)) if freedom > 0 else math.nan
         if not np.isfinite(error) or error == 0:
             continue
-        detectable = multiplier() * error
+        detectable = multiplier(freedom) * error
         needed = math.ceil(size_needed(line["tokens"], detectable, math.log1p(POINTS / 100)))
         percent = 100 * math.expm1(detectable)
         row = _row("tokens", line["neurons"], line["column"], line["tokens"], percent, needed)

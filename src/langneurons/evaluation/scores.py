@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,15 +13,10 @@ from numpy.typing import NDArray
 from langneurons.artifacts import read_table, write_table
 from langneurons.display import Displayed
 from langneurons.errors import ArtifactError, InputError
-from langneurons.evaluation.intervals import Method, ratio_interval
+from langneurons.evaluation.intervals import ratio_interval, share_interval
+from langneurons.evaluation.metrics import column_of
 
 _COLUMNS = ("id", "group")
-METRIC_COLUMNS: Mapping[str, str] = {
-    "accuracy": "correct",
-    "exact_match": "exact_match",
-    "f1": "f1",
-}
-"""Column of the rows that a metric is the mean of; others are columns of their own name."""
 
 
 @dataclass
@@ -51,7 +45,7 @@ class Scores(Displayed):
     def __post_init__(self) -> None:
         missing = [
             column
-            for column in (*_COLUMNS, *map(self._column, self.metrics))
+            for column in (*_COLUMNS, *map(column_of, self.metrics))
             if column not in self.rows.columns
         ]
         if missing:
@@ -59,16 +53,12 @@ class Scores(Displayed):
                 f"scores of {self.task} lack the column {missing[0]!r}: evaluate again."
             )
 
-    @staticmethod
-    def _column(metric: str) -> str:
-        return METRIC_COLUMNS.get(metric, metric)
-
     def _values(self, metric: str) -> NDArray[np.float64]:
         if metric not in self.metrics:
             raise InputError(
                 f"{self.task} has no metric {metric!r}; it has {', '.join(self.metrics)}."
             )
-        column = self.rows[self._column(metric)]
+        column = self.rows[column_of(metric)]
         values: NDArray[np.float64] = column.to_numpy(dtype=np.float64, na_value=np.nan)
         return values
 
@@ -83,25 +73,21 @@ class Scores(Displayed):
         known = np.isfinite(values)
         return float(100 * values[known].mean()) if known.any() else float("nan")
 
-    def interval(
-        self,
-        metric: str | None = None,
-        level: float = 0.95,
-        *,
-        method: Method = "percentile",
-        seed: int = 0,
-    ) -> tuple[float, float]:
-        """Bootstrap interval of the metric in %, resampling groups of examples."""
+    def interval(self, metric: str | None = None, level: float = 0.95) -> tuple[float, float]:
+        """Interval of the metric in %, over groups of examples.
+
+        Wilson's, see :func:`~langneurons.evaluation.intervals.share_interval`; a t interval for
+        metrics of lm-evaluation-harness that do not lie between 0 and 1.
+        """
         values = self._values(metric or self.metrics[0])
         known = np.isfinite(values)
-        return ratio_interval(
-            100 * values[known],
-            np.ones(int(known.sum())),
-            clusters=self.rows["group"].to_numpy()[known],
-            level=level,
-            method=method,
-            seed=seed,
-        )
+        given, groups = values[known], self.rows["group"].to_numpy()[known]
+        if len(given) and (given.min() < 0 or given.max() > 1):
+            return ratio_interval(
+                100 * given, np.ones_like(given), clusters=groups, level=level, method="t"
+            )
+        low, high = share_interval(given, groups, level=level)
+        return 100 * low, 100 * high
 
     def chance(self, metric: str | None = None) -> float:
         """Score of a random guesser in %."""

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
+from scipy import stats
 
 from langneurons.errors import InputError
-from langneurons.evaluation.comparison import holm
+from langneurons.evaluation.paired import holm
+from langneurons.evaluation.power import detectable_over_seeds, multiplier
 from langneurons.evaluation.scores import Scores
 
 
@@ -62,30 +63,6 @@ def across_seeds(
         InputError: If there is no run.
     """
     return spread([result.value(metric) for result in results], level)
-
-
-def detectable_over_seeds(
-    std: float, seeds: int, *, alpha: float = 0.05, power: float = 0.8
-) -> float:
-    """Smallest true mean difference that a paired t test over seeds finds.
-
-    From the noncentral t distribution (statsmodels): with three seeds it is 3.3 spreads, where a
-    normal approximation would say 1.6.
-
-    Args:
-        std: Standard deviation of the differences between seeds.
-        seeds: Number of seeds, two at least.
-        alpha: Level of the two-sided test.
-        power: Probability of finding it.
-
-    Returns:
-        In the unit of ``std``; nan for one seed.
-    """
-    from statsmodels.stats.power import TTestPower
-
-    if seeds < 2:
-        return float("nan")
-    return std * float(TTestPower().solve_power(nobs=seeds, alpha=alpha, power=power))
 
 
 @dataclass(frozen=True)
@@ -139,15 +116,9 @@ def among_sets(values: pd.DataFrame) -> AmongSets:
     if std <= 1e-9 * max(1.0, float(grid.abs().to_numpy().max())):
         return AmongSets(sets, seeds, math.nan, math.nan, 0.0, df, math.nan)
     table = anova_lm(fitted)
-    least = std / math.sqrt(seeds) * _noncentral(df)
+    least = std / math.sqrt(seeds) * multiplier(df)
     f, p = (float(table.loc["C(adapter)", name]) for name in ("F", "PR(>F)"))
     return AmongSets(sets, seeds, f, p, std, df, least)
-
-
-def _noncentral(df: int, alpha: float = 0.05, power: float = 0.8) -> float:
-    """True difference in standard errors that a two-sided t test finds with some power."""
-    limit = float(stats.f.isf(alpha, 1, df))
-    return float(optimize.brentq(lambda d: stats.ncf.sf(limit, 1, df, d * d) - power, 0.1, 500.0))
 
 
 def differences_over_seeds(adapters: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,7 @@ and a p-value is the largest of the seeds': a finding has to hold in every seed.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from langneurons.evaluation.comparison import multiplier
+from langneurons.evaluation.power import multiplier
 
 KEYS = ["task", "adapter", "language", "metric", "intervention", "units", "neurons"]
 PRIMARY = ("accuracy", "f1", "exact_match")
@@ -28,6 +28,12 @@ _Z = float(norm.ppf(1 - LEVEL / 2))
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows of a table as plain mappings."""
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def starred(row: Mapping[str, Any]) -> bool:
+    """Whether a difference gets an asterisk: p after Holm and an interval that leaves zero out."""
+    beyond = row["difference_low"] > 0 or row["difference_high"] < 0
+    return bool(row["p_holm"] < LEVEL and beyond)
 
 
 def extreme(table: pd.DataFrame, column: str, *, largest: bool) -> pd.Series:
@@ -116,8 +122,7 @@ def interventions(scores: pd.DataFrame, trained_on: Collection[str] = ()) -> pd.
     )
     own = own.merge(best.reset_index(), on=keys, how="left")
     own["controls"] = own["controls"].fillna(0).astype(int)
-    # McNemar takes items of one premise for independent, the clustered interval does not: a
-    # difference is marked only where both carry it.
+    # A difference is marked only where both the test and the interval carry it.
     beyond = (own["difference_low"] > 0) | (own["difference_high"] < 0)
     own["significant"] = (own["p_holm"] < LEVEL) & beyond
     gain, known = own["difference"] > 0, own["control_best"].notna()

@@ -276,6 +276,6 @@ def _(value: Scores) -> Kinds:
 def _metrics(value: Scores) -> Drawing:
     return Drawing(
         unit_figures.metrics(_levels(value)),
-        f"{value.task} in {value.lang}: score with 95 % interval (bootstrap over groups of "
+        f"{value.task} in {value.lang}: score with 95 % interval (over groups of "
         f"examples, n = {number(value.n, 0)}), beside guessing.",
     )

@@ -22,7 +22,7 @@ _DEFINITIONS = (
     (
         "ratio",
         "Perplexity with the units set, divided by the perplexity untouched, on the same held-out "
-        "text; its interval comes from resampling documents.",
+        "text; its interval is over documents.",
     ),
     (
         "random, matched",

@@ -7,7 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from langneurons.reporting.aggregate import LEVEL, baselines, over_seeds, records, target_of
+from langneurons.reporting.aggregate import (
+    LEVEL,
+    baselines,
+    over_seeds,
+    records,
+    starred,
+    target_of,
+)
 from langneurons.reporting.tables.base import Column, Table
 from langneurons.reporting.tables.scores import metric_label, slug
 
@@ -84,7 +91,8 @@ def interventions(
         f"Interventions, {task}, {metric_label(metric)}",
         f"{task}, {metric_label(metric)}: no intervention, and the target language's neurons "
         f"overwritten at test time (mean, percentiles or 0), by language. Asterisk: p < {LEVEL} "
-        "against no intervention after Holm's correction.",
+        "against no intervention after Holm's correction, and an interval of the difference that "
+        "leaves zero out.",
         data,
         [*columns, *_languages(languages)],
     )
@@ -130,7 +138,7 @@ def _fill(lines: dict[Any, dict[str, Any]], line: Any, row: Mapping[str, Any]) -
     entry, lang = lines.setdefault(line, {}), row["language"]
     entry[f"score:{lang}"] = row["value"]
     entry[f"low:{lang}"], entry[f"high:{lang}"] = row["low"], row["high"]
-    entry[f"star:{lang}"] = bool(row["p_holm"] < LEVEL)
+    entry[f"star:{lang}"] = starred(row)
 
 
 def _wide(

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import pandas as pd
 
 from langneurons.artifacts import digest
-from langneurons.reporting.aggregate import LEVEL, baselines, interventions, over_seeds
+from langneurons.reporting.aggregate import LEVEL, baselines, interventions, over_seeds, starred
 from langneurons.reporting.numbers import interval
 from langneurons.reporting.tables.base import Column, Table
 
@@ -94,10 +94,10 @@ def overwritten(scores: pd.DataFrame, task: str, trained_on: Collection[str] = (
         f"{task}: every comparison",
         f"{task}, {metric}: change when a language's own neurons are overwritten, in points "
         "against no intervention on the same examples, with its interval; an asterisk marks "
-        f"p < {LEVEL} after Holm's correction. Control: smallest and largest change of the draws "
-        "of random units under the same treatment. Detectable: smallest change the comparison "
-        "could have shown with 80 % power. At chance: the score without intervention cannot be "
-        "told from guessing.",
+        f"p < {LEVEL} after Holm's correction and an interval that leaves zero out. Control: "
+        "smallest and largest change of the draws of random units under the same treatment. "
+        "Detectable: smallest change the comparison could have shown with 80 % power. At chance: "
+        "the score without intervention cannot be told from guessing.",
         data,
         [
             Column("adapter", "adapter"),
@@ -149,7 +149,7 @@ def by_language(scores: pd.DataFrame, task: str, adapter: str, metric: str) -> T
         language = row["language"]
         entry[f"score:{language}"] = row["value"]
         entry[f"low:{language}"], entry[f"high:{language}"] = row["low"], row["high"]
-        entry[f"star:{language}"] = bool(row["p_holm"] < LEVEL)
+        entry[f"star:{language}"] = starred(row)
     data = pd.DataFrame(list(rows.values()))
     for language in languages:
         star = data[f"star:{language}"]
@@ -160,7 +160,8 @@ def by_language(scores: pd.DataFrame, task: str, adapter: str, metric: str) -> T
         f"{task}, {label}, adapter {adapter}",
         f"{task}, {label}, adapter {adapter}: no intervention and overwrites with each value, own "
         "neurons and controls, by language, with intervals (over seeds: mean and envelope). "
-        f"Asterisk: p < {LEVEL} against no intervention after Holm's correction.",
+        f"Asterisk: p < {LEVEL} against no intervention after Holm's correction, and an interval "
+        "of the difference that leaves zero out.",
         data,
         [
             Column("value", "value written"),
