@@ -19,6 +19,7 @@ ORDER = [
     "beyond",
     "reporting",
     "study",
+    "parts",
     "cli",
 ]
 # `mini` is a model, a text and two tasks: the places that turn the name "mini" into them.

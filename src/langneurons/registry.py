@@ -18,11 +18,13 @@ class Registry(Generic[T]):
         kind: What is registered, for messages ("identification method").
         package: Package whose modules register themselves when imported; it is imported on the
             first look-up, so that a new entry is one new file and nothing else.
+        group: Entry point group in which other distributions name modules that do the same.
     """
 
-    def __init__(self, kind: str, package: str | None = None) -> None:
+    def __init__(self, kind: str, package: str | None = None, group: str | None = None) -> None:
         self.kind = kind
         self._package = package
+        self._group = group
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -47,6 +49,12 @@ class Registry(Generic[T]):
             package, self._package = importlib.import_module(self._package), None
             for module in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"{package.__name__}.{module.name}")
+        if self._group is not None:
+            from importlib.metadata import entry_points
+
+            group, self._group = self._group, None
+            for entry in entry_points(group=group):
+                entry.load()
 
     def get(self, name: str) -> T:
         """Return the entry called ``name``.

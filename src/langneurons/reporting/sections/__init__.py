@@ -21,11 +21,29 @@ from langneurons.reporting.sections import (
     representations,
     tasks,
 )
-from langneurons.reporting.sections.base import Block, Explorer, Picture, Report, Section, Tabs
+from langneurons.reporting.sections.base import (
+    Answer,
+    Block,
+    Explorer,
+    Picture,
+    Report,
+    Section,
+    Tabs,
+)
 from langneurons.reporting.troubles import troubles
 from langneurons.reporting.verdict import verdict
 
-__all__ = ["PARTS", "Block", "Explorer", "Picture", "Report", "Section", "Tabs", "compose"]
+__all__ = [
+    "PARTS",
+    "Answer",
+    "Block",
+    "Explorer",
+    "Picture",
+    "Report",
+    "Section",
+    "Tabs",
+    "compose",
+]
 
 PARTS: tuple[Callable[[Run], Iterable[Section]], ...] = (
     neurons.by_layer,

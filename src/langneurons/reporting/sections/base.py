@@ -64,6 +64,19 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """A run's answer to the question it was made for.
+
+    Attributes:
+        question: The question.
+        verdict: The answer in one sentence.
+    """
+
+    question: str
+    verdict: Sentence
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything the page shows.
 
