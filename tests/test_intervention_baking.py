@@ -123,3 +123,16 @@ def test_tied_weights_stay_tied():
     lm = wrap(tiny.model("llama", tie_word_embeddings=True), tiny.tokenizer())
     baked = bake(lm, Units([0], [0])).model
     assert baked.lm_head.weight.data_ptr() == baked.model.embed_tokens.weight.data_ptr()
+
+
+def test_a_model_baked_while_hooks_are_on_has_none_of_them():
+    lm = tiny.lm("llama")
+    others = []
+    lm.layer_modules[0].register_forward_hook(lambda *_: others.append(1))
+    plain = run(bake(lm, Units([0], [1])))
+    with intervene(lm, Units([1], [5]), 9.0, scope="text"):
+        made = bake(lm, Units([0], [1]))
+        assert torch.equal(run(made), plain)
+    assert torch.equal(run(made), plain)
+    assert others
+    assert not {"get_compiled_call", "prepare_inputs_for_generation"} & set(made.model.__dict__)

@@ -16,6 +16,7 @@ from langneurons.errors import InputError
 from langneurons.identification import Units
 from langneurons.intervention.interventions import Intervention, as_interventions
 from langneurons.models import LanguageModel
+from langneurons.models.hooks import strip
 from langneurons.models.language_model import plain_model
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def bake(
     plain = plain_model(lm.model)
     memo = {id(tensor): tensor for tensor in [*plain.parameters(), *plain.buffers()]}
     model = copy.deepcopy(plain, memo)
+    strip(model)
     baked = LanguageModel(model, lm.tokenizer, lm.name, revision=lm.revision)
     for item, scale in zip(interventions, scales, strict=True):
         for layer in sorted(set(item.chosen.layers.tolist())):

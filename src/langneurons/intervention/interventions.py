@@ -31,13 +31,13 @@ class Intervention:
             off, 2 amplifies). A clipped value and another unit's value can only be set.
         site: Where the units live; by default where they were found (``protocol="paper"``: those of
             ``mlp.pre`` are written at ``mlp.act``), ``mlp.act`` where they do not know.
-        scope: ``all`` tokens; ``prompt``: tokens run before generation; ``generated``: tokens run
-            one at a time against a key-value cache; ``last``: the last real token of every forward
-            pass (of the prompt, then every generated one); ``rest``: all tokens but that one;
-            ``text``: all real tokens; ``padding``: all others, one of which a head on the last
-            position reads. Real is what the attention mask (batch, sequence) says; without one,
-            every token is.
-        start: Only tokens from this position on, counted from a sequence's first real token.
+        scope: ``all`` tokens; ``prompt``: those of the prompt; ``generated``: those that
+            ``generate`` added (in steps by hand: run one at a time against a key-value cache);
+            ``last``: the last real token of every forward pass (of the prompt, then every
+            generated one); ``rest``: all tokens but that one; ``text``: all real tokens;
+            ``padding``: all others, one of which a head on the last position reads. Real is what
+            the attention mask (batch, sequence) says; without one, every token is.
+        start: Only real tokens from this position on, counted from a sequence's first real one.
         layers: Only units of these layers; None for all.
         probability: Each token is touched with this probability, the same token in all layers.
             Decided by a hash of seed, token id and position: repeatable, whatever the batch.

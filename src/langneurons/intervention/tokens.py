@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from langneurons.errors import InputError
+from langneurons.models.passes import Pass, follow_passes
 
 if TYPE_CHECKING:
     from langneurons.intervention.interventions import Intervention
@@ -25,77 +26,169 @@ class Tokens:
     """The tokens of one forward pass.
 
     Attributes:
-        ids: Token ids (batch, sequence), or None where embeddings were given.
-        positions: Position of each token in its sequence, from its first real token, int64
-            (batch, sequence) or (1, sequence); padding in front counts below 0.
-        real: Whether a token is no padding, bool (batch, sequence), or None for all.
-        past: Tokens in the key-value cache before this pass.
+        given: The arguments of the pass.
     """
 
-    ids: Tensor | None
-    positions: Tensor
-    real: Tensor | None
-    past: int
+    given: Pass
 
     @property
     def length(self) -> int:
         """Tokens per sequence in this pass."""
-        return int(self.positions.shape[1])
+        return self.given.shape[1]
+
+    @cached_property
+    def real(self) -> Tensor | None:
+        """Whether a token is no padding, bool (batch, sequence), or None for all."""
+        mask = self.given.mask
+        return None if mask is None else mask[:, -self.length :]
+
+    @cached_property
+    def columns(self) -> Tensor:
+        """Column of each token in the whole sequence, cached ones counted, int64 (sequence,)."""
+        stop = self.given.past + self.length
+        return torch.arange(self.given.past, stop, device=self.given.device)
+
+    @cached_property
+    def packed(self) -> bool:
+        """Whether the position ids restart within a row: several sequences lie in it."""
+        ids = self.given.position_ids
+        if ids is None or self.length < 2:
+            return False
+        again = ids.diff(dim=1) <= 0
+        if self.real is not None:
+            again = again & (self.real[:, 1:] & self.real[:, :-1]).to(again.device)
+        return bool(again.any())
+
+    @cached_property
+    def positions(self) -> Tensor:
+        """Position of each token in its sequence, from its first real token.
+
+        int64 (batch, sequence) or (1, sequence); -1 at padding.
+        """
+        ids, mask = self.given.position_ids, self.given.mask
+        if ids is not None and (self.packed or mask is None):
+            positions = ids.long()
+        elif mask is not None:
+            positions = mask.long().cumsum(1)[:, -self.length :] - 1
+        else:
+            positions = self.columns.unsqueeze(0)
+        return positions if self.real is None else positions.where(self.real, -1)
 
     @property
-    def generating(self) -> bool:
-        """Whether the pass is a step of generation: one token against a filled cache."""
-        return self.past > 0 and self.length == 1
+    def generated(self) -> bool | Tensor:
+        """Which tokens were generated, all or none or bool (1, sequence).
+
+        Under ``generate`` the prompt is known, with or without a cache; outside it a step of one
+        token against a filled cache counts as generated.
+        """
+        if self.given.prompt is None:
+            return self.given.past > 0 and self.length == 1
+        first = self.given.prompt - self.given.past
+        if first <= 0 or first >= self.length:
+            return first <= 0
+        return (self.columns >= self.given.prompt).unsqueeze(0)
+
+    @cached_property
+    def last(self) -> Tensor:
+        """The last real token of each sequence, bool (batch, sequence) or (1, sequence).
+
+        Under ``generate`` the last real token of the prompt and every generated one, whether the
+        pass runs them one by one against a cache or all again.
+        """
+        mask, prompt, columns = self.given.mask, self.given.prompt, self.columns
+        if self.packed:
+            ends = torch.ones_like(self.positions, dtype=torch.bool)
+            ends[:, :-1] = self.positions.diff(dim=1) <= 0
+            if self.real is None:
+                return ends
+            real = self.real.to(ends.device)
+            ends[:, :-1] |= ~real[:, 1:]
+            return ends & real
+        stop = self.given.past + self.length if prompt is None else prompt
+        if mask is None:
+            ends = columns == stop - 1
+            return (ends if prompt is None else ends | (columns >= prompt)).unsqueeze(0)
+        columns = columns.to(mask.device)
+        order = torch.arange(mask.shape[1], device=mask.device)
+        within = order < stop
+        if prompt is None:
+            within &= order >= self.given.past
+        ends = columns == (order * (mask & within)).amax(dim=1, keepdim=True)
+        if prompt is not None:
+            ends = ends | (columns >= prompt)
+        # A row of padding alone has no last token, except in a step of one token.
+        return ends & mask[:, -self.length :] if self.length > 1 else ends
 
 
 def select(tokens: Tokens, intervention: Intervention) -> Tensor | bool:
     """Tokens that ``intervention`` touches: True for all, False for none, or a bool mask.
 
     The mask has shape (batch, sequence) or (1, sequence).
+
+    Raises:
+        InputError: If which tokens these are cannot be known.
     """
     scope = intervention.scope
-    if scope == "prompt" and tokens.generating:
-        return False
-    if scope == "generated" and not tokens.generating:
-        return False
     if intervention.probability == 0:
         return False
-    masks: list[Tensor] = []
-    if scope == "padding" and tokens.real is None:
-        return False
-    if scope in ("text", "padding") and tokens.real is not None:
-        masks.append(tokens.real if scope == "text" else ~tokens.real)
-    if scope == "rest" and tokens.length == 1:
-        return False
-    if scope in ("last", "rest") and tokens.length > 1:
-        last = _last(tokens)
-        masks.append(last if scope == "last" else ~last)
+    _check(tokens.given, intervention)
+    masks: list[Tensor | bool] = []
+    match scope:
+        case "prompt":
+            masks.append(_not(tokens.generated))
+        case "generated":
+            masks.append(tokens.generated)
+        case "text" if tokens.real is not None:
+            masks.append(tokens.real)
+        case "padding":
+            masks.append(False if tokens.real is None else ~tokens.real)
+        case "last" | "rest":
+            one = tokens.length == 1 and tokens.given.prompt is None
+            last: Tensor | bool = True if one else tokens.last
+            masks.append(last if scope == "last" else _not(last))
     if intervention.start > 0:
         masks.append(tokens.positions >= intervention.start)
     if intervention.probability < 1:
         masks.append(_drawn(tokens, intervention.probability, intervention.seed))
-    if not masks:
+    if any(mask is False for mask in masks):
+        return False
+    several = [mask for mask in masks if isinstance(mask, Tensor)]
+    if not several:
         return True
-    chosen = masks[0]
-    for mask in masks[1:]:
-        chosen = chosen & mask
+    chosen = several[0]
+    for mask in several[1:]:
+        chosen = chosen & mask.to(chosen.device)
     return chosen
 
 
-def _last(tokens: Tokens) -> Tensor:
-    order = torch.arange(tokens.length, device=tokens.positions.device)
-    if tokens.real is None:
-        return (order == tokens.length - 1).unsqueeze(0)
-    last = (order * tokens.real).amax(dim=1, keepdim=True)
-    return order == last
+def _not(chosen: Tensor | bool) -> Tensor | bool:
+    return ~chosen if isinstance(chosen, Tensor) else not chosen
+
+
+def _check(given: Pass, intervention: Intervention) -> None:
+    """Refuse what needs to know padding or positions where the pass does not say."""
+    placed = intervention.start > 0 or intervention.probability < 1
+    padded = intervention.scope in ("text", "padding", "last", "rest")
+    if given.mask_unknown and (padded or (placed and given.position_ids is None)):
+        raise InputError(
+            f"{intervention.name!r} needs to know which tokens are padding, and the model was "
+            f"given an attention mask {given.mask_unknown}: pass one of shape (batch, sequence), "
+            "or use scope='all'."
+        )
+    if given.chunk and intervention.scope in ("last", "rest"):
+        raise InputError(
+            f"{intervention.name!r} needs to know where the prompt ends, and generate runs it in "
+            "pieces: leave out prefill_chunk_size."
+        )
 
 
 def _drawn(tokens: Tokens, probability: float, seed: int) -> Tensor:
-    if tokens.ids is None:
+    ids = tokens.given.ids
+    if ids is None:
         raise InputError("an intervention with a probability needs token ids, not embeddings.")
     # SplitMix64's finaliser on wrapping int64: uniform bits from seed, position and token.
     start = _signed((seed + 1) * _GOLDEN)
-    mixed = tokens.ids.long() * _signed(_FACTOR) + tokens.positions + start
+    mixed = ids.long() * _signed(_FACTOR) + tokens.positions.to(ids.device) + start
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ _shift(mixed, shift)) * _signed(factor)
     mixed = mixed ^ _shift(mixed, 31)
@@ -113,56 +206,31 @@ def _signed(value: int) -> int:
 
 
 class Watch:
-    """Holds the tokens of the running forward pass; filled by a hook on the decoder."""
+    """Holds the tokens of the running forward pass."""
 
     def __init__(self, lm: LanguageModel) -> None:
         self._lm = lm
-        self._signature = inspect.signature(lm.decoder.forward)
         self._tokens: Tokens | None = None
         self._chosen: dict[int, Tensor | bool] = {}
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Follow the forward passes of the block."""
-        handle = self._lm.decoder.register_forward_pre_hook(self._see, with_kwargs=True)
-        try:
+        with follow_passes(self._lm, self._see):
             yield
-        finally:
-            handle.remove()
 
     def selection(self, intervention: Intervention) -> Tensor | bool:
         """What ``intervention`` touches in the running pass; worked out once for all layers."""
         if self._tokens is None:
-            return False
+            raise InputError(
+                f"{intervention.name!r} touches some tokens only, and a layer runs outside the "
+                "model, where nothing says what the tokens are: run the model, or use scope='all'."
+            )
         key = id(intervention)
         if key not in self._chosen:
             self._chosen[key] = select(self._tokens, intervention)
         return self._chosen[key]
 
-    def _see(self, _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = self._signature.bind_partial(*args, **kwargs).arguments
-        given = {**given, **given.get("kwargs", {})}
+    def _see(self, given: Pass) -> None:
         self._chosen.clear()
-        self._tokens = read_tokens(given)
-
-
-def read_tokens(given: dict[str, Any]) -> Tokens:
-    """The tokens of a forward pass from the decoder's arguments."""
-    ids, embeddings = given.get("input_ids"), given.get("inputs_embeds")
-    shape = (ids if ids is not None else embeddings).shape[:2]  # type: ignore[union-attr]
-    device = (ids if ids is not None else embeddings).device  # type: ignore[union-attr]
-    # Known by what it can do: its name has changed between versions and families.
-    cache = next((value for value in given.values() if hasattr(value, "get_seq_length")), None)
-    past = 0 if cache is None else int(cache.get_seq_length())
-    length = int(shape[1])
-    mask = given.get("attention_mask")
-    real: Tensor | None = None
-    if isinstance(mask, Tensor) and mask.ndim == 2:
-        seen = mask[:, : past + length].bool()
-        positions = seen.long().cumsum(1)[:, -length:] - 1
-        real = seen[:, -length:]
-    elif isinstance(given.get("position_ids"), Tensor):
-        positions = given["position_ids"].reshape(-1, length)
-    else:
-        positions = torch.arange(past, past + length, device=device).unsqueeze(0)
-    return Tokens(ids, positions, real, past)
+        self._tokens = Tokens(given)

@@ -17,6 +17,52 @@ if TYPE_CHECKING:
 
 SiteFunction = Callable[[int, Tensor], Tensor | None]
 
+_attached: set[int] = set()
+"""Ids of the hooks that blocks of this package hold now (PyTorch counts them up, never again)."""
+
+
+@contextlib.contextmanager
+def holding(handle: Any) -> Iterator[None]:
+    """Keep a hook while the block runs, known as one of this package's."""
+    _attached.add(handle.id)
+    try:
+        yield
+    finally:
+        _attached.discard(handle.id)
+        handle.remove()
+
+
+@contextlib.contextmanager
+def replacing(module: torch.nn.Module, name: str, fn: Callable[..., Any]) -> Iterator[None]:
+    """Put ``fn`` in the place of a module's method while the block runs."""
+    fn.__dict__["_langneurons"] = True
+    before = module.__dict__.get(name)
+    module.__dict__[name] = fn
+    try:
+        yield
+    finally:
+        if before is None:
+            del module.__dict__[name]
+        else:
+            module.__dict__[name] = before
+
+
+def strip(model: torch.nn.Module) -> None:
+    """Take this package's hooks off a copy of a model that was made while they were on."""
+    for module in model.modules():
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            for key in _attached & hooks.keys():
+                del hooks[key]
+                for marks in (
+                    module._forward_hooks_with_kwargs,
+                    module._forward_hooks_always_called,
+                    module._forward_pre_hooks_with_kwargs,
+                ):
+                    marks.pop(key, None)
+        ours = [name for name, item in module.__dict__.items() if hasattr(item, "_langneurons")]
+        for name in ours:
+            del module.__dict__[name]
+
 
 @contextlib.contextmanager
 def hook_site(
@@ -38,11 +84,13 @@ def hook_site(
         layers: Layer numbers; None for all.
 
     Raises:
-        InputError: If the model lacks the site or a layer, or is compiled by ``torch.compile``.
+        InputError: If the model lacks the site or a layer, or a part of it is compiled by
+            ``torch.compile`` in any of its ways.
         RunError: From the first forward pass, if a hooked module was not called in it (fused
-            kernels that replace the forward of the module's parent do that).
+            kernels that replace the forward of the module's parent do that), or if a compiler
+            traces a function around the model.
     """
-    _refuse_compiled(lm)
+    refuse_compiled(lm)
     place = lm.sites[site]
     chosen = list(range(lm.layers)) if layers is None else list(layers)
     wrong = [layer for layer in chosen if not 0 <= layer < lm.layers]
@@ -50,27 +98,63 @@ def hook_site(
         raise InputError(f"no layer {wrong[0]}: {lm.name} has layers 0 to {lm.layers - 1}.")
     fired: set[int] = set()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_never_compiled(lm))
         shapes: list[torch.Size] = []
         if place.flat and chosen:
-            stack.callback(_note_shape(lm.layer_modules[min(chosen)], shapes).remove)
+            stack.enter_context(holding(_note_shape(lm.layer_modules[min(chosen)], shapes)))
         for layer in chosen:
-            stack.callback(_attach(place, layer, fn, fired, shapes).remove)
+            stack.enter_context(holding(_attach(place, layer, fn, fired, shapes)))
         if chosen:
-            last = lm.layer_modules[max(chosen)]
-            stack.callback(_check_fired(last, site, frozenset(chosen), fired).remove)
+            check = _check_fired(lm.decoder, site, frozenset(chosen), fired)
+            stack.enter_context(holding(check))
         yield
 
 
-def _refuse_compiled(lm: LanguageModel) -> None:
-    """Compiled code does not look at hooks added later: they would be ignored in silence."""
-    compiled = hasattr(lm.model, "_orig_mod") or any(
-        getattr(module, "_compiled_call_impl", None) is not None for module in lm.model.modules()
-    )
-    if compiled:
+def refuse_compiled(lm: LanguageModel) -> None:
+    """Raise :class:`InputError` if any part of the model is compiled: it may ignore hooks."""
+    for name, module in lm.model.named_modules():
+        if _is_compiled(module):
+            where = f"{lm.name} ({name})" if name else lm.name
+            raise InputError(
+                f"{where} is compiled by torch.compile, which ignores hooks: use the model as it "
+                "was before, or bake the intervention into the weights first."
+            )
+
+
+def _is_compiled(module: torch.nn.Module) -> bool:
+    """Compiled by ``torch.compile`` (as a whole, in place, or its forward) or by TorchScript."""
+    if hasattr(module, "_orig_mod") or isinstance(module, torch.jit.ScriptModule):
+        return True
+    if getattr(module, "_compiled_call_impl", None) is not None:
+        return True
+    # Wrappers around wrappers: functools, Accelerate, bound methods.
+    waiting: list[Any] = [module.forward]
+    seen: list[Any] = []
+    while waiting:
+        forward = waiting.pop()
+        if hasattr(forward, "_torchdynamo_orig_callable"):
+            if not getattr(forward, "_torchdynamo_disable", False):
+                return True
+        elif not any(forward is item for item in seen):
+            seen.append(forward)
+            inner = (getattr(forward, name, None) for name in ("__wrapped__", "func", "__func__"))
+            waiting.extend(item for item in inner if item is not None)
+    return False
+
+
+@contextlib.contextmanager
+def _never_compiled(lm: LanguageModel) -> Iterator[None]:
+    """Keep ``generate`` from compiling the model by itself, as it does with a static cache."""
+    from langneurons.models.language_model import plain_model
+
+    def refuse(*_: Any, **__: Any) -> None:
         raise InputError(
-            f"{lm.name} is compiled by torch.compile, which ignores hooks: use the model as it was "
-            "before, or bake the intervention into the weights first."
+            f"generate would compile {lm.name}, which then ignores hooks: pass "
+            "disable_compile=True to generate."
         )
+
+    with replacing(plain_model(lm.model), "get_compiled_call", refuse):
+        yield
 
 
 @contextlib.contextmanager
@@ -89,27 +173,37 @@ def read_outputs(
             def after(_module: Any, _args: Any, output: Any, number: int = number) -> None:
                 fn(number, output[0] if isinstance(output, tuple) else output)
 
-            stack.callback(module.register_forward_hook(after).remove)
+            stack.enter_context(holding(module.register_forward_hook(after)))
         yield
 
 
 def _check_fired(
     module: torch.nn.Module, site: str, expected: frozenset[int], fired: set[int]
 ) -> Any:
-    """After the first pass through the last hooked layer, refuse to go on if a hook was silent."""
+    """After the first pass through the decoder, refuse to go on if a hook was silent."""
 
     def hook(module: torch.nn.Module, *_: Any) -> None:
+        _refuse_tracing()
         handle.remove()
         missed = sorted(expected - fired)
         # In training a model may drop whole layers on purpose.
         if missed and not module.training:
             raise RunError(
                 f"the module of site {site!r} in layer {missed[0]} was not called although the "
-                "model ran: a fused or compiled kernel replaces it. Load the model without it."
+                "model ran: the model leaves that layer out, or a fused kernel replaces it. Use "
+                "other layers, or load the model without the kernel."
             )
 
     handle = module.register_forward_hook(hook)
     return handle
+
+
+def _refuse_tracing() -> None:
+    if torch.compiler.is_compiling():
+        raise RunError(
+            "a function around the model is compiled by torch.compile, which would keep or lose "
+            "the hooks: call the model outside it."
+        )
 
 
 def _note_shape(module: torch.nn.Module, shapes: list[torch.Size]) -> Any:
@@ -129,6 +223,7 @@ def _attach(
 
     def change(tensor: Tensor) -> Tensor | None:
         fired.add(layer)
+        _refuse_tracing()
         if whole_tensor:
             return fn(layer, tensor)
         whole = tensor.unflatten(0, shapes[0]) if site.flat else tensor
@@ -155,6 +250,7 @@ def _attach(
         # The shortest way, as it is walked once per layer and decoded token.
         def straight(_module: Any, _args: Any, output: Tensor) -> Tensor | None:
             fired.add(layer)
+            _refuse_tracing()
             return fn(layer, output)
 
         return site.modules[layer].register_forward_hook(straight)
