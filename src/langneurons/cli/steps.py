@@ -134,9 +134,10 @@ def read_statistics(path: Path) -> Statistics:
     """Statistics in a folder, in a run directory's folder of them, or published counts.
 
     Counts are one safetensors file, a folder with one ``counts.safetensors``, or a folder of files
-    ``activation.LANGUAGE.pth``.
+    under their published names (``activation.LANGUAGE...``), known by their content.
     """
     from langneurons.identification import read_counts
+    from langneurons.identification.formats import has_counts
     from langneurons.statistics import Statistics
 
     inside = path / "statistics"
@@ -145,8 +146,9 @@ def read_statistics(path: Path) -> Statistics:
     for one in (path, path / "counts.safetensors"):
         if one.is_file():
             return read_counts(one)
-    counts = {file.name.split(".")[-2]: file for file in sorted(path.glob("*.pth"))}
-    return read_counts(counts) if counts else Statistics.load(path)
+    if path.is_dir() and not any(path.glob("*.safetensors")) and has_counts(path):
+        return read_counts(path)
+    return Statistics.load(path)
 
 
 def _neuron_set(path: Path) -> NeuronSet:

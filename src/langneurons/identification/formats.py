@@ -7,7 +7,7 @@ import pickle
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -20,8 +20,8 @@ from langneurons.artifacts import (
     write_table,
     write_text,
 )
-from langneurons.errors import ArtifactError, InputError
-from langneurons.identification.neuron_set import NeuronSet
+from langneurons.errors import ArtifactError, InputError, LangNeuronsError
+from langneurons.identification.neuron_set import ASSUMED, NeuronSet
 from langneurons.identification.units import Units
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def load_neurons(
     site: str = "mlp.act",
     layout: Layout | None = None,
 ) -> NeuronSet:
-    """Read a neuron set; the suffix says how (see :func:`save_neurons`).
+    """Read a neuron set; the suffix says how (see :func:`save_neurons`), or else the content.
 
     Args:
         path: File.
@@ -92,7 +92,8 @@ def load_neurons(
             keep. For lists that do not (``.pth``): their names, one per list. Without, the order
             published with LAPE is assumed, with a warning that says so.
         shape: (layers, units) of the model, for lists that do not say it. Without, the least shape
-            that holds every unit is assumed, with a warning.
+            that holds every unit is assumed, with a warning; the set's ``parameters`` then say
+            ``shape: assumed``.
         site: Site of the units, for lists that do not say it.
         layout: Of a plain ``.json``, where its content does not tell.
 
@@ -102,7 +103,7 @@ def load_neurons(
     """
     if not path.is_file():
         raise InputError(f"no file {str(path)!r}: check the path.")
-    suffix = path.suffix.lower()
+    suffix = _kind(path)
     if suffix == ".json":
         value = _read_any_json(path)
         if isinstance(value, dict) and "format" in value:
@@ -110,7 +111,7 @@ def load_neurons(
             return neurons if languages is None else neurons.select(languages)
         named = _from_lists(value, path, languages, layout)
     elif suffix in (".csv", ".tsv", ".parquet"):
-        return _from_table(_read_any_table(path), path, languages, shape, site)
+        return _from_table(_read_any_table(path, suffix), path, languages, shape, site)
     elif suffix in (".pth", ".pt"):
         named = _name(_read_pth(path), path, languages)
     else:
@@ -121,14 +122,42 @@ def load_neurons(
         _shape(units.values(), layers, shape, path),
         site=site,
         method="imported",
-        parameters={"file": path.name},
+        parameters=_origin(path, shape),
     )
+
+
+def _origin(path: Path, shape: tuple[int, int] | None) -> dict[str, Any]:
+    return {"file": path.name, **({} if shape else {"shape": ASSUMED})}
 
 
 def _unknown_suffix(path: Path) -> InputError:
     return InputError(
-        f"{str(path)!r}: a neuron list ends in one of {', '.join(_SUFFIXES)}: rename the file."
+        f"{str(path)!r}: a neuron list ends in one of {', '.join(_SUFFIXES)}, or is one of these "
+        "by its content: give such a file."
     )
+
+
+def _kind(path: Path) -> str:
+    """The suffix of a file's format: its own, or where that says nothing what it begins with.
+
+    Published masks and counts are called ``mask.MODEL`` or ``activation.en.train.MODEL``.
+    """
+    suffix = path.suffix.lower()
+    if suffix in _SUFFIXES:
+        return suffix
+    with path.open("rb") as file:
+        head = file.read(1024)
+    if head.startswith((b"PK\x03\x04", b"\x80\x02")):  # torch.save, today and before 1.6
+        return ".pth"
+    if head.startswith(b"PAR1"):
+        return ".parquet"
+    if head.lstrip()[:1] in (b"{", b"["):
+        return ".json"
+    first = head.splitlines()[0] if head else b""
+    for separator, ending in ((b",", ".csv"), (b"\t", ".tsv")):
+        if {b"language", b"layer", b"index"} <= set(first.split(separator)):
+            return ending
+    raise _unknown_suffix(path)
 
 
 def _read_any_json(path: Path) -> Any:
@@ -138,12 +167,12 @@ def _read_any_json(path: Path) -> Any:
         raise ArtifactError(f"{str(path)!r} is damaged (not valid JSON): make it again.") from error
 
 
-def _read_any_table(path: Path) -> pd.DataFrame:
+def _read_any_table(path: Path, suffix: str) -> pd.DataFrame:
     import pandas as pd
 
-    if path.suffix.lower() == ".parquet":
+    if suffix == ".parquet":
         return read_table(path)
-    separator = "," if path.suffix.lower() == ".csv" else "\t"
+    separator = "," if suffix == ".csv" else "\t"
     try:
         # A language called "na" or "null" is no missing value.
         return pd.read_csv(path, sep=separator, keep_default_na=False, dtype={"language": str})
@@ -216,12 +245,13 @@ def _name(lists: Any, path: Path, languages: Sequence[str] | None) -> tuple[dict
     if languages is None:
         if len(lists) > len(PUBLISHED_ORDER):
             raise InputError(
-                f"{str(path)!r} holds {len(lists)} languages without names: give languages=[...]."
+                f"{str(path)!r} holds {len(lists)} languages without names: name them in the "
+                "file's order (-l en,zh,..., or languages=[...])."
             )
         languages = PUBLISHED_ORDER[: len(lists)]
         warnings.warn(
             f"{path.name} names no languages: assumed {', '.join(languages)}, in this order; "
-            "give languages=[...] if that is wrong.",
+            "if that is wrong name them (-l, or languages=[...]).",
             stacklevel=4,
         )
     if len(languages) != len(lists):
@@ -267,7 +297,7 @@ def _from_table(
         _shape(units.values(), None, shape, path),
         site=site,
         method="imported",
-        parameters={"file": path.name},
+        parameters=_origin(path, shape),
         scores=scores,
     )
 
@@ -287,7 +317,8 @@ def _shape(
     assumed = (layers or deepest, width)
     warnings.warn(
         f"{path.name} does not say the model's shape: assumed {assumed[0]} layers x {assumed[1]} "
-        "units, the least that holds every neuron; give shape=(layers, units) of the model.",
+        "units, the least that holds every neuron; say it (--shape LAYERSxUNITS, or "
+        "shape=(layers, units)).",
         stacklevel=4,
     )
     return assumed
@@ -298,35 +329,29 @@ def read_counts(
 ) -> Statistics:
     """Statistics from activation counts that others published.
 
+    A count file holds ``over_zero``, (layers, units) counts, and the number of tokens as ``n`` (as
+    the LAPE release saves one per language) or ``total_tokens``.
+
     Args:
-        files: Language to a count file ``{"n": tokens, "over_zero": (layers, units) counts}`` as
-            the LAPE release saves one per language (``.pth``), or one safetensors file that holds
-            a tensor (layers, units) per language and ``tokens`` (language to number) in its
-            metadata.
+        files: Language to a count file; or a folder of them, recognised by their content, whose
+            names say the language (``activation.en.train.llama-7b``, ``activation.en.pth``); or
+            one safetensors file that holds a tensor (layers, units) per language and ``tokens``
+            (language to number) in its metadata. Counts of prompts in the folder
+            (``prefix.activation.en...``) are subtracted, what would be below 0 is 0.
         site: Site that was counted.
 
     Raises:
-        InputError: If a file lacks the counts or the number of tokens.
+        InputError: If a file lacks the counts or the number of tokens, or a folder holds none, or
+            several for a language, or prompts for some languages alone.
         ArtifactError: If a file is damaged.
     """
     from langneurons.statistics import Statistics
 
     if isinstance(files, Mapping):
-        counts, tokens = {}, {}
-        for language, name in files.items():
-            path = Path(name)
-            if not path.is_file():
-                raise InputError(
-                    f"no file {str(path)!r} (counts of language {language!r}): check the path."
-                )
-            value = _read_pth(path)
-            if not isinstance(value, dict) or not {"n", "over_zero"} <= set(value):
-                raise InputError(
-                    f"{str(path)!r} is no count file: it needs the entries 'n' and 'over_zero'."
-                )
-            counts[language] = cast("torch.Tensor", value["over_zero"]).to(torch.int64)
-            tokens[language] = int(value["n"])
-        return Statistics.from_counts(counts, tokens, site=site)
+        full = {language: _count_file(Path(name), language) for language, name in files.items()}
+        return _of_counts(full, {}, site)
+    if Path(files).is_dir():
+        return _of_counts(*_counts_in(Path(files)), site)
     tensors, metadata = read_tensors(files)
     named = metadata.get("tokens")
     if not isinstance(named, dict) or set(named) != set(tensors):
@@ -340,6 +365,104 @@ def read_counts(
         {language: int(named[language]) for language in order},
         site=site,
     )
+
+
+Counts = tuple[torch.Tensor, int]
+
+
+def _count_file(path: Path, language: str) -> Counts:
+    if not path.is_file():
+        raise InputError(
+            f"no file {str(path)!r} (counts of language {language!r}): check the path."
+        )
+    found = _as_counts(_read_pth(path))
+    if found is None:
+        raise InputError(
+            f"{str(path)!r} is no count file: it needs the entries 'n' (or 'total_tokens') and "
+            "'over_zero'."
+        )
+    return found
+
+
+def _as_counts(value: Any) -> Counts | None:
+    """Counts and tokens of a count file's content; None for other content."""
+    if not isinstance(value, dict) or "over_zero" not in value:
+        return None
+    tokens = value.get("n", value.get("total_tokens"))
+    return None if tokens is None else (value["over_zero"].to(torch.int64), int(tokens))
+
+
+def has_counts(folder: Path) -> bool:
+    """Whether a folder holds a file that may be a published count file, by its first bytes."""
+    return any(_may_be_counts(path) for path in folder.iterdir())
+
+
+def _may_be_counts(path: Path) -> bool:
+    try:
+        return path.is_file() and _kind(path) in (".pth", ".pt")
+    except LangNeuronsError:
+        return False
+
+
+def _counts_in(folder: Path) -> tuple[dict[str, Counts], dict[str, Counts]]:
+    """Counts by language in a folder, and those of prompts; files of other content are let be."""
+    full: dict[str, Counts] = {}
+    prompts: dict[str, Counts] = {}
+    for path in sorted(folder.iterdir()):
+        if not _may_be_counts(path):
+            continue
+        parts = path.name.split(".")
+        of_prompts = parts[0] == "prefix"
+        parts = parts[of_prompts:]
+        try:
+            value = _as_counts(_read_pth(path))
+        except ArtifactError:
+            if parts[0] == "activation":
+                raise
+            continue
+        if value is None or len(parts) < 2:
+            continue
+        language = parts[1] if parts[0] == "activation" else parts[-2]
+        group = prompts if of_prompts else full
+        if language in group:
+            raise InputError(
+                f"{str(folder)!r} holds several count files for {language!r}, such as "
+                f"{path.name!r}: give a folder with one model's."
+            )
+        group[language] = value
+    if not full:
+        raise InputError(
+            f"{str(folder)!r} holds no count file (entries 'over_zero' and 'n' or 'total_tokens') "
+            "whose name says its language, such as activation.en.pth: give another folder."
+        )
+    return full, prompts
+
+
+def _of_counts(full: Mapping[str, Counts], prompts: Mapping[str, Counts], site: str) -> Statistics:
+    from langneurons.statistics import Statistics
+
+    if prompts and set(prompts) != set(full):
+        odd = sorted(set(prompts) ^ set(full))
+        raise InputError(
+            f"counts of prompts (prefix.activation...) are there for some languages alone, not of "
+            f"{', '.join(odd)} both: give both files of every language, or take the prefix files "
+            "away."
+        )
+    counts = {language: item[0] for language, item in full.items()}
+    tokens = {language: item[1] for language, item in full.items()}
+    below = 0
+    for language, (count, seen) in prompts.items():
+        rest = counts[language] - count
+        below += int((rest < 0).sum())
+        counts[language] = rest.clamp_min(0)
+        tokens[language] -= seen
+    if below:
+        warnings.warn(
+            f"{below:,} counts of prompts are above those of the whole text: their difference is "
+            "taken as 0.",
+            stacklevel=3,
+        )
+    return Statistics.from_counts(counts, tokens, site=site)
 
 
 def write_counts(statistics: Statistics, folder: str | Path) -> dict[str, Path]:

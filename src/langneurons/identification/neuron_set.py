@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from langneurons.models import LanguageModel
     from langneurons.statistics import Statistics
 
+ASSUMED = "assumed"
+"""What ``parameters["shape"]`` says of a set read from a list without its model's shape."""
+
 
 class NeuronSet(Displayed, Mapping[str, Units]):
     """Languages mapped to their units; immutable by convention.
@@ -386,6 +389,13 @@ class NeuronSet(Displayed, Mapping[str, Units]):
         site = lm.sites[self.site]
         found = f"{self.model['name']!r}" if self.model and "name" in self.model else "another"
         actual = (lm.layers, site.width)
+        if self.shape != actual and self.parameters.get("shape") == ASSUMED:
+            raise InputError(
+                f"{self.parameters['file']!r} does not say the shape of its model, and "
+                f"{self.shape[0]} x {self.shape[1]} units, the least, was assumed: read it with "
+                f"shape=({actual[0]}, {actual[1]}) (--shape {actual[0]}x{actual[1]}) if it is of "
+                f"{lm.name!r}."
+            )
         if self.shape != actual:
             raise InputError(
                 f"these neurons were found in model {found} with {self.shape[0]} layers x "
