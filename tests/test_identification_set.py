@@ -272,7 +272,7 @@ def test_count_files_round_trip(tmp_path):
     assert again.tokens == {"en": 10, "hi": 12}
     assert torch.equal(again.count_positive["hi"], counts["hi"])
     torch.save([1], tmp_path / "activation.en.pth")
-    with pytest.raises(InputError, match="needs the entries 'n' .or 'total_tokens'. and"):
+    with pytest.raises(InputError, match=r"needs the entries 'n' .or 'total_tokens'. and"):
         read_counts({"en": tmp_path / "activation.en.pth"})
 
 

@@ -43,6 +43,12 @@ def cache_folder() -> Path:
     return base / "langneurons"
 
 
+def converted(path: Path) -> Path | None:
+    """The copy that :func:`dequantised` made of a file earlier, or None."""
+    target = cache_folder() / "gguf" / file_digest(path) if path.is_file() else None
+    return target if target is not None and (target / _DONE).is_file() else None
+
+
 def dequantised(path: Path) -> Path:
     """Folder with the model and tokenizer of a GGUF file in Transformers' own format.
 

@@ -19,7 +19,7 @@ from langneurons.models.checking import (
     check_vocabulary,
     not_a_decoder,
 )
-from langneurons.models.gguf import check_header, dequantised, without_bars
+from langneurons.models.gguf import check_header, converted, dequantised, without_bars
 from langneurons.models.language_model import LanguageModel, positions, wrap
 
 MINI = "mini"
@@ -139,6 +139,33 @@ def check(
         rows = getattr(config.get_text_config(decoder=True), "vocab_size", None)
         check_vocabulary(_tokenizer(label, place, options), rows, label)
     return positions(config.get_text_config(decoder=True))
+
+
+def configuration(name: str | Path, *, revision: str | None = None) -> Any:
+    """The decoder's configuration where it lies here (a folder, the Hub's cache), else None.
+
+    Of a ``.gguf`` file only that of its converted copy, once there is one.
+
+    Args:
+        name: As for :func:`load`.
+        revision: As for :func:`load`.
+    """
+    from transformers import AutoConfig
+
+    path = Path(name).expanduser()
+    try:
+        if path.suffix.lower() == ".gguf":
+            place = converted(path)
+            if place is None:
+                return None
+        else:
+            place = Path(_locate(str(name), revision)[0])
+        found = AutoConfig.from_pretrained(
+            str(place), revision=revision, local_files_only=True, trust_remote_code=False
+        )
+    except Exception:  # whatever is wrong is said when the model is loaded
+        return None
+    return found.get_text_config(decoder=True)
 
 
 def _place(label: str, revision: str | None, trust_remote_code: bool) -> tuple[str, dict[str, Any]]:

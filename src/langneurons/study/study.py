@@ -16,6 +16,7 @@ from langneurons.artifacts import write_json, write_text
 from langneurons.errors import InputError, LangNeuronsError, unknown
 from langneurons.progress import track
 from langneurons.study import inputs, loading, records
+from langneurons.study.beyond.plan import check_published_features
 from langneurons.study.environment import describe, public
 from langneurons.study.plan import Plan, plan
 from langneurons.study.runner import Outcome, execute, locked
@@ -159,6 +160,7 @@ class Study:
                     "lape or entropy_lambda."
                 )
             method.resolve(features.parameters)
+        check_published_features(self.config)
         for name, task_spec in self.config.tasks.items():
             task = get_task(task_spec.source or name)
             for lang in task_spec.languages or self.config.languages:

@@ -18,6 +18,7 @@ A folder holds ``cfg.json`` and ``sae_weights.safetensors``, as ``SAE.load_from_
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -127,31 +128,24 @@ class Autoencoder:
 
     @classmethod
     def load(cls, folder: str | Path) -> Autoencoder:
-        """Read a folder in SAELens's format.
+        """Read a folder in SAELens's format, of today or of its first versions.
 
         Raises:
-            InputError: If it is none, or of an architecture or input scaling not known here.
+            InputError: If it is none, or of an architecture, activation or scaling not known here.
             ArtifactError: If the files do not fit together.
         """
         place = Path(folder)
-        if not (place / CONFIG).is_file() or not (place / WEIGHTS).is_file():
-            raise InputError(
-                f"{str(place)!r} is no sparse autoencoder of SAELens: {CONFIG} or {WEIGHTS} is "
-                "missing; give the folder that holds both."
-            )
-        config = read_json(place / CONFIG)
-        kind = str(config.get("architecture"))
-        if kind not in KINDS:
-            raise unknown("architecture of a sparse autoencoder", kind, KINDS)
-        scaled = config.get("normalize_activations", "none")
-        if scaled not in _NORMALISED or config.get("reshape_activations", "none") != "none":
-            raise InputError(
-                f"{str(place)!r} scales or reshapes its input ({scaled}, "
-                f"{config.get('reshape_activations', 'none')}), which is not supported: fold it "
-                "into the weights with SAELens first."
-            )
+        config = read_config(place)
         try:
             tensors = {name: item.float() for name, item in load_file(place / WEIGHTS).items()}
+            tensors = _scaled(tensors, bool(config.get("finetuning_scaling_factor")), place)
+            kind, k = kind_of(config, place)
+            odd = sorted(set(tensors) - {*_TENSORS.values(), "threshold"})
+            if odd:
+                raise InputError(
+                    f"{str(place)!r} holds weights that no kind known here has ({', '.join(odd)}): "
+                    f"give one of the kinds {', '.join(KINDS)}."
+                )
             found = cls(
                 kind,
                 tensors["W_enc"],
@@ -159,7 +153,7 @@ class Autoencoder:
                 tensors["W_dec"],
                 tensors["b_dec"],
                 threshold=tensors["threshold"] if kind == "jumprelu" else None,
-                k=int(config["k"]) if kind == "topk" else None,
+                k=k,
                 centred=bool(config.get("apply_b_dec_to_input", True)),
                 by_norm=bool(config.get("rescale_acts_by_decoder_norm", False)),
                 about=dict(config.get("metadata") or {}),
@@ -171,6 +165,74 @@ class Autoencoder:
                 f"{str(place)!r} is damaged, encoder and decoder do not fit: fetch it again."
             )
         return found
+
+
+def read_config(place: Path) -> dict[str, Any]:
+    """The configuration of a folder in SAELens's format, its kind and scaling checked.
+
+    Raises:
+        InputError: If it is no such folder, or of an architecture, activation or input scaling not
+            known here.
+    """
+    if not (place / CONFIG).is_file() or not (place / WEIGHTS).is_file():
+        raise InputError(
+            f"{str(place)!r} is no sparse autoencoder of SAELens: {CONFIG} or {WEIGHTS} is "
+            "missing; give the folder that holds both."
+        )
+    config = read_json(place / CONFIG)
+    kind_of(config, place)
+    scaled = config.get("normalize_activations", "none")
+    if scaled not in _NORMALISED or config.get("reshape_activations", "none") != "none":
+        raise InputError(
+            f"{str(place)!r} scales or reshapes its input ({scaled}, "
+            f"{config.get('reshape_activations', 'none')}), which is not supported: fold it "
+            "into the weights with SAELens first."
+        )
+    return config
+
+
+def kind_of(config: Mapping[str, Any], place: Path) -> tuple[str, int | None]:
+    """Kind and k of an autoencoder by its configuration.
+
+    SAELens's first versions called every kind but the gated one ``standard`` and named the
+    activation apart.
+
+    Raises:
+        InputError: If kind or activation is not known here, or a ``topk`` says no k.
+    """
+    kind = str(config.get("architecture", "standard"))
+    activation = str(config.get("activation_fn_str") or config.get("activation_fn") or "relu")
+    if kind == "standard" and activation == "topk":
+        kind = "topk"
+    elif kind not in KINDS:
+        raise unknown("architecture of a sparse autoencoder", kind, KINDS)
+    elif kind == "standard" and activation != "relu":
+        raise InputError(
+            f"{str(place)!r} has the activation {activation!r}, which is not known here: give one "
+            "with relu or topk."
+        )
+    if kind != "topk":
+        return kind, None
+    k = config.get("k", (config.get("activation_fn_kwargs") or {}).get("k"))
+    if k is None:
+        raise InputError(f'{str(place)!r} does not say its k: write "k" into its {CONFIG}.')
+    return kind, int(k)
+
+
+def _scaled(tensors: dict[str, Tensor], used: bool, place: Path) -> dict[str, Tensor]:
+    """Fold the factors by which some autoencoders scale features before the decoder into it."""
+    names = [name for name in ("finetuning_scaling_factor", "scaling_factor") if name in tensors]
+    rest = {name: item for name, item in tensors.items() if name not in names}
+    for name in names:
+        if used:
+            rest["W_dec"] = rest["W_dec"] * tensors[name][:, None]
+        elif bool((tensors[name] != 1).any()):
+            raise InputError(
+                f"{str(place)!r} holds factors of its features ({name}) and does not say whether "
+                "they count: set finetuning_scaling_factor in its "
+                f"{CONFIG} to true, or take them out."
+            )
+    return rest
 
 
 _TENSORS = {"w_enc": "W_enc", "b_enc": "b_enc", "w_dec": "W_dec", "b_dec": "b_dec"}

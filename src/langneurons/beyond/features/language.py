@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from langneurons.beyond.features.autoencoder import Autoencoder
-from langneurons.beyond.features.intervening import Mode, by_layer, features_changed
+from langneurons.beyond.features.intervening import Mode, by_layer, check, features_changed
 from langneurons.beyond.residual import streams
 from langneurons.data import Blocks, batches
 from langneurons.errors import InputError
@@ -52,8 +52,9 @@ def feature_statistics(
         activation of every feature: language to float64 (autoencoders, features).
 
     Raises:
-        InputError: If the numbers of features differ.
+        InputError: If the numbers of features differ, or one does not fit the site.
     """
+    check(lm, site, coders)
     sizes = {item.features for item in coders.values()}
     if len(sizes) != 1:
         raise InputError("features of several layers need autoencoders of one size.")

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from langneurons.beyond.features.autoencoder import Autoencoder
-from langneurons.beyond.features.intervening import reconstructed
+from langneurons.beyond.features.intervening import check, reconstructed
 from langneurons.beyond.residual import streams
 from langneurons.data import Blocks, batches
 from langneurons.evaluation import perplexity, ratio_interval
@@ -44,7 +44,11 @@ def quality(
         One row a layer and language (``all`` for all): ``layer``, ``language``, ``explained``,
         ``l0``, ``dead``, ``tokens``, and per language ``recovered``, ``low``, ``high``, ``loss``,
         ``loss_reconstructed``, ``loss_zero`` (nats a token).
+
+    Raises:
+        InputError: If an autoencoder does not fit the site.
     """
+    check(lm, site, coders)
     sums = {layer: _Sums(item) for layer, item in coders.items()}
     total = sum(item.tokens for item in blocks.values())
     with track("features on held-out text", total, "tokens") as bar:

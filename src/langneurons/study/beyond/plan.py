@@ -6,6 +6,7 @@ import glob
 from pathlib import Path
 
 from langneurons.artifacts import file_digest
+from langneurons.errors import InputError, LangNeuronsError
 from langneurons.study.plan import Identity, Stage, held_out, of_set, statistics_of
 from langneurons.study.schema import StudyConfig
 
@@ -162,6 +163,30 @@ def _features(config: StudyConfig, identity: Identity) -> list[Stage]:
             )
         )
     return stages
+
+
+def check_published_features(config: StudyConfig) -> None:
+    """Hold published autoencoders against the model, as far as both are at hand.
+
+    Raises:
+        InputError: See :func:`langneurons.beyond.features.published.check_published`.
+    """
+    from langneurons.beyond.features.published import check_published
+    from langneurons.models.loading import configuration
+    from langneurons.study.beyond.stages import chosen_layers
+
+    for name, spec in config.features.items():
+        if spec.path is None:
+            continue
+        known = configuration(config.model, revision=config.revision)
+        if known is None and spec.layers is None:
+            continue
+        layers = spec.layers or chosen_layers(None, int(known.num_hidden_layers))
+        width = int(known.hidden_size) if known is not None and spec.site == "resid" else None
+        try:
+            check_published(spec.path, layers, spec.site, width=width, model=config.model)
+        except LangNeuronsError as error:
+            raise InputError(f"features.{name}: {error}") from error
 
 
 def _published(path: str | None) -> list[list[str]]:

@@ -118,7 +118,7 @@ def _subspaces(workshop: Workshop, output: Path, name: str) -> None:
     config, spec = workshop.config, workshop.config.subspaces[name]
     about = {"part": name, "site": spec.site}
     stats = workshop.statistics(spec.site)
-    layers = _layers(spec.layers, workshop.lm.layers)
+    layers = chosen_layers(spec.layers, workshop.lm.layers)
     tasks = {}
     for lang in spec.task_languages if spec.task else ():
         task = workshop.task(str(spec.task))
@@ -178,16 +178,16 @@ def _blocks(workshop: Workshop) -> dict[str, Any]:
 
 
 def _features(workshop: Workshop, output: Path, name: str) -> None:
-    from langneurons.beyond.features.autoencoder import Autoencoder
+    from langneurons.beyond.features.published import load_published
     from langneurons.beyond.features.quality import quality
     from langneurons.beyond.features.training import Recipe, train
 
     spec, lm = workshop.config.features[name], workshop.lm
-    layers = _layers(spec.layers, lm.layers)
+    layers = chosen_layers(spec.layers, lm.layers)
     if spec.path is not None:
-        coders = {
-            layer: Autoencoder.load(spec.path.replace("{layer}", str(layer))) for layer in layers
-        }
+        coders = load_published(
+            spec.path, layers, spec.site, width=lm.sites[spec.site].width, model=lm.name
+        )
     else:
         recipe = Recipe(
             spec.kind, spec.features, spec.k, spec.tokens, spec.batch, spec.learning_rate,
@@ -212,7 +212,7 @@ def _feature_languages(workshop: Workshop, output: Path, name: str) -> None:
 
     spec, lm = workshop.config.features[name], workshop.lm
     folder = workshop.out / "features" / name
-    layers = _layers(spec.layers, lm.layers)
+    layers = chosen_layers(spec.layers, lm.layers)
     coders = {layer: Autoencoder.load(folder / str(layer)) for layer in layers}
     stats, means = feature_statistics(lm, _blocks(workshop), spec.site, coders)
     found = identify(stats, method=spec.method, **spec.parameters)
@@ -250,7 +250,7 @@ def _feature_languages(workshop: Workshop, output: Path, name: str) -> None:
     write_table(output / "perplexity.parquet", table.assign(features=name, value=spec.value))
 
 
-def _layers(chosen: list[int] | None, count: int) -> list[int]:
+def chosen_layers(chosen: list[int] | None, count: int) -> list[int]:
     """The layers looked at: those named, or the first, the middle one and the last but one."""
     if chosen is None:
         return sorted({0, count // 2, max(count - 2, 0)})
