@@ -251,7 +251,11 @@ def _feature_languages(workshop: Workshop, output: Path, name: str) -> None:
 
 
 def chosen_layers(chosen: list[int] | None, count: int) -> list[int]:
-    """The layers looked at: those named, or the first, the middle one and the last but one."""
+    """The layers looked at: those named, or the first, the middle one and the last but one.
+
+    Raises:
+        InputError: If one is named that the model does not have.
+    """
     if chosen is None:
         return sorted({0, count // 2, max(count - 2, 0)})
     wrong = [layer for layer in chosen if not 0 <= layer < count]
