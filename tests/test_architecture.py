@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "langneurons"
-FOUNDATION = {"errors", "version", "registry", "artifacts", "progress", "display", "threads"}
+FOUNDATION = {"errors", "version", "registry", "artifacts", "progress", "display", "lazy",
+              "threads"}  # fmt: skip
 ORDER = [
     "models",
     "data",

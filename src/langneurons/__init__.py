@@ -13,9 +13,9 @@ Example:
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from langneurons import lazy as _lazy
 from langneurons.display import provide as _provide
 from langneurons.threads import prepare as _prepare
 from langneurons.version import __version__
@@ -52,21 +52,7 @@ _MODULES = ("mini",)
 
 __all__ = ["__version__", *sorted(_HOME), *_MODULES]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(importlib.import_module(_HOME[name]), name)
-    elif name in _MODULES:
-        value = importlib.import_module(f"langneurons.{name}")
-    else:
-        raise AttributeError(f"module 'langneurons' has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
-
+__getattr__, __dir__ = _lazy.names(__name__, _HOME, _MODULES)
 
 if TYPE_CHECKING:
     from langneurons import mini as mini

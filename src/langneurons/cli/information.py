@@ -38,8 +38,6 @@ def doctor(as_json: AsJson = False) -> None:
 
     Exits with 1 where a package that everything needs is missing or too old.
     """
-    import pandas as pd
-
     from langneurons.study.environment import describe
 
     found: dict[str, Any] = describe()
@@ -61,7 +59,7 @@ def doctor(as_json: AsJson = False) -> None:
     if as_json:
         print_json({**found, "checks": dict(rows), "will_not_work": problems})
     else:
-        print_table(pd.DataFrame(rows, columns=["what", "state"]))
+        print_table({"what": [row[0] for row in rows], "state": [row[1] for row in rows]})
         typer.echo("\nWill not work here:" if problems else "\nEverything works here.")
         for problem in problems:
             typer.echo(f"- {problem}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from langneurons.cli.drawing import check_figure, write_figure
+from langneurons.cli.glance import glance
 from langneurons.cli.options import AsJson, Languages, language_list, print_json, print_table
 from langneurons.errors import InputError
 
@@ -28,23 +29,21 @@ def add(app: typer.Typer) -> None:
 @commands.command(epilog="Example: langneurons neurons show runs/mini/neurons/lape.json")
 def show(file: File, as_json: AsJson = False) -> None:
     """Units per language and layer."""
-    from langneurons.identification import NeuronSet
-
-    found = NeuronSet.load(file)
-    table = found.per_layer().pivot(index="layer", columns="language", values="units")
-    table = table[list(found)]
+    found = glance(file)
+    sizes = {lang: sum(layers) for lang, layers in found.units.items()}
     if as_json:
         print_json(
             {
                 "method": found.method,
                 "site": found.site,
                 "shape": list(found.shape),
-                "units": {lang: len(units) for lang, units in found.items()},
+                "units": sizes,
             }
         )
         return
-    print_table(table.reset_index(), title=f"{found.method} at {found.site}: units by layer")
-    typer.echo("Total: " + ", ".join(f"{lang} {len(units):,}" for lang, units in found.items()))
+    table = {"layer": range(found.shape[0]), **found.units}
+    print_table(table, title=f"{found.method} at {found.site}: units by layer")
+    typer.echo("Total: " + ", ".join(f"{lang} {size:,}" for lang, size in sizes.items()))
 
 
 @commands.command(

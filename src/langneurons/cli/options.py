@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from numbers import Number
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -122,21 +123,21 @@ WORD = 24
 """Signs of a text cell that stay on one line."""
 
 
-def print_table(table: pd.DataFrame, title: str | None = None) -> None:
-    """Print a small table; numbers right-aligned with sensible digits."""
-    from pandas.api.types import is_numeric_dtype
+def print_table(
+    table: pd.DataFrame | Mapping[str, Iterable[Any]], title: str | None = None
+) -> None:
+    """Print a small table (a data frame, or columns by name); numbers right-aligned."""
     from rich.table import Table
 
     drawn = Table(header_style="bold", box=None, pad_edge=False)
-    cells = [[_cell(value) for value in row] for row in table.itertuples(index=False)]
+    columns = {str(name): list(table[name]) for name in table}
+    cells = [[_cell(value) for value in row] for row in zip(*columns.values(), strict=True)]
     least = 0
-    for place, name in enumerate(table.columns):
-        right = is_numeric_dtype(table[name])
-        longest = max(map(len, [str(name), *(row[place] for row in cells)]))
+    for place, (name, values) in enumerate(columns.items()):
+        right = bool(values) and all(isinstance(value, Number) for value in values)
+        longest = max(map(len, [name, *(row[place] for row in cells)]))
         width = longest if right else min(longest, WORD)
-        drawn.add_column(
-            str(name), justify="right" if right else "left", no_wrap=right, min_width=width
-        )
+        drawn.add_column(name, justify="right" if right else "left", no_wrap=right, min_width=width)
         least += width + 2
     for row in cells:
         drawn.add_row(*row)

@@ -297,12 +297,10 @@ def explain(
 
 def list_presets(as_json: AsJson = False) -> None:
     """List the studies that come with the package."""
-    import pandas as pd
-
     from langneurons.study import presets
 
     found = presets()
     if as_json:
         print_json(found)
     else:
-        print_table(pd.DataFrame({"preset": list(found), "what": list(found.values())}))
+        print_table({"preset": found, "what": found.values()})
