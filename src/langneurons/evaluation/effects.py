@@ -8,7 +8,8 @@ import pandas as pd
 import torch
 
 from langneurons.data import Blocks
-from langneurons.evaluation.language_modelling import PerplexityResult, loss_ratio, perplexity
+from langneurons.evaluation.language_modelling import PerplexityResult, loss_ratio
+from langneurons.evaluation.together import perplexities
 from langneurons.evaluation.token_loss import find_head
 from langneurons.identification import Units
 from langneurons.intervention import Intervention
@@ -35,7 +36,8 @@ def unit_effects(
     """Find the units of a set that do most of its damage.
 
     Every unit is overwritten alone on the first ``screen`` blocks; the ``keep`` that raise the
-    loss most are then measured on all blocks. Cost: units x screen + keep x blocks forward passes.
+    loss most are then measured on all blocks. Cost: units x screen + keep x blocks forward passes,
+    without the layers below the unit's.
 
     Args:
         lm: A causal model.
@@ -56,32 +58,28 @@ def unit_effects(
     head = find_head(lm)
     few = blocks[: min(screen, len(blocks))]
 
-    def measure(chosen: Units, on: Blocks) -> PerplexityResult:
-        held = Intervention(units=chosen, value=value, mode=mode, site=site)
-        return perplexity(lm, on, intervention=held, head=head)
+    def alone(place: int) -> Intervention:
+        one = Units([int(units.layers[place])], [int(units.indices[place])])
+        return Intervention(units=one, value=value, mode=mode, site=site)
 
-    single = [
-        Units([layer], [index])
-        for layer, index in zip(units.layers.tolist(), units.indices.tolist(), strict=True)
-    ]
+    single = [alone(place) for place in range(len(units))]
     with track("single units", len(single) + keep, "units") as bar:
-        losses = []
-        for unit in single:
-            losses.append(measure(unit, few).loss)
-            bar.advance()
-        order = torch.tensor(losses, dtype=torch.float64).argsort(descending=True, stable=True)
-        plain = baseline or perplexity(lm, blocks, head=head)
-        rows = []
-        for place in order[:keep].tolist():
-            touched = measure(single[place], blocks)
-            rows.append(
-                {
-                    "layer": int(single[place].layers[0]),
-                    "index": int(single[place].indices[0]),
-                    **loss_ratio(touched, plain, level=level),
-                }
-            )
-            bar.advance()
+        screened = perplexities(lm, few, single, head=head, advance=bar.advance)
+        losses = torch.tensor([found.loss for found in screened], dtype=torch.float64)
+        best = losses.argsort(descending=True, stable=True)[:keep].tolist()
+        wanted: list[Intervention | None] = [single[place] for place in best]
+        if baseline is None:
+            wanted.append(None)
+        measured = perplexities(lm, blocks, wanted, head=head, advance=bar.advance)
+        plain = baseline or measured[-1]
+        rows = [
+            {
+                "layer": int(units.layers[place]),
+                "index": int(units.indices[place]),
+                **loss_ratio(touched, plain, level=level),
+            }
+            for place, touched in zip(best, measured, strict=False)
+        ]
     table = pd.DataFrame(
         rows, columns=["layer", "index", "ratio", "low", "high", "tokens", "documents"]
     )

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
-from numpy.typing import NDArray
 
-from langneurons.data import Blocks, batches, make_blocks
+from langneurons.data import Blocks, make_blocks
 from langneurons.errors import InputError, RunError
 from langneurons.evaluation.intervals import ratio_interval
-from langneurons.evaluation.token_loss import Head, find_head, token_log_probs
+from langneurons.evaluation.losses import Losses, loss_batches
+from langneurons.evaluation.token_loss import Head, find_head
 from langneurons.evaluation.touched import Interventions, intervened
 from langneurons.progress import track
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from langneurons.models import LanguageModel
 
 BLOCK = 256
-BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -127,15 +125,39 @@ def perplexity(
         InputError: If there is no token to predict, or the model has no language-model head.
         RunError: If a loss is not a number.
     """
-    if isinstance(texts, Blocks):
-        if tokens is not None:
-            raise InputError("tokens applies to texts, blocks are taken whole: leave tokens out.")
-        blocks = texts
-    else:
-        blocks = make_blocks(texts, lm.tokenizer, block=block, tokens=tokens)
+    blocks = as_blocks(lm, texts, tokens=tokens, block=block)
     head = head or find_head(lm)
+    losses = Losses(blocks)
     with intervened(lm, intervention), track("perplexity", blocks.tokens, "tokens") as bar:
-        loss_sum, counts = _losses(lm, blocks, head, batch_size, bar)
+        for batch in loss_batches(blocks, batch_size):
+            losses.add(batch, batch.log_probs(lm, head))
+            bar.advance(batch.tokens)
+    return result_of(losses)
+
+
+def as_blocks(
+    lm: LanguageModel, texts: Sequence[str] | Blocks, *, tokens: int | None, block: int
+) -> Blocks:
+    """Blocks of what :func:`perplexity` takes.
+
+    Raises:
+        InputError: If blocks and a number of tokens are given.
+    """
+    if not isinstance(texts, Blocks):
+        return make_blocks(texts, lm.tokenizer, block=block, tokens=tokens)
+    if tokens is not None:
+        raise InputError("tokens applies to texts, blocks are taken whole: leave tokens out.")
+    return texts
+
+
+def result_of(losses: Losses) -> PerplexityResult:
+    """The result of summed losses.
+
+    Raises:
+        InputError: If no token was predicted.
+        RunError: If a loss is not a number.
+    """
+    loss_sum, counts = losses.loss_sum.numpy(), losses.counts.numpy()
     used = counts > 0
     if not used.any():
         raise InputError("the text holds no token to predict: give longer documents.")
@@ -153,30 +175,3 @@ def perplexity(
             }
         )
     )
-
-
-def _losses(
-    lm: LanguageModel, blocks: Blocks, head: Head, batch_size: int | None, bar: Any
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    documents = len(blocks.document_keys)
-    loss_sum = torch.zeros(documents, dtype=torch.float64)
-    counts = torch.zeros(documents, dtype=torch.float64)
-    # Blocks may mix documents: let each token carry its own where offsets stand.
-    owners = replace(blocks, position=blocks.documents())
-    batch_tokens = None if batch_size else BATCH_TOKENS
-    for batch in batches(owners, batch_tokens=batch_tokens, batch_size=batch_size):
-        wanted = batch.counted.clone()
-        wanted[:, 1:] &= batch.attention_mask[:, :-1]
-        wanted[:, 0] = False
-        log_probs = token_log_probs(
-            lm,
-            head,
-            batch.input_ids.to(lm.device),
-            batch.attention_mask.to(lm.device),
-            wanted.to(lm.device),
-        ).cpu()
-        owner = batch.position[wanted]
-        loss_sum.index_add_(0, owner, -log_probs[wanted].double())
-        counts.index_add_(0, owner, torch.ones(len(owner), dtype=torch.float64))
-        bar.advance(int(batch.counted.sum()))
-    return loss_sum.numpy(), counts.numpy()

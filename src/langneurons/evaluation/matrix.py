@@ -12,9 +12,10 @@ from langneurons.errors import InputError, unknown
 from langneurons.evaluation.language_modelling import (
     BLOCK,
     PerplexityResult,
+    as_blocks,
     loss_ratio,
-    perplexity,
 )
+from langneurons.evaluation.together import perplexities
 from langneurons.evaluation.token_loss import find_head
 from langneurons.intervention import Intervention, Value
 from langneurons.intervention.interventions import Mode
@@ -138,49 +139,90 @@ def perplexity_change(
         InputError: If neurons and model do not fit, or a control cannot be made.
     """
     neurons.check(lm)
+    blocks = {lang: as_blocks(lm, text, tokens=tokens, block=block) for lang, text in texts.items()}
+    (found,) = perplexity_changes(
+        lm, [(neurons, value, mode)], blocks, controls=controls, stats=stats, baseline=baseline,
+        control_columns=control_columns, seed=seed, batch_size=batch_size, level=level,
+    )  # fmt: skip
+    return found
+
+
+def perplexity_changes(
+    lm: LanguageModel,
+    points: Sequence[tuple[NeuronSet, Value | float | Mapping[str, Value | float], Mode]],
+    texts: Mapping[str, Blocks],
+    *,
+    controls: Mapping[str, int | Iterable[int]] | None = None,
+    stats: Statistics | None = None,
+    baseline: MutableMapping[str, PerplexityResult] | None = None,
+    control_columns: Literal["own", "all"] = "own",
+    seed: int = 0,
+    batch_size: int | None = None,
+    level: float = 0.95,
+) -> list[PerplexityChange]:
+    """Several matrices on the same texts; what their forward passes have in common is done once.
+
+    Args:
+        lm: A causal model.
+        points: For each matrix the neuron set, what is written and the mode.
+        texts: Held-out blocks by language; each is a column.
+        controls: Kind of control to a number of draws or to the seeds themselves.
+        stats: Statistics, which matched controls need.
+        baseline: Untouched perplexities that are known already; missing ones are put there.
+        control_columns: Measure controls on the row's own language, or on all.
+        seed: First seed of the controls.
+        batch_size: Blocks in a batch; None goes by the number of tokens.
+        level: Level of the intervals.
+
+    Raises:
+        InputError: See :func:`perplexity_change`.
+    """
+    for neurons, _, _ in points:
+        neurons.check(lm)
     if not texts:
         raise InputError("give text of at least one language.")
     head = find_head(lm)
     known: MutableMapping[str, PerplexityResult] = {} if baseline is None else baseline
-    drawn = control_sets(neurons, controls or {}, seed, stats)
-
-    def measure(lang: str, intervention: Intervention | None = None) -> PerplexityResult:
-        return perplexity(
-            lm,
-            texts[lang],
-            intervention=intervention,
-            tokens=tokens,
-            block=block,
-            batch_size=batch_size,
-            head=head,
+    cells = [
+        (number, *cell)
+        for number, (neurons, _, _) in enumerate(points)
+        for cell in _cells(
+            neurons, list(texts), control_sets(neurons, controls or {}, seed, stats),
+            control_columns,
         )
-
-    cells = _cells(neurons, list(texts), drawn, control_columns)
-    rows = []
+    ]  # fmt: skip
+    touched: dict[int, PerplexityResult] = {}
     total = len(cells) + sum(lang not in known for lang in texts)
     with track("perplexity change", total, "cells") as bar:
-        for lang in texts:
+        for lang, blocks in texts.items():
+            bar.note(f"on {lang}")
+            wanted: list[Intervention | None] = [] if lang in known else [None]
+            places = []
+            for place, (number, row, column, _, _, units) in enumerate(cells):
+                if column == lang and len(units):
+                    neurons, value, mode = points[number]
+                    places.append(place)
+                    wanted.append(_intervention(units, _value(value, row), mode, neurons))
+            found = perplexities(
+                lm, blocks, wanted,
+                head=head, batch_size=batch_size, advance=bar.advance,
+            )  # fmt: skip
             if lang not in known:
-                known[lang] = measure(lang)
-                bar.advance()
-        for row, column, kind, number, units in cells:
-            bar.note(f"{row} on {column}")
-            if len(units):
-                touched = measure(column, _intervention(units, _value(value, row), mode, neurons))
-            else:
-                touched = known[column]
-            rows.append(
-                {
-                    "row": row,
-                    "column": column,
-                    "kind": kind,
-                    "seed": number,
-                    "units": len(units),
-                    **_compare(touched, known[column], level),
-                }
-            )
-            bar.advance()
-    return PerplexityChange(pd.DataFrame(rows))
+                known[lang] = found.pop(0)
+            touched.update(zip(places, found, strict=True))
+    rows: list[list[dict[str, object]]] = [[] for _ in points]
+    for place, (number, row, column, kind, draw, units) in enumerate(cells):
+        rows[number].append(
+            {
+                "row": row,
+                "column": column,
+                "kind": kind,
+                "seed": draw,
+                "units": len(units),
+                **_compare(touched.get(place, known[column]), known[column], level),
+            }
+        )
+    return [PerplexityChange(pd.DataFrame(item)) for item in rows]
 
 
 def control_sets(

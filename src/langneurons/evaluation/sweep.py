@@ -14,7 +14,7 @@ import pandas as pd
 from langneurons.errors import InputError, unknown
 from langneurons.evaluation.comparison import compare
 from langneurons.evaluation.language_modelling import PerplexityResult
-from langneurons.evaluation.matrix import control_sets, perplexity_change
+from langneurons.evaluation.matrix import control_sets, perplexity_changes
 from langneurons.identification import METHODS, NeuronSet, identify
 from langneurons.intervention import Intervention, Value
 from langneurons.intervention.interventions import Mode
@@ -198,14 +198,13 @@ def sweep(
         lines += band_points(found, language, bands)
     points += [(name, point) for name in at for point in lines]
     known: MutableMapping[str, PerplexityResult] = {} if baseline is None else baseline
+    changes = perplexity_changes(
+        lm, [(point.neurons, *values[name]) for name, point in points], {language: blocks},
+        controls=controls, stats=stats, baseline=known, seed=seed,
+    )  # fmt: skip
     tables = []
-    for name, point in points:
-        value, mode = values[name]
-        change = perplexity_change(
-            lm, point.neurons, {language: blocks}, value, mode=mode, controls=controls, stats=stats,
-            baseline=known, seed=seed,
-        )  # fmt: skip
-        table = change.table
+    for (name, point), change in zip(points, changes, strict=True):
+        (value, mode), table = values[name], change.table
         if task is not None:
             drawn = control_sets(point.neurons, controls or {}, seed, stats)
             sets = {("own", 0): point.neurons, **drawn}

@@ -1,0 +1,100 @@
+"""Perplexity under many interventions at once against one whole pass for each.
+
+Single units spread evenly over the layers (`unit_effects`), and the bands of layers of a sweep with
+three random controls each; the same model, text, head and batches, in turn, on one thread. Results
+are compared and must be equal to the last bit.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from bench.evaluation import tokenizer
+from langneurons.data import Blocks, make_blocks
+from langneurons.evaluation.language_modelling import PerplexityResult, perplexity
+from langneurons.evaluation.together import perplexities
+from langneurons.evaluation.token_loss import find_head
+from langneurons.identification import Units
+from langneurons.intervention import Intervention
+from langneurons.models import LanguageModel, wrap
+
+LAYERS, HIDDEN, UNITS, VOCABULARY = 12, 384, 1024, 2048
+SINGLE, BANDS, CONTROLS, ROUNDS = 24, 4, 3, 3
+
+
+def model() -> LanguageModel:
+    """A random Llama, with a vocabulary as small beside its layers as that of an 8B model."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        hidden_size=HIDDEN, intermediate_size=UNITS, num_hidden_layers=LAYERS,
+        num_attention_heads=6, num_key_value_heads=6, vocab_size=VOCABULARY, pad_token_id=0,
+    )  # fmt: skip
+    return wrap(AutoModelForCausalLM.from_config(config), tokenizer(), "bench")
+
+
+def single_units() -> list[Intervention]:
+    """Units spread evenly over the layers."""
+    return [
+        Intervention(Units([number * LAYERS // SINGLE], [number * 7 % UNITS]), 1.0)
+        for number in range(SINGLE)
+    ]
+
+
+def bands() -> list[Intervention]:
+    """Units of each band of layers, and as many random ones of the band."""
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for band in range(BANDS):
+        layers = range(band * LAYERS // BANDS, (band + 1) * LAYERS // BANDS)
+        for _ in range(1 + CONTROLS):
+            chosen = torch.randint(UNITS, (len(layers) * 20,), generator=generator)
+            where = [layer for layer in layers for _ in range(20)]
+            found.append(Intervention(Units(where, chosen.tolist()), 1.0))
+    return found
+
+
+def _seconds(work: Callable[[], list[PerplexityResult]]) -> tuple[float, list[PerplexityResult]]:
+    start = time.process_time()
+    found = work()
+    return time.process_time() - start, found
+
+
+def compare(lm: LanguageModel, blocks: Blocks, items: list[Intervention], rounds: int) -> float:
+    """Median ratio of the CPU time of one by one to that of all together."""
+    head = find_head(lm)
+    ratios = []
+    for _ in range(rounds):
+        apart, wanted = _seconds(
+            lambda: [perplexity(lm, blocks, intervention=item, head=head) for item in items]
+        )
+        together, found = _seconds(lambda: perplexities(lm, blocks, items, head=head))
+        for one, other in zip(found, wanted, strict=True):
+            assert one.rows.equals(other.rows)
+        ratios.append(apart / together)
+    return statistics.median(ratios)
+
+
+def run(console: Any, rounds: int = ROUNDS) -> None:
+    """Measure and print."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        lm = model()
+        generator = torch.Generator().manual_seed(1)
+        words = torch.randint(1, VOCABULARY, (8, 256), generator=generator).tolist()
+        texts = [" ".join(f"w{word}" for word in row) for row in words]
+        blocks = make_blocks(texts, lm.tokenizer, block=256)
+        singles = compare(lm, blocks, single_units(), rounds)
+        banded = compare(lm, blocks, bands(), rounds)
+    finally:
+        torch.set_num_threads(threads)
+    console.print(
+        f"{SINGLE} single units over {LAYERS} layers: {singles:.2f} x faster together than one by "
+        f"one; {BANDS} bands of layers with {CONTROLS} controls each: {banded:.2f} x"
+    )

@@ -1,0 +1,158 @@
+"""Perplexity under many interventions: what their forward passes have in common is done once.
+
+All of them read the same tokens, and an intervention changes nothing below the first layer it
+touches. The untouched pass keeps what chosen layers return; every other pass begins behind the last
+of them that lies below its own first layer. Losses are equal to the last bit to those of whole
+passes: on the first text a model meets one pass is done both ways and compared, and where they
+differ (an architecture that carries more than the hidden state from layer to layer) whole passes
+are run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from langneurons.evaluation.language_modelling import PerplexityResult, perplexity, result_of
+from langneurons.evaluation.losses import Losses, loss_batches
+from langneurons.evaluation.token_loss import Head, find_head
+from langneurons.evaluation.touched import Interventions, intervened
+from langneurons.intervention import as_interventions
+from langneurons.models.prefix import free_of_hooks, keeping, resuming
+
+if TYPE_CHECKING:
+    from langneurons.data import Blocks
+    from langneurons.models import LanguageModel
+
+KEPT_BYTES = 256 * 2**20
+"""Memory for what layers returned in the untouched pass over one batch."""
+
+_resumable: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
+"""Backbone to whether a pass may begin in the middle, as found on its first batch."""
+
+
+def perplexities(
+    lm: LanguageModel,
+    blocks: Blocks,
+    interventions: Sequence[Interventions],
+    *,
+    head: Head | None = None,
+    batch_size: int | None = None,
+    kept_bytes: int = KEPT_BYTES,
+    advance: Callable[[float], None] = lambda amount: None,
+) -> list[PerplexityResult]:
+    """Perplexity of blocks of text under each of several interventions.
+
+    Args:
+        lm: A causal model.
+        blocks: The text.
+        interventions: What is written over which units, one entry a result; None for nothing.
+        head: The model's head, where it has been found already.
+        batch_size: Blocks in a batch; None goes by the number of tokens.
+        kept_bytes: Memory for kept layers' outputs, of one batch at a time.
+        advance: Told of work done, in passes over the whole text.
+
+    Returns:
+        One result an entry, each equal to that of
+        :func:`~langneurons.evaluation.language_modelling.perplexity`.
+
+    Raises:
+        InputError: As :func:`~langneurons.evaluation.language_modelling.perplexity`.
+        RunError: As :func:`~langneurons.evaluation.language_modelling.perplexity`.
+    """
+    head = head or find_head(lm)
+    first = [first_layer(item) for item in interventions]
+    below = [layer - 1 for layer in first if layer]
+    if not below or not pays(lm, first) or not _can_resume(lm, head, blocks):
+        found = []
+        for item in interventions:
+            found.append(
+                perplexity(lm, blocks, intervention=item, batch_size=batch_size, head=head)
+            )
+            advance(1.0)
+        return found
+    sums = [Losses(blocks) for _ in interventions]
+    for batch in loss_batches(blocks, batch_size):
+        part = batch.tokens / max(blocks.tokens, 1)
+        marks = kept_layers(below, kept_bytes // max(1, _bytes(lm, batch.batch.input_ids)))
+        with keeping(lm, marks) as kept:
+            plain = batch.log_probs(lm, head)
+        for item, layer, losses in zip(interventions, first, sums, strict=True):
+            start = max((mark for mark in marks if layer is not None and mark < layer), default=-1)
+            with intervened(lm, item), _from(lm, start, kept):
+                losses.add(batch, plain if layer is None else batch.log_probs(lm, head))
+            advance(part)
+    return [result_of(losses) for losses in sums]
+
+
+def first_layer(intervention: Interventions) -> int | None:
+    """The first layer that an intervention reads or writes; None where it touches no unit."""
+    layers = []
+    for item in as_interventions(intervention):
+        if len(item.chosen):
+            layers.append(int(item.chosen.layers.min()))
+            layers += [] if item.what.source is None else [item.what.source[0]]
+    return min(layers, default=None)
+
+
+def pays(lm: LanguageModel, first: Sequence[int | None]) -> bool:
+    """Whether keeping costs less than it saves: layers left out against those of one more pass.
+
+    Args:
+        lm: The model.
+        first: The first layer that each intervention touches; None where it touches none, whose
+            result the untouched pass is.
+    """
+    saved = sum(lm.layers if layer is None else layer for layer in first)
+    return saved > lm.layers and free_of_hooks(lm)
+
+
+def kept_layers(below: Sequence[int], room: int) -> list[int]:
+    """The layers whose outputs are kept: those right below the first touched ones, while they fit.
+
+    Args:
+        below: For each pass the last layer it may leave out.
+        room: How many outputs fit into memory; where that is too few, the kept ones lie at equal
+            shares of the passes.
+    """
+    needed = sorted(below)
+    if len(set(needed)) <= room:
+        return sorted(set(needed))
+    return sorted({needed[number * len(needed) // room] for number in range(room)})
+
+
+@contextlib.contextmanager
+def _from(lm: LanguageModel, layer: int, kept: dict[int, Any]) -> Iterator[None]:
+    """Begin passes behind ``layer``; with -1 at the beginning."""
+    if layer < 0:
+        yield
+        return
+    with resuming(lm, layer, kept[layer]):
+        yield
+
+
+def _bytes(lm: LanguageModel, input_ids: Tensor) -> int:
+    """Bytes of one layer's output for a batch."""
+    return input_ids.numel() * int(lm.config.hidden_size) * lm.dtype.itemsize
+
+
+def _can_resume(lm: LanguageModel, head: Head, blocks: Blocks) -> bool:
+    """Compare a pass that begins in the middle with a whole one, once a model."""
+    if lm.backbone not in _resumable:
+        middle = max(0, lm.layers // 2 - 1)
+        batch = next(loss_batches(blocks[:1]))
+        with keeping(lm, [middle]) as kept:
+            plain = batch.log_probs(lm, head)
+        try:
+            with resuming(lm, middle, kept[middle]):
+                again = batch.log_probs(lm, head)
+            _resumable[lm.backbone] = torch.equal(plain, again)
+        except Exception:
+            # Whatever a model keeps aside in the layers that were left out, it does not find.
+            _resumable[lm.backbone] = False
+    return _resumable[lm.backbone]

@@ -1,0 +1,177 @@
+"""Passes that begin in the middle: equal to whole ones to the last bit, and really shorter."""
+
+import contextlib
+
+import pandas as pd
+import pytest
+import torch
+
+import tiny
+from langneurons.data import make_blocks
+from langneurons.evaluation import perplexity, unit_effects
+from langneurons.evaluation import together as shared
+from langneurons.evaluation.language_modelling import loss_ratio
+from langneurons.evaluation.together import first_layer, kept_layers, pays, perplexities
+from langneurons.evaluation.token_loss import find_head
+from langneurons.identification import Units
+from langneurons.intervention import Intervention, Value
+from langneurons.models.prefix import keeping, resuming
+
+DEEP = 4
+TEXTS = ["A short one.", "Another document, rather longer than the first.", "A third: words " * 9]
+
+
+def deep(family="llama"):
+    return tiny.lm(family, num_hidden_layers=DEEP, n_layer=DEEP)
+
+
+def cell(layer, index=3, **options):
+    return Intervention(Units([layer], [index]), options.pop("value", 2.5), **options)
+
+
+def interventions():
+    """Every kind of entry: sites, tokens, values, several at once, nothing."""
+    return [
+        None,
+        cell(0),
+        cell(3),
+        cell(2, mode="add", site="resid"),
+        cell(2, site="attn.q"),
+        cell(3, site="attn.out"),
+        cell(1, scope="last"),
+        cell(3, scope="rest", start=1),
+        cell(3, value=Value.unit(1, 5)),
+        cell(2, probability=0.5, seed=1),
+        [cell(3), cell(1, index=7, value=-1.0)],
+        Intervention(Units.empty()),
+    ]
+
+
+def same(found, wanted):
+    pd.testing.assert_frame_equal(found.rows, wanted.rows, check_exact=True)
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 5_000, 2**30])
+@pytest.mark.filterwarnings("ignore:.*lie outside what the activation")
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2", "bloom", "opt", "falcon"])
+def test_equal_to_whole_passes_to_the_last_bit(family, kept_bytes):
+    lm = deep(family)
+    blocks = make_blocks(TEXTS, lm.tokenizer, block=32, pack=False)
+    found = perplexities(lm, blocks, interventions(), batch_size=2, kept_bytes=kept_bytes)
+    for result, item in zip(found, interventions(), strict=True):
+        same(result, perplexity(lm, blocks, intervention=item, batch_size=2))
+
+
+def calls(lm, layer):
+    """Counts how often the MLP of a layer runs, without a hook."""
+    module = lm.sites.downs[layer]
+    seen = []
+    plain = module.forward
+
+    def counted(*args):
+        seen.append(1)
+        return plain(*args)
+
+    module.forward = counted
+    return seen
+
+
+def test_layers_below_the_first_touched_one_run_once_for_all():
+    lm = deep()
+    blocks = make_blocks(TEXTS, lm.tokenizer, block=32)
+    perplexities(lm, blocks[:1], [cell(3)] * 2)  # the comparison of both ways, once a model
+    items = [cell(3, index=number) for number in range(5)] + [cell(1)]
+    head = find_head(lm)
+    seen = [calls(lm, layer) for layer in range(DEEP)]
+    perplexities(lm, blocks, items, batch_size=len(blocks), head=head)
+    assert [len(item) for item in seen] == [1, 2, 2, 7]
+
+
+def test_a_model_that_carries_more_than_the_hidden_state_is_run_whole():
+    lm = deep()
+    first, last = lm.layer_modules[0], lm.layer_modules[-1]
+    before, behind = first.forward, last.forward
+    state = {"seen": False}
+
+    def note(*args, **kwargs):
+        state["seen"] = True
+        return before(*args, **kwargs)
+
+    def use(*args, **kwargs):
+        found = behind(*args, **kwargs)
+        scale, state["seen"] = (2.0 if state["seen"] else 1.0), False
+        return found * scale
+
+    first.forward, last.forward = note, use
+    blocks = make_blocks(TEXTS, lm.tokenizer, block=32)
+    items = [cell(3), cell(2)]
+    for result, item in zip(perplexities(lm, blocks, items), items, strict=True):
+        same(result, perplexity(lm, blocks, intervention=item))
+    assert shared._resumable[lm.backbone] is False
+
+
+def test_hooks_of_others_in_the_layers_still_run():
+    lm = deep()
+    blocks = make_blocks(TEXTS, lm.tokenizer, block=32)
+    perplexity(lm, blocks, intervention=cell(3))  # which finds the site by a pass of its own
+    head, seen = find_head(lm), []
+    handle = lm.layer_modules[0].register_forward_hook(lambda *_: seen.append(1))
+    perplexities(lm, blocks, [cell(3)] * 4, batch_size=len(blocks), head=head)
+    handle.remove()
+    assert len(seen) == 4
+
+
+def test_the_model_is_as_before_also_after_an_error():
+    lm = deep()
+    ids = torch.arange(6)[None]
+    with keeping(lm, [1]) as kept, torch.no_grad():
+        wanted = lm.backbone(ids).last_hidden_state
+    with contextlib.suppress(ZeroDivisionError), resuming(lm, 1, kept[1]):
+        again = lm.backbone(torch.zeros_like(ids)).last_hidden_state
+        raise ZeroDivisionError
+    torch.testing.assert_close(again, wanted, rtol=0, atol=0)
+    assert not any("forward" in vars(layer) for layer in lm.layer_modules)
+    assert not any(layer._forward_hooks for layer in lm.layer_modules)
+
+
+def test_what_an_intervention_touches_first():
+    assert first_layer(None) is None
+    assert first_layer(Intervention(Units.empty())) is None
+    assert first_layer([cell(3), cell(2)]) == 2
+    assert first_layer(cell(3, value=Value.unit(1, 0))) == 1
+    assert first_layer(Intervention(Units([0, 3], [1, 1]), layers=(3,))) == 3
+
+
+def test_sharing_is_chosen_by_cost():
+    lm = deep()
+    assert not pays(lm, [0, 0, 0])
+    assert not pays(lm, [3])  # the untouched pass would cost four layers and save three
+    assert pays(lm, [3, 3])
+    assert pays(lm, [None, 1])  # it is wanted itself
+
+
+def test_kept_layers_stay_within_their_memory():
+    assert kept_layers([2, 0, 2], 5) == [0, 2]
+    assert kept_layers([0, 1, 2, 3], 2) == [0, 2]
+    assert kept_layers([0, 1], 0) == []
+    for room in range(1, 6):
+        assert len(kept_layers(list(range(17)), room)) <= room
+
+
+def test_effects_of_single_units_by_definition():
+    lm = deep()
+    blocks = make_blocks(TEXTS * 3, lm.tokenizer, block=16)
+    units = Units([0, 1, 2, 3, 3], [4, 9, 30, 7, 8])
+    found = unit_effects(lm, units, blocks, 3.0, keep=3, screen=2)
+    plain = perplexity(lm, blocks)
+    rows = []
+    for layer, index in zip(units.layers.tolist(), units.indices.tolist(), strict=True):
+        item = cell(layer, index=index, value=3.0)
+        screened = perplexity(lm, blocks[:2], intervention=item).loss
+        whole = loss_ratio(perplexity(lm, blocks, intervention=item), plain)
+        rows.append({"layer": layer, "index": index, "screened": screened, **whole})
+    wanted = pd.DataFrame(rows).sort_values("screened", ascending=False).head(3)
+    wanted = wanted.sort_values("ratio", ascending=False).drop(columns="screened")
+    pd.testing.assert_frame_equal(found, wanted.reset_index(drop=True), check_exact=True)
+    known = unit_effects(lm, units, blocks, 3.0, keep=3, screen=2, baseline=plain)
+    pd.testing.assert_frame_equal(found, known, check_exact=True)
