@@ -23,8 +23,9 @@ from langneurons.identification import (
 from langneurons.identification.attribution import to_blocks
 from langneurons.identification.evidence import BalancedRows, activity
 from langneurons.identification.hub import from_pretrained
+from langneurons.identification.method import ModelInput
 from langneurons.identification.ranking import Ranked
-from langneurons.identification.selection import Percentile, amount, check_choice
+from langneurons.identification.selection import amount
 from langneurons.identification.stability import resample
 from langneurons.identification.subspaces import discriminant
 from langneurons.statistics import LanguageStatistics, Statistics
@@ -136,7 +137,7 @@ CASES = {
     "no language": (lambda p: identify(stats("en", "hi"), languages=[]), "no language is named"),
     "batches": (
         lambda p: identify(rows("en", "hi"), method="activation_probability", batches=0),
-        "batches must be at least 1, got 0",
+        "batches must be at least 1, not 0",
     ),
     "others of one": (
         lambda p: identify(rows("en"), method="activation_probability", threshold="others"),
@@ -151,7 +152,7 @@ CASES = {
         "search_step must be above 0, got 0.0",
     ),
     "a choice": (
-        lambda p: check_choice("percentile", "median", Percentile),
+        lambda p: identify(stats("en", "hi"), percentile="median"),
         "unknown percentile 'median'",
     ),
     "a word for a share": (lambda p: amount("top", "half", 10), "top must be a share .* 'half'"),
@@ -161,7 +162,7 @@ CASES = {
     ),
     "replicates": (
         lambda p: bootstrap(rows("en", "hi"), "lape", replicates=0),
-        "at least 1, got 0",
+        "at least 1, not 0",
     ),
     "no row left": (
         lambda p: resample(rows("en"), {"en": torch.empty(0, dtype=torch.int64)}),
@@ -212,20 +213,19 @@ TEXTS = {"en": ["the cat", "a dog"], "hi": ["हिन्दी", "और"]}
     ("method", "options", "message"),
     [
         ("gradient", {"threshold": -1.0}, "threshold must not be negative, got -1.0"),
-        ("transfer", {"site": "mlp.act"}, "transfer neurons live at mlp.out, not at 'mlp.act'"),
         ("relevance", {"statistics": "other"}, r"the statistics are of mlp.act \(2, 6\)"),
     ],
 )
 def test_a_method_on_a_model_refuses(method, options, message):
-    if options.get("statistics"):
-        options = {"statistics": stats("en", "hi")}
+    statistics = stats("en", "hi") if "statistics" in options else None
+    options = {name: value for name, value in options.items() if name != "statistics"}
     with pytest.raises(InputError, match=message):
-        METHODS.get(method).function(tiny.lm(), TEXTS, **options)
+        METHODS.get(method).on_model(ModelInput(tiny.lm(), TEXTS, statistics), **options)
 
 
 def test_a_sentence_without_tokens_is_named_by_its_language():
     with pytest.raises(InputError, match="language 'hi': the text holds no token"):
-        METHODS.get("transfer").function(tiny.lm(), {"en": ["a"], "hi": [""]}, kind=2)
+        METHODS.get("transfer").on_model(ModelInput(tiny.lm(), {"en": ["a"], "hi": [""]}), kind=2)
 
 
 def fails(kind):

@@ -172,3 +172,10 @@ def test_every_public_name_resolves():
 
     for name in ln.__all__:
         assert getattr(ln, name) is not None
+
+
+def test_json_with_numbers_for_keys_is_read_back(tmp_path):
+    value = {"scores": {2: [1, 2], 10: {1: 0.5}}, 7: "x"}
+    artifacts.write_json(tmp_path / "x.json", value)
+    found = artifacts.read_json(tmp_path / "x.json")
+    assert found == {"scores": {"2": [1, 2], "10": {"1": 0.5}}, "7": "x"}

@@ -162,13 +162,14 @@ def cosine_gain(lm, blocks, goal, layer, unit):
         for handle in handles:
             handle.remove()
         at = {k: v.reshape(1, ids.shape[1], -1)[0, -1].double() for k, v in seen.items()}
+        factor = getattr(lm.config, "residual_multiplier", 1.0)
+        at["added"] = factor * at["added"]
         base = at["out"] - at["added"]
         weight = place.modules[layer].weight.double()
         column = (
             weight[unit] if type(place.modules[layer]).__name__ == "Conv1D" else weight[:, unit]
         )
-        if norm is not None:
-            column = column * at["added"] / at["down"]
+        column = column * at["added"] / at["down"] if norm is not None else factor * column
         moved = base + at["value"][unit] * column
         gains.append(
             functional.cosine_similarity(moved, goal, dim=0)
@@ -177,10 +178,12 @@ def cosine_gain(lm, blocks, goal, layer, unit):
     return float(torch.stack(gains).mean())
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2", "opt", "phi", "falcon", "olmo2"])
+@pytest.mark.parametrize(
+    "family", ["llama", "gemma3", "gpt2", "opt", "phi", "falcon", "olmo2", "granite"]
+)
 @pytest.mark.parametrize("kind", [1, 2])
 def test_transfer_by_definition(family, kind):
-    lm = tiny.lm(family)
+    lm = tiny.lm(family, **({"residual_multiplier": 0.3} if family == "granite" else {}))
     width = lm.sites["mlp.out"].width
     found = identify(
         method="transfer", model=lm, texts=TEXTS, kind=kind, pivot="a", top=lm.layers * width,
@@ -218,7 +221,7 @@ def test_transfer_by_definition(family, kind):
 
 def test_transfer_refuses_what_does_not_fit():
     lm = tiny.lm()
-    with pytest.raises(InputError, match="1 or 2"):
+    with pytest.raises(InputError, match="unknown kind '3'"):
         identify(method="transfer", model=lm, texts=TEXTS, kind=3, top=5)
     with pytest.raises(InputError, match="need parallel text in 'en'"):
         identify(method="transfer", model=lm, texts=TEXTS, kind=1, top=5)

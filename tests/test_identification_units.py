@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langneurons.errors import InputError
@@ -12,6 +12,7 @@ SHAPE = (4, 9)
 pairs = st.lists(st.tuples(st.integers(0, SHAPE[0] - 1), st.integers(0, SHAPE[1] - 1)), max_size=30)
 
 
+@settings(deadline=None)
 @given(pairs, pairs)
 def test_algebra_is_that_of_sets(a, b):
     left, right = Units.from_pairs(a), Units.from_pairs(b)
@@ -25,6 +26,7 @@ def test_algebra_is_that_of_sets(a, b):
     assert all(pair in left for pair in a)
 
 
+@settings(deadline=None)
 @given(pairs)
 def test_mask_and_layers_round_trip(a):
     units = Units.from_pairs(a)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import tiny
 from langneurons.data import Blocks, document_key, make_blocks
+from langneurons.statistics import sample
 from langneurons.statistics.sample import (
     MemoryRows,
     RowSample,
@@ -139,3 +140,35 @@ def test_scratch_rows_hold_what_was_written(tmp_path, dtype: torch.dtype) -> Non
 def test_no_rows(tmp_path) -> None:
     rows = ScratchRows(tmp_path / "rows", 1, 0, 6, torch.bfloat16)
     assert rows.layer(0).shape == (0, 6)
+
+
+def plainly(blocks, rows, seed):
+    """All keys at once, as the definition says: sorted, the smallest taken."""
+    block, column = blocks.counted.nonzero(as_tuple=True)
+    positions = blocks.position[block, column]
+    documents = blocks.keys().expand(blocks.input_ids.shape)[block, column]
+    keys = token_keys(seed, documents, positions)
+    number = blocks.documents()[block, column]
+    order = np.lexsort((positions, number, keys))[:rows]
+    kept = torch.from_numpy(order)
+    return keys[kept], documents[kept], positions[kept], block[kept], column[kept]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    copies=st.integers(1, 4),
+    rows=st.sampled_from([None, 0, 1, 7, 50, 10_000]),
+    at_once=st.sampled_from([1, 40, 1 << 18]),
+    pack=st.booleans(),
+)
+def test_choosing_in_pieces_is_choosing_at_once(copies, rows, at_once, pack):
+    texts = [f"{n} the cat and the dog" for n in range(7)] * copies
+    blocks = make_blocks(texts, tiny.tokenizer(), block=9, pack=pack)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sample, "_SELECTED_AT_ONCE", at_once)
+        found = select(blocks, rows, seed=3)
+    expected = plainly(blocks, rows, 3)
+    got = (found.keys, found.documents, found.positions, found.block, found.column)
+    for one, other in zip(got, expected, strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(found.token_ids, blocks.input_ids[found.block, found.column])

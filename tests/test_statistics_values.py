@@ -210,3 +210,12 @@ def test_metadata_is_plain_json(stats: Statistics, tmp_path: Path) -> None:
     assert decoded["site"] == "mlp.act"
     assert decoded["tokens"] == stats.tokens["en"]
     assert decoded["model"]["layers"] == stats.shape[0]
+
+
+def test_quantiles_0_and_1_are_the_extremes_of_all_tokens():
+    lm = tiny.lm()
+    stats = collect(lm, {"xx": ["the cat and the dog " * 30]}, rows=5)
+    assert torch.equal(stats.quantile("xx", 0.0), stats.minimum("xx"))
+    assert torch.equal(stats.quantile("xx", 1.0), stats.maximum("xx"))
+    rows = torch.stack([stats.rows("xx", layer) for layer in range(2)]).double()
+    assert bool((rows.amin(1) > stats.minimum("xx")).any())

@@ -12,7 +12,7 @@ from langneurons.artifacts import digest
 from langneurons.data import Blocks
 from langneurons.errors import InputError
 from langneurons.identification.language_sets import resolve_languages
-from langneurons.identification.method import METHODS, Found, Method
+from langneurons.identification.method import METHODS, Found, Method, ModelInput
 from langneurons.identification.neuron_set import NeuronSet
 from langneurons.identification.selection import take
 from langneurons.identification.units import Units
@@ -67,7 +67,7 @@ def identify(
     chosen = resolve_languages(languages, statistics.languages)
     _enough(entry, chosen)
     selected = statistics.select(chosen)
-    found = entry.function(selected, **resolved)
+    found = entry.on_statistics(selected, **resolved)
     return _neurons(
         entry, resolved, found, selected.site, statistics.model, statistics.fingerprint,
         per_language, per_layer,
@@ -94,12 +94,12 @@ def _on_model(
     read = {language: _read(texts[language]) for language in chosen}
     model.refresh()
     with evaluation_mode(model.model):
-        found = entry.function(model, read, selected, **resolved)
+        found = entry.on_model(ModelInput(model, read, selected), **resolved)
     source = digest(
         *(part for language in chosen for part in (language, _text_key(read[language])))
     )
     return _neurons(
-        entry, resolved, found, str(resolved["site"]), model.fingerprint, source,
+        entry, resolved, found, found.site or str(resolved["site"]), model.fingerprint, source,
         per_language, per_layer,
     )  # fmt: skip
 

@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from langneurons.data import Batch, Blocks, batches, make_blocks
-from langneurons.errors import InputError
+from langneurons.errors import InputError, RunError
 from langneurons.models import LanguageModel, hook_site
 from langneurons.models.language_model import plain_model
 from langneurons.progress import track
 from langneurons.statistics.forward import inputs
+from langneurons.statistics.options import check_integer
 
 Measure = Callable[[int, Tensor, Tensor], Tensor]
 """``measure(layer, activations (n, U), gradients (n, U)) -> (U,)``, summed over the n tokens."""
@@ -30,6 +31,7 @@ def to_blocks(
     Raises:
         InputError: If a text holds no token; names its language.
     """
+    check_integer("block", block, 1)
     made = {}
     for language, item in texts.items():
         if isinstance(item, Blocks):
@@ -73,6 +75,7 @@ def attributions(
     *,
     batch_tokens: int,
     name: str,
+    language: str,
 ) -> Tensor:
     """Sum a measure of activation and gradient over the counted tokens of one language.
 
@@ -86,9 +89,13 @@ def attributions(
         batch_tokens: Most positions in a batch; logits and their gradient take
             2 x 4 bytes x vocabulary for each.
         name: What to call the work in the progress line.
+        language: Of the text, for messages.
 
     Returns:
         float64 (L, U): the mean of the measure over counted tokens.
+
+    Raises:
+        RunError: If the model gives NaN or infinity.
     """
     place = lm.sites[site]
     total = torch.zeros((lm.layers, place.width), dtype=torch.float64)
@@ -102,7 +109,7 @@ def attributions(
         kept[layer] = activation
         return activation
 
-    with track(name, blocks.tokens, "tokens") as bar:
+    with track(f"{name} {language}", blocks.tokens, "tokens") as bar:
         for batch in batches(blocks, batch_tokens=batch_tokens):
             kept.clear()
             with torch.enable_grad(), hook_site(lm, site, keep):
@@ -119,7 +126,17 @@ def attributions(
                 )
                 total[layer] += found.double().cpu()
             bar.advance(int(batch.counted.sum()))
+    check_finite(lm, language, total)
     return total / max(blocks.tokens, 1)
+
+
+def check_finite(lm: LanguageModel, language: str, scores: Tensor) -> None:
+    """Raise :class:`RunError` if a model gave scores that are no numbers."""
+    if not bool(torch.isfinite(scores).all()):
+        raise RunError(
+            f"{lm.name} gives NaN or infinity in text of {language!r}: load it with dtype bfloat16 "
+            "or float32."
+        )
 
 
 @torch.no_grad()

@@ -6,23 +6,17 @@ Shapes: K languages, L layers, U units per layer. All in float64 unless said oth
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from langneurons.errors import InputError, unknown
+from langneurons.errors import InputError
+from langneurons.statistics.options import check_integer as check_integer
 
 Percentile = Literal["kthvalue", "interpolated"]
 Cutoff = Literal["count", "value"]
-
-
-def check_choice(name: str, value: object, choices: object) -> None:
-    """Raise :class:`InputError` unless ``value`` is one of a Literal's values."""
-    known = [str(choice) for choice in get_args(choices)]
-    if value not in get_args(choices):
-        raise unknown(name, value, known)
 
 
 def check_share(name: str, value: float, *, ends: bool = False) -> None:
@@ -45,7 +39,6 @@ def percentile(values: Tensor, share: float, rule: Percentile = "kthvalue") -> f
     Returns:
         The percentile. O(n).
     """
-    check_choice("percentile rule", rule, Percentile)
     check_share("a percentile", share, ends=True)
     flat = values.detach().reshape(-1).numpy()
     if rule == "interpolated":

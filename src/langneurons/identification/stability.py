@@ -22,6 +22,7 @@ from langneurons.identification.units import Units
 from langneurons.progress import track
 from langneurons.statistics import LanguageStatistics, Statistics
 from langneurons.statistics.moments import Moments, stack
+from langneurons.statistics.options import check_integer
 from langneurons.statistics.sample import RowSample, RowSource
 
 
@@ -87,8 +88,8 @@ def bootstrap(
     """
     if METHODS.get(method).needs == "model":
         raise InputError(f"method {method!r} reads texts, not statistics: it cannot be resampled.")
-    if replicates < 1:
-        raise InputError(f"replicates must be at least 1, got {replicates}.")
+    check_integer("replicates", replicates, 1)
+    check_integer("seed", seed, 0)
     chosen = statistics.select(resolve_languages(languages, statistics.languages))
     if method == "activation_probability":
         options.setdefault("split_half", False)

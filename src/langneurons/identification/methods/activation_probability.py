@@ -21,7 +21,7 @@ from langneurons.identification.codes import (
 from langneurons.identification.evidence import BalancedRows, finite_scores
 from langneurons.identification.method import Found, method
 from langneurons.identification.parallel import over_slices
-from langneurons.identification.selection import check_choice, check_share, take_top
+from langneurons.identification.selection import check_integer, check_share, take_top
 from langneurons.progress import track
 from langneurons.statistics import Statistics
 
@@ -80,12 +80,9 @@ def activation_probability(
     Raises:
         InputError: If a choice is not known, there are no rows, or another language is needed.
     """
-    check_choice("threshold", threshold, Threshold)
-    check_choice("score", score, Score)
     if q != "mean":
         check_share("q", q)
-    if batches < 1:
-        raise InputError(f"batches must be at least 1, got {batches}.")
+    check_integer("batches", batches, 1)
     if threshold == "others" and score == "probability" and len(statistics.languages) < 2:
         raise InputError("threshold='others' needs a second language.")
     sample = BalancedRows(statistics)

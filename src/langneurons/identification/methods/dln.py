@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import torch
@@ -10,10 +11,11 @@ from torch import Tensor
 from langneurons.identification.evidence import BalancedRows
 from langneurons.identification.method import Found, method
 from langneurons.identification.parallel import over_slices
-from langneurons.identification.selection import check_share, percentile
+from langneurons.identification.selection import check_integer, check_share, percentile
 from langneurons.progress import track
 from langneurons.statistics import Statistics
 
+_FLOOR = -0.4
 _BINNED_AT_ONCE = 1 << 18  # values; index and temporaries of a chunk stay in a CPU's L2 cache
 
 
@@ -23,7 +25,7 @@ def dln(
     *,
     tau: float = 0.01,
     bins: int = 400,
-    floor: float = -0.4,
+    floor: float | None = None,
     single: bool = False,
 ) -> Found:
     """Units whose activation distribution in some languages hardly overlaps that in the others.
@@ -53,10 +55,14 @@ def dln(
         statistics: Statistics with a row sample of at least two languages.
         tau: Share of all pair overlaps that counts as "hardly".
         bins: Bins between the two ends.
-        floor: Lowest left end; about the minimum of SiLU and GELU. ``-math.inf`` for other sites.
+        floor: Lowest left end; None: -0.4 at ``mlp.act``, about the minimum of SiLU and GELU, and
+            none at other sites, whose values have no such end.
         single: Admit single-language neurons only.
     """
     check_share("tau", tau)
+    check_integer("bins", bins, 1)
+    if floor is None:
+        floor = _FLOOR if statistics.site == "mlp.act" else -math.inf
     sample = BalancedRows(statistics)
     languages = sample.languages
     layers, units = statistics.shape
@@ -84,7 +90,7 @@ def dln(
                 counts = [histogram(item[:, part], left, right, bins) for item in rows]
                 return pair_overlaps(torch.stack(counts), sample.size)
 
-            step = max(1, _BINNED_AT_ONCE // sample.size)
+            step = max(1, _BINNED_AT_ONCE // max(sample.size, bins + 2))
             for part, found in over_slices(compared, units, step):
                 overlaps[:, layer, part] = found
                 bar.advance(found.shape[1])
@@ -118,6 +124,7 @@ def dln(
             "single_language_units": int((taken & alone).sum()),
             "multi_language_units": int((taken & ~alone).sum()),
             "rows": sample.size,
+            **({} if floor == -math.inf else {"floor": floor}),
         },
     )
 
@@ -126,7 +133,7 @@ def histogram(rows: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
     """Counts of each unit's activations in ``bins`` equal bins, one below and one above.
 
     Args:
-        rows: (n, U), any floating dtype, no NaN; U (bins + 2) below 2^20.
+        rows: (n, U), any floating dtype, no NaN.
         low: (U,) left end of the first bin.
         high: (U,) right end of the last bin, not below ``low``.
         bins: Number of bins between.
@@ -138,11 +145,11 @@ def histogram(rows: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
     units, size = rows.shape[1], bins + 2
     width = (high - low).double()
     scale = torch.where(width > 0, bins / width.clamp_min(1e-30), 1e30).float()
-    # Position in one row of all units' bins; the cast to integers below is then floor().
-    first = torch.arange(units, dtype=torch.float32) * size
-    position = torch.addcmul(first + 1 - low.float() * scale, rows.float(), scale)
-    position.clamp_(first, first + (size - 1))
-    counts = torch.bincount(position.to(torch.int32).reshape(-1), minlength=units * size)
+    # The place within a unit's own bins; the cast to integers is then floor(). The unit's place
+    # among all bins is added as an integer, so that no other unit changes how a value is rounded.
+    place = torch.sub(rows.float(), low.float()).mul_(scale).add_(1).clamp_(0, size - 1)
+    position = place.to(torch.int32).add_(torch.arange(units, dtype=torch.int32) * size)
+    counts = torch.bincount(position.reshape(-1), minlength=units * size)
     return counts.to(torch.int32).reshape(units, size)
 
 

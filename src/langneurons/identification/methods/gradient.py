@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from langneurons.data import Blocks
 from langneurons.errors import InputError
 from langneurons.identification.attribution import attributions, to_blocks
-from langneurons.identification.method import Found, method
+from langneurons.identification.method import Found, ModelInput, method
 from langneurons.identification.methods.lape import entropy_rule
-from langneurons.identification.selection import Cutoff, Percentile, check_choice, check_share
-from langneurons.models import LanguageModel
-from langneurons.statistics import Statistics
+from langneurons.identification.selection import Cutoff, Percentile, check_share
 
 Attribution = Literal["mean", "rate"]
 
 
 @method("gradient", needs="model")
 def gradient(
-    lm: LanguageModel,
-    texts: Mapping[str, Sequence[str] | Blocks],
-    statistics: Statistics | None = None,
+    given: ModelInput,
     *,
     site: str = "mlp.act",
     measure: Attribution = "mean",
@@ -52,9 +46,7 @@ def gradient(
     batch.
 
     Args:
-        lm: The model; its weights stay frozen.
-        texts: Language to texts or blocks.
-        statistics: Not read.
+        given: Model, whose weights stay frozen, and texts.
         site: Site of the units.
         measure: ``"mean"`` or ``"rate"``.
         threshold: For the rate.
@@ -70,8 +62,7 @@ def gradient(
     Raises:
         InputError: If a choice or share is out of range.
     """
-    check_choice("measure", measure, Attribution)
-    check_choice("cutoff", cutoff, Cutoff)
+    lm = given.lm
     check_share("filter", filter, ends=True)
     check_share("bar", bar, ends=True)
     if threshold < 0:
@@ -84,11 +75,11 @@ def gradient(
     weights = torch.stack(
         [
             attributions(
-                lm, item, site, size, batch_tokens=batch_tokens, name=f"gradient {language}"
+                lm, item, site, size, batch_tokens=batch_tokens, name="gradient", language=language
             )
-            for language, item in to_blocks(lm, texts, block, tokens).items()
+            for language, item in to_blocks(lm, given.texts, block, tokens).items()
         ]
     )
     return entropy_rule(
-        weights, tuple(texts), top=top, filter=filter, bar=bar, rule=percentile, cutoff=cutoff
+        weights, tuple(given.texts), top=top, filter=filter, bar=bar, rule=percentile, cutoff=cutoff
     )

@@ -11,7 +11,6 @@ from langneurons.identification.selection import (
     Cutoff,
     Percentile,
     amount,
-    check_choice,
     check_share,
     entropy,
     lowest,
@@ -39,7 +38,8 @@ def lape(
     A unit is a candidate if some P_k exceeds the ``filter`` percentile of all P (all units, all
     languages). Of the candidates, the lowest ``top`` share of *all* units by entropy is taken. A
     taken unit goes to every language k with P_k above the ``bar`` percentile of all P, so it may
-    belong to several; a language may end with none. Comparisons with percentiles are strict.
+    belong to several, or to none (``facts["of_no_language"]`` says how many do); a language may
+    end with none. Comparisons with percentiles are strict.
 
     Source: Tang et al. 2024, arXiv 2402.16438. Their release takes percentiles as k-th values and
     a fixed number of units (the defaults here); the code of arXiv 2503.17456 interpolates the
@@ -56,12 +56,12 @@ def lape(
         bar: Percentile of P that a unit must exceed in each language it is given to.
         percentile: ``"kthvalue"`` or ``"interpolated"``.
         cutoff: ``"count"``: exactly round(top x L x U) candidates, ties in unit order;
-            ``"value"``: every candidate at or below the interpolated quantile.
+            ``"value"``: every candidate at or below the interpolated quantile of all units, others
+            than candidates counting as infinite. With fewer candidates than asked for, all of them.
 
     Raises:
         InputError: If no unit passes the filter.
     """
-    check_choice("cutoff", cutoff, Cutoff)
     check_share("filter", filter, ends=True)
     check_share("bar", bar, ends=True)
     probabilities = activity(statistics)
@@ -115,14 +115,18 @@ def entropy_rule(
         )
     spread = entropy(weights)
     spread = torch.where(candidate, spread, torch.full_like(spread, torch.inf))
-    facts = {"filter_value": filter_value, "bar_value": bar_value}
+    facts: dict[str, float] = {"filter_value": filter_value, "bar_value": bar_value}
+    facts["candidates"] = int(candidate.sum())
     if cutoff == "count":
         taken = lowest(spread, count)
     else:
         limit = percentile(spread, count / units, "interpolated")
+        if not limit < torch.inf:  # beyond the last candidate: infinity, or NaN between two of them
+            limit = float(spread[candidate].max())
         facts["entropy_cutoff"] = limit
         taken = candidate & (spread <= limit)
     over = weights > bar_value
+    facts["of_no_language"] = int((taken & ~over.any(0)).sum())
     return Found(
         scores={
             language: torch.where(over[k], -spread, torch.full_like(spread, -torch.inf))

@@ -11,7 +11,6 @@ from langneurons.identification.methods.lape import entropy_rule
 from langneurons.identification.selection import (
     Cutoff,
     Percentile,
-    check_choice,
     check_share,
 )
 from langneurons.progress import track
@@ -58,7 +57,6 @@ def lape_pooled(
     Raises:
         InputError: If there are no rows or no unit passes the filter.
     """
-    check_choice("cutoff", cutoff, Cutoff)
     for name, share in (("q", q), ("filter", filter), ("bar", bar)):
         check_share(name, share, ends=name != "q")
     sample = BalancedRows(statistics)

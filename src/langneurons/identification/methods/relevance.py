@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,19 +12,17 @@ from langneurons.data import Blocks
 from langneurons.errors import InputError
 from langneurons.identification.attribution import attributions, mean_loss, to_blocks
 from langneurons.identification.evidence import finite_scores
-from langneurons.identification.method import Found, method
-from langneurons.identification.selection import highest, take_top
+from langneurons.identification.method import Found, ModelInput, method
+from langneurons.identification.selection import check_integer, highest, take_top
 from langneurons.models import LanguageModel
 from langneurons.models.fingerprint import same_model
 from langneurons.progress import track
-from langneurons.statistics import Statistics, collect
+from langneurons.statistics import collect
 
 
 @method("relevance", needs="model")
 def relevance(
-    lm: LanguageModel,
-    texts: Mapping[str, Sequence[str] | Blocks],
-    statistics: Statistics | None = None,
+    given: ModelInput,
     *,
     site: str = "mlp.act",
     top: float = 0.00125,
@@ -53,10 +50,8 @@ def relevance(
     checked unit and, where no statistics are given, one for the means.
 
     Args:
-        lm: The model; its weights stay frozen.
-        texts: Language to texts or blocks.
-        statistics: Means of the same languages at the same site; None collects them from the
-            texts.
+        given: Model, whose weights stay frozen, texts, and, where the user has them, statistics of
+            the same languages at the same site; without them they are collected from the texts.
         site: Site of the units.
         top: Share (float) or number (int) of all units to take for each language.
         check: Best units of each language to check by exact replacement; 0 for none.
@@ -67,7 +62,9 @@ def relevance(
     Raises:
         InputError: If the statistics are of another site, shape or model.
     """
-    blocks = to_blocks(lm, texts, block, tokens)
+    check_integer("check", check, 0)
+    lm, statistics = given.lm, given.statistics
+    blocks = to_blocks(lm, given.texts, block, tokens)
     shape = (lm.layers, lm.sites[site].width)
     if statistics is None:
         statistics = collect(lm, blocks, site=site, rows=0)
@@ -91,7 +88,7 @@ def relevance(
             return (slope * (target[layer] - activation)).sum(0)
 
         score = attributions(
-            lm, item, site, rise, batch_tokens=batch_tokens, name=f"relevance {language}"
+            lm, item, site, rise, batch_tokens=batch_tokens, name="relevance", language=language
         )
         scores[language] = finite_scores(score, language, "relevance")
         if check:

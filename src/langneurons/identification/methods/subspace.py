@@ -6,7 +6,7 @@ import torch
 
 from langneurons.identification.evidence import BalancedRows, finite_scores
 from langneurons.identification.method import Found, method
-from langneurons.identification.selection import check_choice, take_top
+from langneurons.identification.selection import take_top
 from langneurons.identification.subspaces import Direction, discriminant
 from langneurons.progress import track
 from langneurons.statistics import Statistics
@@ -44,7 +44,6 @@ def subspace(
         top: Share (float) or number (int) of all units to take for each language.
         both_signs: Also take units that are lower in the language than in the others.
     """
-    check_choice("kind", kind, Direction)
     sample = BalancedRows(statistics)
     layers, units = statistics.shape
     table = torch.zeros((len(sample.languages), layers, units), dtype=torch.float64)

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from langneurons.data import Blocks, batches, make_blocks
 from langneurons.errors import InputError
-from langneurons.identification.method import Found, method
+from langneurons.identification.attribution import check_finite
+from langneurons.identification.method import Found, ModelInput, method
 from langneurons.identification.selection import take_top
 from langneurons.models import LanguageModel, hook_site, read_outputs
 from langneurons.progress import track
-from langneurons.statistics import Statistics, run_backbone
+from langneurons.statistics import run_backbone
 
+_SITE = "mlp.out"
 _POST_NORMS = ("post_feedforward_layernorm", "post_mlp_layernorm")
 
 
 @method("transfer", needs="model")
 def transfer(
-    lm: LanguageModel,
-    texts: Mapping[str, Sequence[str] | Blocks],
-    statistics: Statistics | None = None,
+    given: ModelInput,
     *,
-    site: str = "mlp.out",
-    kind: int = 2,
+    kind: Literal[1, 2] = 2,
     pivot: str = "en",
     top: float = 1000,
     layers: tuple[int, int] | None = None,
@@ -58,10 +57,7 @@ def transfer(
     sentences x layers x units.
 
     Args:
-        lm: The model.
-        texts: Language to sentences (an entry is cut after ``block`` tokens) or blocks.
-        statistics: Not read.
-        site: Only ``mlp.out``.
+        given: Model, and language to sentences (an entry is cut after ``block`` tokens) or blocks.
         kind: 1 or 2.
         pivot: The language that the others share their space with, for type 1.
         top: Number (int) or share (float) of all units to take for each language.
@@ -70,18 +66,18 @@ def transfer(
         batch_tokens: Most positions in a batch.
 
     Raises:
-        InputError: If the kind is unknown, texts are not parallel, or the pivot is missing.
+        InputError: If the layers lie outside the model, texts are not parallel, or the pivot is
+            missing.
     """
-    if kind not in (1, 2):
-        raise InputError(f"kind of transfer neurons must be 1 or 2, got {kind!r}.")
-    if site != "mlp.out":
-        raise InputError(f"transfer neurons live at mlp.out, not at {site!r}: leave site out.")
+    lm = given.lm
     first, last = layers if layers is not None else _default_layers(kind, lm.layers)
     if not 0 <= first < last <= lm.layers:
         raise InputError(
             f"layers ({first}, {last}) lie outside the model's {lm.layers} layers: choose others."
         )
-    blocks = {language: _sentences(lm, item, block, language) for language, item in texts.items()}
+    blocks = {
+        language: _sentences(lm, item, block, language) for language, item in given.texts.items()
+    }
     if kind == 1:
         _check_parallel(blocks, pivot)
     chosen = range(first, last)
@@ -97,9 +93,8 @@ def transfer(
         if kind == 1:
             centroid = (centroid + states[pivot].mean(1)) / 2
         scores[language] = _towards(lm, item, chosen, centroid, batch_tokens, language)
-    return Found(
-        scores=scores, selected=take_top(scores, top), facts={"layer_range": [first, last]}
-    )
+    facts = {"layer_range": [first, last]}
+    return Found(scores=scores, selected=take_top(scores, top), facts=facts, site=_SITE)
 
 
 def _default_layers(kind: int, layers: int) -> tuple[int, int]:
@@ -249,6 +244,7 @@ def _towards(
             columns = _columns(place.modules[layer])
             goal = centroid[number].to(columns.device)
             total[layer] += _gain(found[layer], columns, goal).double().sum(0).cpu()
+    check_finite(lm, language, total)
     total /= len(blocks)
     outside = torch.ones(lm.layers, dtype=torch.bool)
     outside[list(layers)] = False
