@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from langneurons.data.tasks.quality import NON_LATIN, is_romanised, latin_share
+from langneurons.data.tasks.quality import is_romanised, latin_share, not_latin
 from langneurons.errors import InputError
 from langneurons.evaluation.scores import Scores
 from langneurons.evaluation.squad import best, f1
@@ -56,7 +56,7 @@ def answer_language(scores: Scores, answers: Mapping[str, Sequence[str]], lang: 
         other: there,
         EITHER: np.fmax(rows["f1"].to_numpy(dtype=np.float64), there),
     }
-    if scores.lang in NON_LATIN:
+    if not_latin(scores.lang):
         latin = np.array([is_romanised(text, scores.lang) for text in rows["prediction"]])
         letters = np.array([latin_share(text) is not None for text in rows["prediction"]])
         found |= {LATIN: latin.astype(float), OWN_SCRIPT: (letters & ~latin).astype(float)}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from langneurons.data.languages import plain_code
 from langneurons.errors import InputError
 from langneurons.evaluation.qa import generate
 from langneurons.evaluation.touched import Interventions, intervened
@@ -24,10 +25,10 @@ def detect(texts: Sequence[str], languages: Sequence[str]) -> list[str]:
 
     Args:
         texts: Texts.
-        languages: ISO 639-1 codes to choose from, at least two.
+        languages: Codes to choose from, in any common form, at least two.
 
     Returns:
-        One code a text, or :data:`UNSURE`.
+        One of these codes a text, or :data:`UNSURE`.
 
     Raises:
         InputError: If lingua is not installed, or does not know one of the languages.
@@ -38,17 +39,17 @@ def detect(texts: Sequence[str], languages: Sequence[str]) -> list[str]:
         raise InputError(
             "naming the language of text needs lingua: pip install 'langneurons[language-id]'."
         ) from error
-    codes = []
+    codes = {}
     for code in languages:
-        known = getattr(IsoCode639_1, code.upper(), None)
+        known = getattr(IsoCode639_1, plain_code(code).upper(), None)
         if known is None:
             raise InputError(f"lingua does not know the language {code!r}: leave it out.")
-        codes.append(known)
+        codes[known] = code
     detector = LanguageDetectorBuilder.from_iso_codes_639_1(*codes).build()
     found = []
     for text in texts:
         language = detector.detect_language_of(text) if text.strip() else None
-        found.append(UNSURE if language is None else language.iso_code_639_1.name.lower())
+        found.append(UNSURE if language is None else codes[language.iso_code_639_1])
     return found
 
 

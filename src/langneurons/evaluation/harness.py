@@ -24,6 +24,33 @@ if TYPE_CHECKING:
     from langneurons.models import LanguageModel
 
 
+def find_task(name: str) -> tuple[Any, str]:
+    """The harness's own manager of tasks, and the task's name there; no model is needed.
+
+    Args:
+        name: Name of the task, or ``FOLDER:NAME`` for task files of your own.
+
+    Raises:
+        InputError: If the harness is not installed, or does not know the task.
+    """
+    try:
+        from lm_eval.tasks import TaskManager
+    except ImportError as error:
+        raise InputError(
+            "lm-evaluation-harness is not installed: pip install 'langneurons[harness]'."
+        ) from error
+    folder, _, task = name.rpartition(":")
+    if folder and not Path(folder).is_dir():
+        raise InputError(f"no folder {folder!r} with task files: check the path.")
+    manager = TaskManager(include_path=folder or None, include_defaults=not folder)
+    if task not in manager.all_tasks:
+        raise InputError(
+            f"lm-evaluation-harness has no task {task!r}"
+            + (f", nor has {folder!r}." if folder else "; see `lm-eval ls tasks`.")
+        )
+    return manager, task
+
+
 def evaluate_harness(
     lm: LanguageModel,
     name: str,
@@ -52,27 +79,14 @@ def evaluate_harness(
     Raises:
         InputError: If the harness is not installed, the task unknown, or its data not there.
     """
-    try:
-        from lm_eval.evaluator import simple_evaluate
-        from lm_eval.models.huggingface import HFLM
-        from lm_eval.tasks import TaskManager
-    except ImportError as error:
-        raise InputError(
-            "lm-evaluation-harness is not installed: pip install 'langneurons[harness]'."
-        ) from error
+    manager, task = find_task(name)
+    from lm_eval.evaluator import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+
     if has_head(lm):
         raise InputError(
             "a classification head cannot run tasks of lm-evaluation-harness: use the plain model "
             "or an adapter trained on questions."
-        )
-    folder, _, task = name.rpartition(":")
-    if folder and not Path(folder).is_dir():
-        raise InputError(f"no folder {folder!r} with task files: check the path.")
-    manager = TaskManager(include_path=folder or None, include_defaults=not folder)
-    if task not in manager.all_tasks:
-        raise InputError(
-            f"lm-evaluation-harness has no task {task!r}"
-            + (f", nor has {folder!r}." if folder else "; see `lm-eval ls tasks`.")
         )
     logging.getLogger("lm_eval").setLevel(logging.WARNING)
     wrapped = HFLM(

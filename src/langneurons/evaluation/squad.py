@@ -22,6 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from langneurons.data.languages import plain_code
 from langneurons.data.tasks.sources import read_squad, squad_rows
 from langneurons.errors import InputError
 
@@ -62,7 +63,7 @@ def _segment_pattern(lang: str) -> re.Pattern[str]:
 
 def normalise(text: str, lang: str) -> list[str]:
     """The words of an answer that count, in order."""
-    punctuation = _punctuation()
+    punctuation, lang = _punctuation(), plain_code(lang)
     text = "".join(c for c in text.lower() if c not in punctuation)
     if lang in _ARTICLES:
         text = re.sub(_ARTICLES[lang], " ", text)

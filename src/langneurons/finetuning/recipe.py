@@ -97,7 +97,10 @@ class Recipe:
     checkpoint_every: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "projections", tuple(self.projections))
+        named = self.projections
+        if isinstance(named, str):  # one, or several with commas, as on the command line
+            named = tuple(part.strip() for part in named.split(","))
+        object.__setattr__(self, "projections", tuple(named))
         object.__setattr__(self, "betas", tuple(self.betas))
         object.__setattr__(self, "shots", dict(self.shots))
         for name, value, known in (

@@ -164,7 +164,7 @@ class Study:
         for name, task_spec in self.config.tasks.items():
             task = get_task(task_spec.source or name)
             for lang in task_spec.languages or self.config.languages:
-                if task.languages and lang not in task.languages:
+                if task.languages and task.own_code(lang) not in task.languages:
                     raise unknown(f"language of task {name}", lang, task.languages)
             settings = {**self.config.finetune, **task_spec.finetune}
             get_recipe(settings.pop("recipe", None), **settings)

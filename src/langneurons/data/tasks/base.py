@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
+from langneurons.data.languages import same_language
 from langneurons.data.tasks.splits import parse_split, sample_groups
 from langneurons.errors import InputError
 from langneurons.registry import Registry
@@ -147,8 +148,25 @@ class Task(abc.ABC):
 
     def _part(self, lang: str, split: str) -> Sequence[Example]:
         if (lang, split) not in self._parts:
-            self._parts[lang, split] = self._read(lang, split)
+            self._parts[lang, split] = self._read_any(lang, split)
         return self._parts[lang, split]
+
+    def own_code(self, lang: str) -> str:
+        """The task's own code of a language given in any common form (``eng_Latn`` for ``en``)."""
+        return same_language(lang, self.languages) or lang
+
+    def _read_any(self, lang: str, split: str) -> Sequence[Example]:
+        own = self.own_code(lang)
+        try:
+            return self._read(own, split)
+        except InputError:
+            if own == lang:
+                raise
+            try:
+                return self._read(lang, split)  # files may be called by the code as it was given
+            except InputError:
+                pass
+            raise
 
     @abc.abstractmethod
     def _read(self, lang: str, split: str) -> Sequence[Example]:

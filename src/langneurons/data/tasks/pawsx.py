@@ -13,8 +13,7 @@ from typing import Any
 from langneurons.data.tasks.base import TASKS, Example, NLIExample, Task
 from langneurons.data.tasks.pairs import pairs, read_pairs
 from langneurons.data.tasks.sources import load_hub
-from langneurons.data.tasks.words import NLI_WORDS
-from langneurons.errors import InputError
+from langneurons.data.tasks.words import label_words
 
 _HUB_SPLIT = {"dev": "validation"}
 _FILES = {"dev": ("dev_2k",), "test": ("test_2k",), "train": ("translated_train", "train")}
@@ -64,11 +63,7 @@ class PAWSX(Task):
             InputError: If there are no label words in the language.
         """
         assert isinstance(example, NLIExample)
-        if lang not in NLI_WORDS:
-            raise InputError(
-                f"{self.name} has no label words for {lang!r}; known: {', '.join(NLI_WORDS)}."
-            )
-        words = NLI_WORDS[lang]
+        words = label_words(self.name, lang)
         yes, _, no = words.labels
         first = example.premise.rstrip(" .。।۔")
         prefix = f"{first}{words.comma}{words.right}"

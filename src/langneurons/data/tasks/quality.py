@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+from langneurons.data.languages import plain_code, script
 from langneurons.data.tasks.base import Example, Task
 from langneurons.errors import InputError
 
@@ -37,9 +38,14 @@ def latin_share(text: str) -> float | None:
     return sum(unicodedata.name(one, "").startswith("LATIN") for one in letters) / len(letters)
 
 
+def not_latin(lang: str) -> bool:
+    """Whether a language, by a code of any common form, is not written in Latin letters."""
+    return plain_code(lang) in NON_LATIN and script(lang) != "Latn"
+
+
 def is_romanised(text: str, lang: str) -> bool:
     """Whether more than half of the letters are Latin in a language of another script."""
-    return lang in NON_LATIN and (latin_share(text) or 0.0) > 0.5
+    return not_latin(lang) and (latin_share(text) or 0.0) > 0.5
 
 
 def flags(example: Example, lang: str) -> dict[str, bool]:

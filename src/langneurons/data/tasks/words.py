@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from langneurons.data.languages import same_language
+from langneurons.errors import InputError
+
 
 @dataclass(frozen=True)
 class LabelWords:
@@ -46,3 +49,19 @@ NLI_WORDS: dict[str, LabelWords] = {
     "vi": LabelWords("đúng không?", ("Đúng", "Ngoài ra", "Không")),
     "zh": LabelWords("对吗?", ("是的", "此外", "不"), comma=",", space=""),
 }
+
+
+def label_words(task: str, lang: str) -> LabelWords:
+    """The words of a language given by a code of any common form.
+
+    Args:
+        task: Name of the task, for the message.
+        lang: The language.
+
+    Raises:
+        InputError: If there are none in the language.
+    """
+    own = same_language(lang, NLI_WORDS)
+    if own is None:
+        raise InputError(f"{task} has no label words for {lang!r}; known: {', '.join(NLI_WORDS)}.")
+    return NLI_WORDS[own]
