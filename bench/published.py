@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from langneurons.reporting.paper.published import published
+from langneurons.parts.paper.published import published
 
 Z = 1.96
 BY_METHOD = ("zero", "mean", "P5", "P10", "P90")

@@ -18,7 +18,7 @@ import pandas as pd
 from bench._markdown import printed
 from bench.real_puzzle import cells
 from langneurons.artifacts import read_table
-from langneurons.reporting.aggregate import primary
+from langneurons.parts.tasks.comparisons import primary
 
 TITLES = {"own": "own", "matched": "equally active", "random": "random"}
 

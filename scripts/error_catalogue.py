@@ -30,6 +30,7 @@ ROOMS = {
     "beyond": "Beyond the paper",
     "reporting": "Report",
     "study": "Studies",
+    "parts": "Studies",
     "cli": "Command line",
     "mini": "Built-in world",
 }

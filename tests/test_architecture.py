@@ -58,6 +58,30 @@ def test_a_room_imports_only_rooms_before_it(room):
         assert imports(path) <= allowed | extra, place
 
 
+# A part imports another only where one word of a study names the other; `paper` judges them all.
+BETWEEN_PARTS = {
+    "adapters": {"tasks"},
+    "interventions": {"tasks", "adapters"},
+    "paper": {"neurons", "perplexity", "tasks", "adapters", "interventions"},
+}
+
+
+def test_a_part_imports_only_the_parts_it_names():
+    for folder in sorted(path for path in (SOURCE / "parts").iterdir() if path.is_dir()):
+        found = {
+            match[1]
+            for path in folder.rglob("*.py")
+            for match in re.finditer(r"langneurons\.parts\.(\w+)", path.read_text("utf-8"))
+        }
+        assert found <= {folder.name} | BETWEEN_PARTS.get(folder.name, set()), folder.name
+
+
+def test_reporting_and_the_engine_of_studies_name_no_part():
+    """What they know of a part is its interface: no word of a study stands in ``reporting/``."""
+    for path in (SOURCE / "reporting").rglob("*.py"):
+        assert "langneurons.parts" not in path.read_text("utf-8"), path
+
+
 def test_the_map_in_the_documentation_names_the_rooms_in_their_order():
     page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
     table = [line for line in page.splitlines() if line.startswith("| `")]

@@ -17,7 +17,7 @@ from langneurons.evaluation import (
     seeds_needed,
     size_needed,
 )
-from langneurons.reporting.answer import planned
+from langneurons.parts.planning.page import planned
 from reporting_run import perplexity_table, scores_table
 
 

@@ -8,15 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from langneurons.reporting import answer
-from langneurons.reporting.aggregate import (
-    adapters,
-    interventions,
-    over_seeds,
-    perplexity_rows,
-    pooled,
-)
-from langneurons.reporting.tables import finetuning
+from langneurons.parts.adapters import sentences as adapter_sentences
+from langneurons.parts.adapters import shown as adapters_shown
+from langneurons.parts.adapters.comparisons import adapters
+from langneurons.parts.interventions import answer
+from langneurons.parts.neurons import sentences as neuron_sentences
+from langneurons.parts.neurons.sentences import pooled
+from langneurons.parts.perplexity import sentences as perplexity_sentences
+from langneurons.parts.perplexity.rows import perplexity_rows
+from langneurons.parts.tasks.comparisons import interventions, over_seeds
+from langneurons.parts.tasks.sentences import chance, overwriting, rules
 from reporting_run import (
     LANGUAGES,
     neurons_table,
@@ -44,7 +45,7 @@ def test_clear_gain_beyond_random_is_said(rng):
     assert verdict.tone == "finding"
     where = "(mini-nli: es, fr, vi, hi, ur and zh; mini-qa: es, fr, vi, hi, ur and zh)"
     assert f"improved 48 of 48 comparisons {where}, 48 of these beyond random" in verdict.text
-    said = _text(answer.overwriting(table, ["en"]))
+    said = _text(overwriting(table, ["en"]))
     assert f"48 gains {where} and 0 losses" in said
     assert "beyond every draw for the same comparison lie 48 of 48 gains" in said
 
@@ -62,14 +63,14 @@ def test_no_effect_stands_beside_what_could_have_been_found(rng):
     assert verdict.tone == "none"
     assert verdict.text.startswith("No improvement could be shown")
     assert "no proof that there is none" in verdict.text
-    said = answer.overwriting(table, ["en"])
+    said = overwriting(table, ["en"])
     assert "0 gains and 0 losses" in said[0].text
     assert any("one smaller than about 1.7 points" in s.text for s in said)
 
 
 def test_loss_is_said(rng):
     table = scores_table(rng, gain=-12.0)
-    assert "0 gains and 48 losses (mini-nli: es, fr" in _text(answer.overwriting(table, ["en"]))
+    assert "0 gains and 48 losses (mini-nli: es, fr" in _text(overwriting(table, ["en"]))
     assert answer.verdict(table, None, ["en"]).text.startswith("No improvement")
 
 
@@ -78,8 +79,8 @@ def test_scores_at_chance_are_not_read(rng):
     assert "every score it would have to be read from is at chance" in (
         answer.verdict(table, None, ["en"]).text
     )
-    assert "in every language the score is at chance" in _text(answer.chance(table))
-    said = answer.overwriting(table, ["en"])
+    assert "in every language the score is at chance" in _text(chance(table))
+    said = overwriting(table, ["en"])
     assert len(said) == 1
     assert said[0].tone == "caution"
 
@@ -88,8 +89,8 @@ def test_one_language_at_chance_is_named_and_left_out(rng):
     table = scores_table(rng, gain=5.0, tasks=("mini-nli",))
     low = (table["language"] == "ur") & (table["intervention"] == "none")
     table.loc[low, ["value", "low", "high"]] = [34.0, 31.0, 37.0]
-    assert "at chance (interval not above 33.3 %) in ur" in _text(answer.chance(table))
-    assert "20 gains (mini-nli: es, fr, vi, hi and zh)" in _text(answer.overwriting(table, ["en"]))
+    assert "at chance (interval not above 33.3 %) in ur" in _text(chance(table))
+    assert "20 gains (mini-nli: es, fr, vi, hi and zh)" in _text(overwriting(table, ["en"]))
 
 
 def test_training_language_is_no_transfer(rng):
@@ -105,13 +106,13 @@ def test_without_tasks_there_is_no_answer():
 def test_without_controls_nothing_is_credited(rng):
     table = scores_table(rng, gain=5.0)
     table = table[table["units"] != "random"]
-    assert "no change can be credited" in _text(answer.overwriting(table, ["en"]))
+    assert "no change can be credited" in _text(overwriting(table, ["en"]))
     assert not interventions(table, ["en"])["beyond_controls"].any()
 
 
 def test_adapter_gain_against_random_units(rng):
     table = scores_table(rng, adapter_gain=15.0)
-    said = _text(answer.finetuned(table, None, ["en"]))
+    said = _text(adapter_sentences.finetuned(table, None, ["en"]))
     assert "against random units: of 24 comparisons" in said
     assert "12 gains (mini-nli: es, fr, vi, hi, ur and zh; mini-qa: es" in said
     assert "and 0 losses are significant" in said
@@ -119,7 +120,7 @@ def test_adapter_gain_against_random_units(rng):
 
 
 def test_adapter_without_gain_says_what_it_could_have_shown(rng):
-    said = answer.finetuned(scores_table(rng), None, ["en"])
+    said = adapter_sentences.finetuned(scores_table(rng), None, ["en"])
     assert "0 gains and 0 losses are significant" in said[0].text
     assert any("could have gone unseen" in s.text for s in said)
     assert any("wider than a paired" in s.text for s in said)
@@ -196,23 +197,23 @@ def test_all_adapters_at_once_are_said_to_differ_or_not():
             for lang, attention, p, std in
             [("en", True, 0.001, 3.0), ("hi", True, 0.41, 3.0), ("hi", False, 0.004, 3.0),
              ("zh", True, float("nan"), 0.0)]]  # fmt: skip
-    found = answer.among_sets(pd.DataFrame(rows), ["en"])
+    found = adapter_sentences.among_sets(pd.DataFrame(rows), ["en"])
     assert [sentence.tone for sentence in found] == ["none", "finding", "caution"]
     assert found[2].text.startswith("xnli: zh: every adapter of chosen units scored the same")
     assert found[0].text.startswith("xnli, hi: 5 adapters of chosen units with LoRA on attention")
     assert "p = 0.41" in found[0].text
     assert "9.4 points" in found[0].text
     assert "without LoRA on attention" in found[1].text
-    assert answer.among_sets(pd.DataFrame()) == []
+    assert adapter_sentences.among_sets(pd.DataFrame()) == []
 
 
 def test_perplexity_effect_and_its_absence(rng):
-    clear = answer.perplexity(perplexity_table(rng))
+    clear = perplexity_sentences.perplexity(perplexity_table(rng))
     assert "in 7 of 7 rows" in clear[0].text
     assert "10 draws of as many random neurons in 7 of 7" in clear[0].text
     assert clear[0].tone == "finding"
     assert len(clear) == 1
-    none = answer.perplexity(perplexity_table(rng, effect=0.0))
+    none = perplexity_sentences.perplexity(perplexity_table(rng, effect=0.0))
     assert none[0].tone == "none"
     assert "no rise could be shown for any language" in none[1].text
 
@@ -230,7 +231,7 @@ def test_perplexity_rows_by_definition(rng):
 
 def test_overlap_beside_chance(rng):
     neurons = neurons_table(rng, sets=("lape", "lape@set"))
-    said = answer.overlaps(overlap_table(neurons, rng))
+    said = neuron_sentences.overlaps(overlap_table(neurons, rng))
     assert "It exceeds chance (5 %, Bonferroni) for 7 of 7 languages" in said[0].text
     assert "For no language does the overlap exceed chance" in said[1].text
     assert said[1].tone == "none"
@@ -239,7 +240,7 @@ def test_overlap_beside_chance(rng):
 def test_many_sets_are_put_together(rng):
     names = ("lape", "lape@set", "dln", "auroc")  # and activation_probability: ten pairs
     table = overlap_table(neurons_table(rng, sets=names), rng)
-    (said,) = answer.overlaps(table)
+    (said,) = neuron_sentences.overlaps(table)
     assert said.text.startswith("10 pairs of neuron sets share a Jaccard index of")
     together = pooled(table)
     assert len(together) == 10
@@ -257,15 +258,15 @@ def test_many_sets_are_put_together(rng):
 def test_neurons_counted_and_missing_languages_named(rng):
     table = neurons_table(rng, sets=("lape",))
     table.loc[(table["language"] == "ur"), "units"] = 0
-    said = _text(answer.neurons(table))
+    said = _text(neuron_sentences.neurons(table))
     assert "between 0 (ur)" in said
     assert "found none for ur" in said
 
 
 def test_rules_say_how_far_above_they_are(rng):
-    above = answer.rules(scores_table(rng), rules_table())
+    above = rules(scores_table(rng), rules_table())
     assert "in 7 of 7 languages" in above[0].text
-    below = answer.rules(scores_table(rng), rules_table(level=99.0))
+    below = rules(scores_table(rng), rules_table(level=99.0))
     assert "in 0 of 7 languages" in below[0].text
     assert below[0].tone == "caution"
 
@@ -297,12 +298,12 @@ def test_adapters_over_seeds_are_counted_and_tabled():
          "low": 8.0, "high": 10.0, "p_holm": 0.001},
     ]  # fmt: skip
     table = pd.DataFrame(rows)
-    said = answer.over_seeds(table, ["en"])
+    said = adapter_sentences.over_seeds(table, ["en"])
     assert "Over 3 seeds: of 2 comparisons on languages not trained on 1 leaves" in said[0].text
     assert "between seeds (xnli: hi)" in said[0].text
     assert "3.3 points" in said[0].text
     assert said[0].tone == "finding"
-    shown = finetuning.over_seeds(table, ["en"])
+    shown = adapters_shown.over_seeds(table, ["en"])
     assert shown.data["significant"].tolist() == [True, False]
-    assert answer.over_seeds(table, ["en", "hi"]) == []
-    assert finetuning.over_seeds(table, ["en", "hi"]) is None
+    assert adapter_sentences.over_seeds(table, ["en", "hi"]) == []
+    assert adapters_shown.over_seeds(table, ["en", "hi"]) is None

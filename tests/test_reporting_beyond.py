@@ -8,11 +8,18 @@ import pandas as pd
 import pytest
 
 from langneurons.errors import ArtifactError
-from langneurons.reporting import read_run, report, style
-from langneurons.reporting.answer import beyond as answer
-from langneurons.reporting.figures import beyond as figures
-from langneurons.reporting.figures import canvas, parts
-from langneurons.reporting.sections import compose
+from langneurons.parts.crossing import figures as crossing_figures
+from langneurons.parts.crossing import page as crossing
+from langneurons.parts.deactivation import figures as deactivation_figures
+from langneurons.parts.deactivation import page as deactivation
+from langneurons.parts.effects import page as effects
+from langneurons.parts.forcing import figures as forcing_figures
+from langneurons.parts.forcing import page as forcing
+from langneurons.parts.polysemanticity import figures as polysemanticity_figures
+from langneurons.parts.polysemanticity import page as polysemanticity
+from langneurons.reporting import style
+from langneurons.reporting.figures import canvas
+from langneurons.study.report import compose, read, report
 from reporting_run import write_run
 
 
@@ -96,42 +103,42 @@ def tips(figure) -> list[str]:
 
 
 def test_deactivation_in_words():
-    (said,) = answer.deactivation(deactivation_table())
+    (said,) = deactivation.sentences(deactivation_table())
     assert "mean is the mildest (perplexity ×1.020 [1.010, 1.030])" in said.text
     assert "-1 the harshest (×1.500" in said.text
     assert "outside the usual range (P1 to P99) of 25 % of the units" in said.text
     assert said.tone == "finding"
     flat = deactivation_table().assign(ratio=1.0, low=0.99, high=1.01)
-    assert next(answer.deactivation(flat)).tone == "none"
+    assert next(deactivation.sentences(flat)).tone == "none"
 
 
 def test_crossing_in_words():
-    (said,) = answer.crossing(crossing_table())
+    (said,) = crossing.sentences(crossing_table())
     assert "writes 65 % impossible values, and these make 50 [40, 60] % of its damage" in said.text
-    (unclear,) = answer.crossing(crossing_table(share=float("nan")))
+    (unclear,) = crossing.sentences(crossing_table(share=float("nan")))
     assert "cannot be told from none" in unclear.text
     assert unclear.tone == "none"
 
 
 def test_polysemanticity_in_words():
-    task, harm = answer.polysemanticity(information_table(), harm_table())
+    task, harm = polysemanticity.sentences(information_table(), harm_table())
     assert task.text.startswith("60 % of the lape neurons of hi carry information on the labels")
     assert "10 % of equally active ones: +50 [+30, +70] points" in task.text
     assert (task.tone, harm.tone) == ("finding", "finding")
     assert "+0.40 [+0.20, +0.60]" in harm.text
-    alike, weak = answer.polysemanticity(information_table(0.1, 0.1), harm_table(0.1))
+    alike, weak = polysemanticity.sentences(information_table(0.1, 0.1), harm_table(0.1))
     assert (alike.tone, weak.tone) == ("none", "none")
 
 
 def test_forcing_in_words_and_cells():
-    (said,) = answer.forcing(forcing_table())
+    (said,) = forcing.sentences(forcing_table())
     assert "30 % [20, 40] of 20 outputs are es; 0 % are without intervention" in said.text
     assert said.tone == "finding"
     never = forcing_table().query("language_detected != 'es'")
-    (none,) = answer.forcing(never)
+    (none,) = forcing.sentences(never)
     assert (none.tone, "0 % of 20" in none.text) == ("none", True)
     with style.figure_style():
-        shown = tips(parts.forcing(forcing_table()))
+        shown = tips(forcing_figures.forcing(forcing_table()))
     # Each intervention has its own row: one does not hide another.
     assert [tip.partition(":")[0] for tip in shown] == [
         "fr untouched", "fr off", "fr off, es on", "fr off, es on"]  # fmt: skip
@@ -144,7 +151,7 @@ def test_single_units_in_words():
             for place in (1, 2)
         ]
     )
-    (said,) = answer.unit_effects(table)
+    (said,) = effects.sentences(table)
     assert (
         "is 1 in layer 3: perplexity ×1.100 [1.090, 1.110] (chosen for being the largest"
         in said.text
@@ -153,16 +160,16 @@ def test_single_units_in_words():
 
 def test_figures_draw_every_cell():
     with style.figure_style():
-        found = tips(figures.deactivation(deactivation_table()))
+        found = tips(deactivation_figures.deactivation(deactivation_table()))
         assert "own neurons, zero: ×1.200 [1.190, 1.210]" in found
         assert "-1: 100 % of units outside what the activation can give" in found
-        found = tips(figures.residual(residual_table()))
+        found = tips(deactivation_figures.residual(residual_table()))
         assert len(found) == 2 * 3
         assert "zero, layer 2: moved by 0.200 (equally active neurons: 0.010)" in found
-        found = tips(figures.crossing(crossing_table()))
+        found = tips(crossing_figures.crossing(crossing_table()))
         assert len(found) == 4
         assert any("paper: pre to act: ×1.300" in tip and "65 %" in tip for tip in found)
-        found = tips(figures.information(information_table()))
+        found = tips(polysemanticity_figures.information(information_table()))
         assert len(found) == 3
         assert "difference +50 [+30, +70] points" in found[0]
 
@@ -171,7 +178,7 @@ def test_controls_of_the_site_question_are_told_apart():
     table = crossing_table()
     matched = table[table["kind"] == "random"].assign(kind="matched", seed=1, ratio=1.07)
     with style.figure_style():
-        figure = figures.crossing(pd.concat([table, matched]))
+        figure = crossing_figures.crossing(pd.concat([table, matched]))
     lines = [line for line in figure.axes[0].lines if len(line.get_xdata())]
     drawn = {mark: [line.get_xdata()[0] for line in lines if line.get_marker() == mark]
              for mark in "|x"}  # fmt: skip
@@ -193,7 +200,7 @@ def test_sections_of_a_run_that_has_them(tmp_path):
             "forcing": forcing_table(),
         },
     )
-    names = [section.name for section in compose(read_run(folder)).sections]
+    names = [section.name for section in compose(read(folder)).sections]
     assert names == [
         "part-forcing", "deactivation", "crossing", "polysemanticity", "methods", "reproduce",
     ]  # fmt: skip
@@ -206,7 +213,7 @@ def test_sections_of_a_run_that_has_them(tmp_path):
 def test_a_table_of_another_version_is_named(tmp_path):
     folder = write_run(tmp_path, {"crossing": crossing_table().drop(columns="reading")})
     with pytest.raises(ArtifactError, match="reading"):
-        read_run(folder)
+        read(folder)
 
 
 def test_series_stay_apart():

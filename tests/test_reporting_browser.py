@@ -8,8 +8,8 @@ import threading
 import pandas as pd
 import pytest
 
-from langneurons.reporting import report
 from langneurons.reporting.explorer.serve import server
+from langneurons.study.report import report
 from reporting_run import explored, write_run
 from test_reporting_report import EVIL, SMALL, URDU, small_tables
 

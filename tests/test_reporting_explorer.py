@@ -30,6 +30,7 @@ from langneurons.reporting.inputs import Run
 from langneurons.statistics import Statistics
 from langneurons.statistics.language import LanguageStatistics
 from langneurons.statistics.sample import MemoryRows, RowSample, select
+from langneurons.study.part import ordered
 
 LAYERS, UNITS = 3, 7
 
@@ -201,11 +202,13 @@ def test_a_unit_that_never_changes_has_no_neighbour(texts_):
     assert not ((table["other_layer"] == 0) & (table["other_index"] == 2)).any()
 
 
-def run_with(tmp_path, found, **tables) -> Run:
+def sets_with(tmp_path, found, **tables) -> list[UnitSet]:
     save(found, tmp_path / "passages" / "lape")
     explored = read_explored(tmp_path / "passages", ["lape", "none", "../lape"])
     assert list(explored) == ["lape"]
-    return Run(tmp_path, {"languages": ["ur", "en"]}, tables=tables, explored=explored)
+    known = {name: columns for part in ordered() for name, columns in part.columns.items()}
+    run = Run(tmp_path, {"languages": ["ur", "en"]}, tables=tables, columns=known)
+    return unit_sets(run, explored)
 
 
 def test_sets_join_what_was_measured_elsewhere(tmp_path, found):
@@ -217,10 +220,9 @@ def test_sets_join_what_was_measured_elsewhere(tmp_path, found):
     )  # fmt: skip
     shares = pd.DataFrame({"layer": [0], "index": [1], "task_information": [0.125]})
     other = effects.assign(neurons="another")
-    run = run_with(
+    (one,) = sets_with(
         tmp_path, found, unit_effects=pd.concat([effects, other]), polysemanticity=shares
     )
-    (one,) = unit_sets(run)
     assert one.languages == ("ur", "en")  # the run's order
     assert one.details[2, 3]["f"] == [["perplexity, ur when set to zero", "×1.250 [1.100, 1.400]"]]
     assert one.details[0, 1]["f"] == [["polysemanticity", "task information 0.125"]]

@@ -12,9 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langneurons.reporting import answer, read_run, report
-from langneurons.reporting.paper.findings import findings, judged
-from langneurons.reporting.verdict import verdict
+from langneurons.parts.adapters import sentences as adapter_sentences
+from langneurons.parts.interventions import answer
+from langneurons.parts.paper.findings import findings, judged
+from langneurons.parts.perplexity import sentences as perplexity_sentences
+from langneurons.parts.planning.page import planned
+from langneurons.parts.tasks.sentences import overwriting
+from langneurons.study.report import read, report
 from reporting_run import (
     LANGUAGES,
     finetuning_table,
@@ -49,7 +53,7 @@ def test_the_range_of_random_neurons_is_that_of_the_table_in_every_language(rng,
     table = scores_table(rng)
     cell = {"task": "mini-qa", "metric": "f1", "units": "random", "seed": 1}
     _set(table, size, language=language, intervention="P10", **cell)
-    said = next(s for s in answer.overwriting(table, ["en"]) if "Random neurons" in s.text).text
+    said = next(s for s in overwriting(table, ["en"]) if "Random neurons" in s.text).text
     shown = f"{size:+.1f}".replace("-", "−")
     home = ", trained on" if language == "en" else ""
     assert f"{shown} (mini-qa, {language}, P10{home})" in said
@@ -61,13 +65,13 @@ def test_the_range_of_random_neurons_is_that_of_the_table_in_every_language(rng,
 def test_the_training_language_has_a_sentence_of_its_own(rng):
     table = scores_table(rng, tasks=("mini-nli",))
     _set(table, -8.0, language="en", units="own", intervention="zero")
-    said = answer.overwriting(table, ["en"])
+    said = overwriting(table, ["en"])
     (home,) = (s for s in said if s.text.startswith("In en, trained on"))
     assert "of 4 comparisons 0 gains and 1 loss (mini-nli: en)" in home.text
     assert "−8.0 [−9.0, −7.0] points (mini-nli, en, lape, zero)" in home.text
     assert home.tone == "finding"
     assert "0 gains and 0 losses" in said[0].text  # and is not counted among the transfer
-    alone = answer.overwriting(table[table["language"] == "en"], ["en"])
+    alone = overwriting(table[table["language"] == "en"], ["en"])
     assert [s.text for s in alone] == [home.text]
 
 
@@ -78,7 +82,7 @@ def test_gains_of_one_language_are_called_that(rng, task, language):
         _set(table, 6.0, task=task, language=language, intervention=value, units="own")
     text = answer.verdict(table, None, ["en"]).text
     assert f"improved 3 of 48 comparisons ({task}: {language}), 3 of these beyond" in text
-    assert f"3 gains ({task}: {language}) and 0 losses" in _text(answer.overwriting(table, ["en"]))
+    assert f"3 gains ({task}: {language}) and 0 losses" in _text(overwriting(table, ["en"]))
     _set(table, -6.0, task="mini-qa", language="ur", intervention="P90", units="own")
     assert "and worsened 1 (mini-qa: ur)" in answer.verdict(table, None, ["en"]).text
 
@@ -95,12 +99,12 @@ def test_only_some_gains_beyond_random_neurons_are_named_apart(rng):
 
 def test_a_score_near_its_ceiling_is_no_place_for_gains(rng):
     table = scores_table(rng, level=99.0, tasks=("mini-nli",))
-    said = answer.overwriting(table, ["en"])
+    said = overwriting(table, ["en"])
     (full,) = (s for s in said if "near 100 %" in s.text)
     assert full.tone == "caution"
     assert full.text.startswith("24 comparisons (mini-nli: es, fr, vi, hi, ur and zh)")
     assert "24 of the former start too near 100 %" in answer.verdict(table, None, ["en"]).text
-    assert "near 100 %" not in _text(answer.overwriting(scores_table(rng), ["en"]))
+    assert "near 100 %" not in _text(overwriting(scores_table(rng), ["en"]))
 
 
 def test_nothing_changed_is_not_a_fine_measurement(rng):
@@ -109,7 +113,7 @@ def test_nothing_changed_is_not_a_fine_measurement(rng):
     columns = ["difference", "difference_low", "difference_high", "mde"]
     table.loc[own, columns] = 0.0
     table.loc[own, ["p_value", "p_holm"]] = 1.0
-    said = answer.overwriting(table, ["en"])
+    said = overwriting(table, ["en"])
     assert "In 24 comparisons not a single answer changed" in _text(said)
     assert "smaller than about 0.0" not in _text(said)
     assert "finding" not in {s.tone for s in said if "single answer" in s.text}
@@ -120,7 +124,7 @@ def test_seeds_without_spread_are_a_limit(detectable):
     columns = ["of", "name", "lang", "size", "detectable", "needed"]
     rows = [("seeds", "mini-nli, accuracy, none", "all", 2, detectable, 2),
             ("examples", "mini-nli, accuracy", "hi", 100, 0.0, 0)]  # fmt: skip
-    said = answer.planned(pd.DataFrame(rows, columns=columns))
+    said = planned(pd.DataFrame(rows, columns=columns))
     assert [s.tone for s in said] == ["caution"]
     assert "the same with each of 2 seeds" in said[0].text
 
@@ -129,7 +133,7 @@ def test_adapters_without_spread_over_seeds_are_a_limit():
     cell = {"task": "xnli", "metric": "accuracy", "seeds": 3, "adapter": "target"}
     cell |= {"reference": "random", "difference": 6.0, "low": 6.0, "high": 6.0, "p_holm": 0.0}
     table = pd.DataFrame([{**cell, "language": "hi", "std": 0.0, "detectable": 0.0}])
-    (said,) = answer.over_seeds(table)
+    (said,) = adapter_sentences.over_seeds(table)
     assert said.tone == "caution"
     assert "(xnli: hi) the difference was the same with each of 3 seeds" in said.text
 
@@ -138,7 +142,7 @@ def test_a_majority_within_the_noise_is_no_finding(rng):
     table = perplexity_table(rng, effect=0.0)
     rows = (table["kind"] == "own") & (table["row"] == table["column"])
     table.loc[rows, ["ratio", "low", "high"]] = [1.012, 0.99, 1.03]  # largest everywhere
-    (first, *_) = answer.perplexity(table)
+    (first, *_) = perplexity_sentences.perplexity(table)
     assert "in 7 of 7 rows" in first.text
     assert first.tone == "none"
 
@@ -165,7 +169,7 @@ def test_no_single_language_turns_a_verdict(held, data):
 
 
 def _found(folder, scores, **tables) -> dict[str, tuple[str, str]]:
-    run = read_run(write_run(folder, {"scores": scores, **tables}))
+    run = read(write_run(folder, {"scores": scores, **tables}))
     return {finding.claim.split()[0]: (finding.verdict, finding.here) for finding in findings(run)}
 
 
@@ -254,7 +258,7 @@ def test_many_failures_are_counted_and_old_tables_called_old(tmp_path):
 
     names = [f"scores/t/none/{n}" for n in itertools.islice(itertools.count(), 9)]
     stages = [{"name": name, "status": "failed", "reason": "bad"} for name in [*names, "tables"]]
-    said = troubles(read_run(write_run(tmp_path, {}, stages=stages)))
+    said = troubles(read(write_run(tmp_path, {}, stages=stages)))
     assert len(said) == 7
     assert "5 more stages failed: scores/t/none/5, " in said[5].text
     assert "older than this run" in said[6].text
@@ -262,8 +266,8 @@ def test_many_failures_are_counted_and_old_tables_called_old(tmp_path):
 
 
 def test_scores_that_were_to_be_there_are_missed(tmp_path):
-    run = read_run(write_run(tmp_path, {"neurons": neurons_table(np.random.default_rng(0))},
+    run = read(write_run(tmp_path, {"neurons": neurons_table(np.random.default_rng(0))},
                              tasks=["mini-nli", "mini-qa"]))  # fmt: skip
-    said = verdict(run)
+    said = answer.answer(run).verdict
     assert said.tone == "failure"
     assert "was to measure mini-nli and mini-qa and holds no score" in said.text

@@ -7,12 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from langneurons.reporting import read_run, report
-from langneurons.reporting.paper.compared import adapters_of, compared, numbers, task_name
-from langneurons.reporting.paper.findings import findings, table
-from langneurons.reporting.paper.published import model_of, published, source
-from langneurons.reporting.sections import compose
-from langneurons.reporting.tables import paper as paper_tables
+from langneurons.parts.paper import shown as paper_tables
+from langneurons.parts.paper.compared import adapters_of, compared, numbers, task_name
+from langneurons.parts.paper.findings import findings, table
+from langneurons.parts.paper.published import model_of, published, source
+from langneurons.study.report import compose, read, report
 from reporting_run import (
     finetuning_table,
     neurons_table,
@@ -57,7 +56,7 @@ def test_published_facts():
     ],
 )
 def test_models_are_told_by_their_own_name(tmp_path, name, found):
-    run = read_run(write_run(tmp_path, {}, model={"name": name}))
+    run = read(write_run(tmp_path, {}, model={"name": name}))
     assert model_of(run) == found
 
 
@@ -95,7 +94,7 @@ def llama_run(folder, gain=0.0, **scores):
 
 
 def test_cells_are_matched_by_what_they_are(tmp_path):
-    run = read_run(llama_run(tmp_path))
+    run = read(llama_run(tmp_path))
     assert task_name("xnli-dev") == task_name("XNLI") == "xnli"
     kinds = adapters_of(run)
     assert kinds["xnli", "none", "hi"] == "none"
@@ -129,24 +128,24 @@ def verdicts(run) -> dict[str, str]:
 
 
 def test_no_change_is_reproduced_only_where_it_would_have_been_seen(tmp_path):
-    fine = read_run(llama_run(tmp_path / "fine"))
+    fine = read(llama_run(tmp_path / "fine"))
     assert verdicts(fine)["Overwriting"] == "reproduced"
-    coarse = read_run(llama_run(tmp_path / "coarse"))
+    coarse = read(llama_run(tmp_path / "coarse"))
     coarse.tables["scores"]["mde"] = 30.0
     assert verdicts(coarse)["Overwriting"] == "open"
-    low = read_run(llama_run(tmp_path / "low", level=33.0))
+    low = read(llama_run(tmp_path / "low", level=33.0))
     assert verdicts(low)["Overwriting"] == "open"  # every score at chance
 
 
 def test_a_gain_beyond_random_neurons_is_not_the_papers_finding(tmp_path):
-    run = read_run(llama_run(tmp_path, gain=6.0))
+    run = read(llama_run(tmp_path, gain=6.0))
     assert verdicts(run)["Overwriting"] == "not reproduced"
-    both = read_run(llama_run(tmp_path / "both", gain=6.0, control_gain=6.5))
+    both = read(llama_run(tmp_path / "both", gain=6.0, control_gain=6.5))
     assert verdicts(both)["Overwriting"] == "reproduced"  # random neurons do as well
 
 
 def test_low_values_against_zero(tmp_path):
-    run = read_run(llama_run(tmp_path))
+    run = read(llama_run(tmp_path))
     assert verdicts(run)["Writing"] == "open"  # nothing harms
     scores = run.tables["scores"]
     for value, change, verdict in (("P10", -20.0, "reproduced"), ("zero", -40.0, "not reproduced")):
@@ -158,7 +157,7 @@ def test_low_values_against_zero(tmp_path):
 
 
 def test_other_findings(tmp_path):
-    run = read_run(llama_run(tmp_path))
+    run = read(llama_run(tmp_path))
     said = verdicts(run)
     assert said["Setting"] == "reproduced"
     rows = run.tables["perplexity"]
@@ -174,7 +173,7 @@ def test_other_findings(tmp_path):
 
 
 def test_findings_without_tables_are_left_out(tmp_path):
-    run = read_run(write_run(tmp_path, {"neurons": neurons_table(np.random.default_rng(0))}))
+    run = read(write_run(tmp_path, {"neurons": neurons_table(np.random.default_rng(0))}))
     assert findings(run) == []
     assert not {"paper", "layout"} & {section.name for section in compose(run).sections}
 

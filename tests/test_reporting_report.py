@@ -13,15 +13,17 @@ import pytest
 import torch
 
 from langneurons.errors import ArtifactError, InputError
-from langneurons.reporting import read_run, report
-from langneurons.reporting.aggregate import References, references
+from langneurons.parts.adapters.comparisons import References, references
+from langneurons.parts.neurons.page import members
+from langneurons.parts.perplexity import shown as perplexity
+from langneurons.parts.tasks.shown import by_language
 from langneurons.reporting.figures import canvas, layers, sets
+from langneurons.reporting.methods import flat
+from langneurons.reporting.names import slug
 from langneurons.reporting.numbers import listing, number, p_value, with_interval
 from langneurons.reporting.page import Limits, fit, render
-from langneurons.reporting.sections import compose
-from langneurons.reporting.sections.methods import flat
-from langneurons.reporting.tables import export, neurons, perplexity
-from langneurons.reporting.tables.scores import by_language, slug
+from langneurons.reporting.tables import export, neurons
+from langneurons.study.report import compose, read, report
 from reporting_run import (
     finetuning_table,
     neurons_table,
@@ -153,12 +155,12 @@ def test_other_scripts_survive_in_every_table_format(evil):
 @pytest.mark.parametrize("kept", [(), ("neurons",), ("scores",), ("perplexity", "finetuning")])
 def test_missing_tables_leave_their_sections_out(tmp_path, kept):
     tables = {name: table for name, table in small_tables().items() if name in kept}
-    shown = compose(read_run(write_run(tmp_path, tables)))
+    shown = compose(read(write_run(tmp_path, tables)))
     names = {section.name for section in shown.sections}
     assert {"methods", "reproduce"} <= names
     assert ("neurons" in names) == ("neurons" in kept)
     assert ("tasks" in names) == ("scores" in kept)
-    assert shown.verdict.text
+    assert shown.answer.verdict.text
 
 
 def test_unknown_and_empty_tables(tmp_path):
@@ -167,7 +169,7 @@ def test_unknown_and_empty_tables(tmp_path):
         "novel_part": pd.DataFrame({"x": [1], "ratio": [1.5], "low": [1.2], "high": [1.8]}),
         "sweep": sweep_table().iloc[:0],
     }
-    shown = compose(read_run(write_run(tmp_path, tables)))
+    shown = compose(read(write_run(tmp_path, tables)))
     titles = {section.name: section.title for section in shown.sections}
     assert titles["part-task_shares"] == "Task shares"
     assert titles["part-novel_part"] == "Novel part"
@@ -191,7 +193,7 @@ def test_optional_parts_are_drawn(tmp_path):
             {"language": ["hi", "hi"], "layer": [0, 1], "index": [3, 7], "ratio": [1.01, 1.2]}
         ),
     }
-    shown = compose(read_run(write_run(tmp_path, tables)))
+    shown = compose(read(write_run(tmp_path, tables)))
     drawn = {p.name: canvas.svg(p.figure, p.name) for p in shown.pictures()}
     # Wilson's interval for 30 of 50, by its formula
     z, p, n = 1.959964, 0.6, 50
@@ -217,7 +219,7 @@ def test_bad_input_is_one_line(tmp_path):
 
 
 def test_large_tables_are_cut_in_the_page_only(tmp_path):
-    shown = compose(read_run(write_run(tmp_path, {"neurons": small_tables()["neurons"]})))
+    shown = compose(read(write_run(tmp_path, {"neurons": small_tables()["neurons"]})))
     drawn = {picture.name: "<svg></svg>" for picture in shown.pictures()}
     whole, cut = (render(shown, drawn, Limits(rows=rows)).text for rows in (1000, 5))
     assert "further rows are in the CSV file" not in whole
@@ -305,17 +307,17 @@ def test_members_of_real_neuron_sets_are_drawn(tmp_path):
     rows = found.per_layer().assign(neurons="lape", total=40)
     write_run(tmp_path, {"neurons": rows})
     found.save(tmp_path / "neurons" / "lape.json")
-    run = read_run(tmp_path)
+    run, units = read(tmp_path), members(tmp_path / "neurons" / "lape.json")
     names = {picture.name for picture in compose(run).pictures()}
     assert {"upset_lape", "venn_lape"} <= names
 
-    counted = sets.memberships(run.units)
+    counted = sets.memberships(units)
     stacked = np.stack([masks[name].numpy() for name in SMALL])
     for names, size in counted.items():
         pattern = np.array([name in names for name in SMALL])
         assert size == (stacked == pattern[:, None, None]).all(axis=0).sum()
     assert sum(counted.values()) == stacked.any(axis=0).sum()
-    assert sets.closest(run.units) == SMALL
+    assert sets.closest(units) == SMALL
 
 
 def test_names_of_reference_adapters_come_from_what_they_train():
@@ -336,7 +338,7 @@ def test_overlap_as_neuron_sets_write_it(tmp_path):
             "size_b": "other_size",
         }
     )
-    run = read_run(write_run(tmp_path, {"overlap": table}))
+    run = read(write_run(tmp_path, {"overlap": table}))
     assert {"language_a", "size_b"} <= set(run.tables["overlap"].columns)
 
 

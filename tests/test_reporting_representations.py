@@ -4,10 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from langneurons.reporting.answer import representations as answer
+from langneurons.parts.features import page as features
+from langneurons.parts.subspaces import page as subspaces
 from langneurons.reporting.inputs import Run
-from langneurons.reporting.sections import Picture, Tabs, parts, representations
+from langneurons.reporting.rest import rest
+from langneurons.reporting.sections import Picture, Tabs
 from langneurons.reporting.tables import Table
+from langneurons.study.part import PARTS
 
 
 def subspace_tables():
@@ -69,14 +72,15 @@ def run(tmp_path):
         "features": quality,
         "feature_perplexity": cells,
     }
-    return Run(tmp_path, {"name": "x"}, tables=tables)
+    known = {**PARTS.get("subspaces").columns, **PARTS.get("features").columns}
+    return Run(tmp_path, {"name": "x"}, tables=tables, columns=known)
 
 
 def test_each_part_has_its_section_and_none_is_shown_twice(run):
-    made = [*representations.subspaces(run), *representations.features(run)]
+    made = [*subspaces.sections(run), *features.sections(run)]
     sections = {section.name: section for section in made}
     assert set(sections) == {"subspaces", "features"}
-    assert list(parts.others(run)) == []
+    assert list(rest(run)) == []
     shown = set()
     for section in sections.values():
         assert section.sentences
@@ -93,15 +97,15 @@ def test_each_part_has_its_section_and_none_is_shown_twice(run):
 
 def test_a_run_without_them_has_no_section(tmp_path):
     run = Run(tmp_path, {"name": "x"})
-    assert list(representations.subspaces(run)) == list(representations.features(run)) == []
+    assert list(subspaces.sections(run)) == list(features.sections(run)) == []
 
 
 def test_sentences_carry_the_tables_numbers():
     language, cost, _ = subspace_tables()
-    left, price = answer.subspaces(language, cost)
+    left, price = subspaces.sentences(language, cost)
     assert "leace (rank 3, layer 4) 26 [21, 31] %" in left.text
     assert "chance is 25 %" in left.text
     assert "leace ×1.75 and random ×1.01" in price.text
-    good, own = answer.features(*feature_tables())
+    good, own = features.sentences(*feature_tables())
     assert "at least 91 [90, 92] % of the loss recovered (hi, layer 9)" in good.text
     assert "in 1 of 2 languages" in own.text

@@ -233,7 +233,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the report of a run directory again."""
-    from langneurons.reporting import report as write
+    from langneurons.study.report import report as write
 
     _check_run(directory)
     page = write(directory)
@@ -249,8 +249,8 @@ def explore(
     browser: Annotated[bool, typer.Option("--browser", help="Open it in the browser.")] = False,
 ) -> None:
     """Serve a run's report on this machine (127.0.0.1 alone), with every unit in the explorer."""
-    from langneurons.reporting import report as write
     from langneurons.reporting.explorer.serve import server
+    from langneurons.study.report import report as write
 
     _check_run(directory)
     folder = directory / "report"

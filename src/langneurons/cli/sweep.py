@@ -191,7 +191,7 @@ def _task_score(
 
 def _draw(table: pd.DataFrame, figure: Path) -> list[Path]:
     """One figure an axis: the file named, and others beside it."""
-    from langneurons.reporting.figures.sweep import sweep as draw
+    from langneurons.parts.sweep.figures import sweep as draw
 
     table = table.rename(columns={"units": "count", "share": "units"})
     paths: list[Path] = []

@@ -1,9 +1,5 @@
-"""The report: tables, figures and one self-contained HTML page from a run directory.
+"""What every page shares: tables, figures, sections, and one self-contained HTML page.
 
 Everything here reads plain tables (Parquet) and JSON from the run directory; no model is loaded.
+The parts of a study bring their own sections; :mod:`langneurons.study.report` composes them.
 """
-
-from langneurons.reporting.build import report
-from langneurons.reporting.inputs import Run, read_run
-
-__all__ = ["Run", "read_run", "report"]

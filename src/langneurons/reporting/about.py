@@ -1,27 +1,12 @@
-"""What a run says of itself, for captions and comparisons."""
+"""What a run says of itself, for captions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from langneurons.reporting.aggregate import References, references
 from langneurons.reporting.inputs import Run
 from langneurons.reporting.numbers import number
-
-
-def trained_on(run: Run) -> list[str]:
-    """Languages of the training data, sorted: scores on them are no transfer."""
-    table = run.table("finetuning")
-    found = set() if table is None else {str(lang) for lang in table["train_language"].dropna()}
-    named = run.info.get("train_language")
-    return sorted(found | ({str(named)} if named and run.table("scores") is not None else set()))
-
-
-def compared_with(run: Run) -> References:
-    """The adapters that others are compared with."""
-    table = run.table("finetuning")
-    return References() if table is None else references(table)
 
 
 def model_name(run: Run) -> str:

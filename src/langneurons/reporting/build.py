@@ -1,4 +1,4 @@
-"""From a run directory to ``report/``: the page, the tables and the figures as files."""
+"""From a composed report to ``report/``: the page, the tables and the figures as files."""
 
 from __future__ import annotations
 
@@ -8,30 +8,26 @@ from pathlib import Path
 from langneurons.artifacts import write_text
 from langneurons.progress import track
 from langneurons.reporting.figures import canvas
-from langneurons.reporting.inputs import read_run
 from langneurons.reporting.page import Limits, fit
-from langneurons.reporting.sections import compose
+from langneurons.reporting.sections import Report
 from langneurons.reporting.tables import export
 
 
-def report(run_dir: str | Path) -> Path:
-    """Write the report of a run.
+def write(made: Report, folder: Path) -> Path:
+    """Write a report.
 
     Args:
-        run_dir: A run directory; tables it does not have are left out of the report.
+        made: What it shows.
+        folder: Where to; made if missing.
 
     Returns:
-        ``report/index.html``: one self-contained file. Beside it lie ``report/tables``
-        (CSV, Markdown, LaTeX), ``report/figures`` (PNG, SVG, PDF) and, where the explorer has more
-        units than fit in the page, ``report/explorer`` (JSON, read by a page that is served).
+        ``index.html`` in it: one self-contained file. Beside it lie ``tables`` (CSV, Markdown,
+        LaTeX), ``figures`` (PNG, SVG, PDF) and, where the explorer has more units than fit in the
+        page, ``explorer`` (JSON, read by a page that is served).
 
     Raises:
-        InputError: If the folder is no run directory or cannot be written.
-        ArtifactError: If one of its files is damaged.
+        InputError: If the folder cannot be written.
     """
-    run = read_run(run_dir)
-    made = compose(run)
-    folder = run.folder / "report"
     pictures, tables = made.pictures(), made.tables()
     with track("report", len(pictures) + len(tables) + 1, "parts") as bar:
         for table in tables:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from langneurons.reporting.answer.base import Sentence
 from langneurons.reporting.inputs import Run
 from langneurons.reporting.numbers import count, listing
+from langneurons.reporting.sentences import Sentence
 
 MOST = 5
 """Failed stages named one by one; further ones are counted (all are in the table of stages)."""

@@ -9,13 +9,11 @@ import pandas as pd
 from markupsafe import Markup
 
 from langneurons.errors import InputError, unknown
-from langneurons.reporting import read_run
 from langneurons.reporting.notebook import Drawing, markup
 from langneurons.reporting.numbers import number
-from langneurons.reporting.sections import compose
 from langneurons.reporting.tables import Column, Table
 from langneurons.reporting.troubles import troubles
-from langneurons.reporting.verdict import verdict
+from langneurons.study.report import answer, compose, read
 
 if TYPE_CHECKING:
     from langneurons.study.schema import StudyConfig
@@ -84,8 +82,9 @@ def result_html(result: Result) -> str:
 
 
 def _answer(out: Path) -> Markup:
-    run = read_run(out)
-    said = [*troubles(run), verdict(run)]
+    run = read(out)
+    found = answer(run)
+    said = [*troubles(run), *([] if found is None else [found.verdict])]
     return Markup("").join(Markup("<p>{}</p>").format(sentence.text) for sentence in said)
 
 
@@ -102,7 +101,7 @@ def plot(out: Path | None, kind: str | None) -> Drawing:
     """
     if out is None:
         raise InputError("nothing has been run yet: run the study, or give out=RUN_DIRECTORY.")
-    pictures = {picture.name: picture for picture in compose(read_run(out)).pictures()}
+    pictures = {picture.name: picture for picture in compose(read(out)).pictures()}
     if not pictures:
         raise InputError(f"the run in {str(out)!r} has no figure: run more of the study.")
     first = next((name for name in pictures if name.startswith("perplexity_matrix")), None)

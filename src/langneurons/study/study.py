@@ -253,9 +253,9 @@ class Study:
 
     def report(self, out: str | Path) -> Path:
         """Write the report of a run directory and return its page."""
-        from langneurons.reporting import report
+        from langneurons.study.report import report
 
-        return report(Path(out))
+        return report(out)
 
     def _write_run(
         self,

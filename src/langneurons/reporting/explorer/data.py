@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -17,7 +18,7 @@ import pandas as pd
 from langneurons.reporting.aggregate import records
 from langneurons.reporting.explorer.stored import Explored
 from langneurons.reporting.inputs import Run
-from langneurons.reporting.numbers import number, with_interval
+from langneurons.reporting.numbers import number
 
 PART = 64
 """Units in one file of the explorer's data beside the page."""
@@ -44,9 +45,14 @@ class UnitSet:
     details: Mapping[Unit, Mapping[str, Any]]
 
 
-def unit_sets(run: Run) -> list[UnitSet]:
-    """The neuron sets of a run that the explorer can show."""
-    return [_unit_set(name, explored, run) for name, explored in run.explored.items()]
+def unit_sets(run: Run, explored: Mapping[str, Explored]) -> list[UnitSet]:
+    """The neuron sets of a run that the explorer can show.
+
+    Args:
+        run: The run, for what its tables say of single units.
+        explored: What there is to show, by neuron set.
+    """
+    return [_unit_set(name, one, run) for name, one in explored.items()]
 
 
 def _unit_set(name: str, explored: Explored, run: Run) -> UnitSet:
@@ -119,33 +125,18 @@ def _facts(run: Run, name: str) -> dict[Unit, list[list[str]]]:
         if not {"layer", "index"} <= set(table.columns):
             continue
         rows = table[table["neurons"] == name] if "neurons" in table.columns else table
-        if key == "polysemanticity_units":
-            rows = rows[rows["kind"] == "own"]
+        known = run.columns.get(key)
+        say = known.unit if known is not None and known.unit is not None else partial(_fact, key)
         for row in records(rows):
-            unit = (int(row["layer"]), int(row["index"]))
-            found.setdefault(unit, []).append(list(_fact(key, row)))
+            fact = say(row)
+            if fact is not None:
+                unit = (int(row["layer"]), int(row["index"]))
+                found.setdefault(unit, []).append(list(fact))
     return found
 
 
 def _fact(key: str, row: Mapping[str, Any]) -> tuple[str, str]:
     language = f", {row['language']}" if isinstance(row.get("language"), str) else ""
-    if key == "unit_effects":
-        value = f" when set to {row['value']}" if isinstance(row.get("value"), str) else ""
-        ratio = with_interval(row["ratio"], row.get("low"), row.get("high"), 3)
-        return (f"perplexity{language}{value}", f"×{ratio}")
-    if key == "polysemanticity_units":
-        harm = row.get("harm")
-        parts = [
-            f"separation of the labels {number(row['task_separation'], 2)} "
-            f"(95 % of chance: {number(row['task_null'], 2)})",
-            f"{number(row['task_bits'], 3)} bits",
-            f"of the language {number(row['language_separation'], 2)}, "
-            f"{number(row['language_bits'], 3)} bits",
-        ]
-        if not _missing(harm):
-            parts.append(f"harm when overwritten {number(harm, 4, signed=True)} nats")
-        carries = "shown" if row["carries_task"] else "not shown"
-        return (f"task information, {row['task']}{language}", f"{carries}: {'; '.join(parts)}")
     shown = [
         f"{column.replace('_', ' ')} {_say(value)}"
         for column, value in row.items()

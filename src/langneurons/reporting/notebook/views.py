@@ -14,11 +14,11 @@ from langneurons.errors import InputError, unknown
 from langneurons.evaluation import Scores
 from langneurons.identification import NeuronSet
 from langneurons.reporting import style
+from langneurons.reporting.columns import OVERLAP
 from langneurons.reporting.figures import layers as layer_figures
 from langneurons.reporting.figures import overlap as overlap_figures
 from langneurons.reporting.figures import sets as set_figures
 from langneurons.reporting.figures import units as unit_figures
-from langneurons.reporting.inputs import named_overlap
 from langneurons.reporting.notebook import markup
 from langneurons.reporting.notebook.drawing import Drawing
 from langneurons.reporting.numbers import count, listing, number
@@ -110,7 +110,7 @@ def _layers(found: NeuronSet) -> Drawing:
 
 
 def _overlap(found: NeuronSet, other: NeuronSet | None = None) -> Drawing:
-    table = named_overlap(found.overlap(other))
+    table = found.overlap(other).rename(columns=OVERLAP)
     name = found.method
     if other is not None:
         name = other.method if other.method != found.method else f"{other.method}, other"

@@ -1,0 +1,15 @@
+"""How much it would take to see a small effect."""
+
+from langneurons.reporting.columns import Columns
+from langneurons.study.part import Part, add, later
+
+add(
+    Part(
+        "planning",
+        850,
+        columns={
+            "planning": Columns("of name lang", "size detectable needed"),
+        },
+        page=later(f"{__name__}.page:sections"),
+    )
+)

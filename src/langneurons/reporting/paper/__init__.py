@@ -1,1 +1,0 @@
-"""The paper beside a run: its published numbers, its findings, and its own tables and figures."""
