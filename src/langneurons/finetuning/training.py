@@ -31,6 +31,7 @@ from langneurons.finetuning.loss import accepted, loss_sum
 from langneurons.finetuning.processes import Processes
 from langneurons.finetuning.recipe import Recipe
 from langneurons.finetuning.trackers import Trackers, tracking
+from langneurons.models.precision import fast_dtype
 from langneurons.progress import Bar, track
 
 _log = logging.getLogger(__name__)
@@ -75,20 +76,10 @@ class Data:
     length: int | None = None
 
 
-def computes_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 natively (AMX or AVX-512 BF16, or a recent GPU)."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        capabilities = torch.backends.cpu.get_cpu_capability()
-        return capabilities.startswith("AVX512") and torch.cpu._is_avx512_bf16_supported()
-    return False
-
-
 def precision(recipe: Recipe, device: torch.device) -> torch.dtype:
-    """The dtype a recipe computes in on a device."""
+    """The dtype a recipe computes in on a device; ``auto`` is measured."""
     if recipe.dtype == "auto":
-        return torch.bfloat16 if computes_bf16(device) else torch.float32
+        return fast_dtype(device)
     return torch.bfloat16 if recipe.dtype == "bf16" else torch.float32
 
 
