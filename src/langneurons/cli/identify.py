@@ -16,6 +16,7 @@ from langneurons.cli.options import (
     Seed,
     Text,
     language_list,
+    not_of_a_study,
     parameters,
     print_json,
     print_table,
@@ -62,7 +63,10 @@ def identify(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="File (folder for several methods); default DIR/neurons."
+            "--output",
+            "-o",
+            help="File (folder for several methods); default DIR/neurons, in a study's folder "
+            "DIR/identified.",
         ),
     ] = None,
     dtype: Dtype = "auto",
@@ -75,12 +79,15 @@ def identify(
     names = METHODS.names() if method == "all" else language_list(method)
     options = parameters(param)
     _check(names, options)
+    not_of_a_study(output)
     stats = steps.read_statistics(directory)
     chosen = language_list(languages) or None
     given: dict[str, Any] = {}
     if model is not None and any(METHODS.get(name).needs == "model" for name in names):
         given = _model_and_texts(model, dtype, text, chosen or list(stats.languages))
-    folder = (directory if directory.is_dir() else directory.parent) / "neurons"
+    home = directory if directory.is_dir() else directory.parent
+    # What a study has found in its own folder stays as its keys vouch for it.
+    folder = home / ("identified" if (home / ".stages").is_dir() else "neurons")
     found: dict[str, NeuronSet] = {}
     rows: list[dict[str, Any]] = []
     for name in names:

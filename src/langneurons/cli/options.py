@@ -43,6 +43,30 @@ Block = Annotated[int, typer.Option(min=2, help="Tokens in a block.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
+def debugging() -> bool:
+    """Whether ``--debug`` was given."""
+    import click
+
+    context = click.get_current_context(silent=True)
+    return bool(context and context.find_root().params.get("debug"))
+
+
+def not_of_a_study(output: Path | None) -> None:
+    """Refuse to write among the results of a study, which its keys vouch for.
+
+    Raises:
+        InputError: If the path is a run directory, or lies among what a study has made in it.
+    """
+    from langneurons.study.records import owner
+
+    out = None if output is None else owner(output)
+    if out is not None:
+        raise InputError(
+            f"-o {str(output)!r} lies among the results of the study in {str(out)!r}: give "
+            "another place."
+        )
+
+
 def is_pattern(source: str) -> bool:
     """Is it a source for every language at once, with ``{lang}`` in it?"""
     return "{lang}" in source and "=" not in source

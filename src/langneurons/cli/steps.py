@@ -20,6 +20,7 @@ from langneurons.cli.options import (
     Seed,
     Text,
     language_list,
+    not_of_a_study,
     parameters,
     print_json,
     print_table,
@@ -102,6 +103,7 @@ def collect(
     from langneurons import statistics
     from langneurons.models import load
 
+    not_of_a_study(output)
     if model == "mini" and not text:
         from langneurons import mini
 
@@ -212,6 +214,7 @@ def perplexity(
     from langneurons.evaluation import perplexity_change
     from langneurons.models import load
 
+    not_of_a_study(output)
     found = _neuron_set(neurons)
     stats = read_statistics(statistics) if statistics else None
     if model == "mini" and not text:
@@ -295,6 +298,7 @@ def finetune(
     from langneurons.finetuning.sharding import sharding_asked_for
     from langneurons.models import load
 
+    not_of_a_study(output)
     settings = parameters(param)
     finetuning.get_recipe(None, **settings)
     chosen = _chosen_units(neurons, units)
@@ -344,6 +348,7 @@ def evaluate(
     from langneurons.intervention import Intervention
     from langneurons.models import load
 
+    not_of_a_study(output)
     if (value is None) != (neurons is None):
         raise InputError("--value and --neurons go together: give both or neither.")
     found = _neuron_set(neurons) if neurons else None

@@ -12,6 +12,7 @@ from langneurons.cli.options import (
     Languages,
     Output,
     Text,
+    debugging,
     is_pattern,
     language_list,
     print_json,
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", help="Change one key, dots for nested ones.", metavar="KEY=VALUE"),
+]
+
+
+KeepCode = Annotated[
+    bool,
+    typer.Option("--keep-code", help="Let results of earlier code stand; the report will say so."),
 ]
 
 
@@ -70,6 +77,7 @@ def run(
         bool,
         typer.Option("--trust-remote-code", help="Let code from the model's repository run."),
     ] = False,
+    keep_code: KeepCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a study, or go on with one; the same command continues after a stop."""
@@ -82,10 +90,12 @@ def run(
     for member, made in studies.items():
         out = output / member if output else Path("runs") / made.config.name
         if dry_run:
-            _print_plan(made, out, as_json)
+            _print_plan(made, out, as_json, keep_code)
             continue
         _announce(made, out)
-        results.append(made.run(out, report=_tell, trust_remote_code=trust_remote_code))
+        results.append(
+            made.run(out, report=_tell, trust_remote_code=trust_remote_code, keep_code=keep_code)
+        )
         if as_json:
             print_json(_summary(results[-1]))
         else:
@@ -129,6 +139,8 @@ def _announce(study: Study, out: Path) -> None:
 def _tell(outcome: Outcome) -> None:
     if outcome.status == "failed":
         say(f"failed: {outcome.name}: {outcome.reason}")
+        if debugging():
+            typer.echo(outcome.trace, err=True)
     elif outcome.status == "done" and not outcome.name.startswith("scores/"):
         say(f"done: {outcome.name} ({outcome.seconds:.1f} s)")
 
@@ -160,14 +172,15 @@ def _summary(result: Result) -> dict[str, Any]:
     }
 
 
-def _print_plan(study: Study, out: Path, as_json: bool) -> None:
+def _print_plan(study: Study, out: Path, as_json: bool, keep_code: bool) -> None:
     import pandas as pd
 
     from langneurons.study import records
     from langneurons.study.expectation import expect, human_bytes, human_time, measured_flops
 
     # Text of the Hub is not streamed just to find that there is nothing to keep.
-    laid = study.plan(fetch=(out / ".stages").is_dir())
+    laid = study.plan(fetch=(out / ".stages").is_dir(), out=out, keep_code=keep_code)
+    study.check_data(out)
     reasons = {stage.name: records.why(out, laid, stage) for stage in laid.stages}
     todo = [stage for stage in laid.stages if reasons[stage.name]]
     kept = [record for stage in laid.stages if (record := records.read(out, stage))]
@@ -276,23 +289,35 @@ def explain(
     study: Annotated[str | None, typer.Option("--study", help="Preset or YAML file.")] = None,
     overrides: Overrides = None,
     output: Output = None,
+    keep_code: KeepCode = False,
 ) -> None:
-    """Say why a stage would run again, or that its result stands."""
+    """Say why a stage would run again, or that its result stands; and what is set aside."""
     from langneurons.study import Study, records
 
     if study is None and output is not None and (output / "study.yaml").is_file():
         study = str(output / "study.yaml")
     made = Study.from_yaml(study or "mini", overrides or ())
     out = output or Path("runs") / made.config.name
-    laid = made.plan()
+    laid = made.plan(out=out, keep_code=keep_code)
+    aside = [item for item in records.aside(out) if item["stage"].startswith(stage)]
+    aside = [item for item in aside if item["key"] not in laid.keys.values()]
     found = [item for item in laid.stages if item.name.startswith(stage)]
-    if not found:
+    if not found and not aside:
         from langneurons.errors import unknown
 
         raise unknown("stage", stage, (item.name for item in laid.stages))
     for item in found:
         reason = records.why(out, laid, item)
         typer.echo(f"{item.name}: {'would run: ' + reason if reason else 'stands'}")
+        if reason is None:
+            earlier = records.changed_code(records.read(out, item) or {}, laid, item)
+            if keep_code and earlier:
+                typer.echo(f"  made by earlier code of {', '.join(earlier)}")
+    for kept in aside:
+        typer.echo(
+            f"{kept['stage']}: set aside (made {kept['finished']}), taken up again when the study "
+            f"asks for it as it was; to be rid of it delete {out / '.aside' / kept['key'][:32]}"
+        )
 
 
 def list_presets(as_json: AsJson = False) -> None:

@@ -178,7 +178,7 @@ def _place(label: str, revision: str | None, trust_remote_code: bool) -> tuple[s
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if fixed is not None:
         options["revision"] = fixed
-    if not Path(place).is_dir() and _hub_unresolved():
+    if not Path(place).is_dir() and hub_unresolved():
         options["local_files_only"] = True
     return place, options
 
@@ -224,7 +224,7 @@ def _check_folder(name: str, path: Path) -> None:
         raise InputError(f"the folder {name!r} holds no config.json: give a model's folder.")
 
 
-def _hub_unresolved() -> bool:
+def hub_unresolved() -> bool:
     """Whether the Hub's name cannot be looked up: then there is no use in minutes of retries."""
     from huggingface_hub import constants
 
@@ -301,7 +301,7 @@ def _fetch(repository: str, file: str, revision: str | None) -> Path:
 
     try:
         return Path(
-            hf_hub_download(repository, file, revision=revision, local_files_only=_hub_unresolved())
+            hf_hub_download(repository, file, revision=revision, local_files_only=hub_unresolved())
         )
     except Exception as error:
         raise _cannot_load(f"{repository}:{file}", repository, error) from error

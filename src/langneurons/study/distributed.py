@@ -16,11 +16,12 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from langneurons.errors import InputError
 from langneurons.progress import Bar, track
-from langneurons.study import records, runner
+from langneurons.study import runner
 from langneurons.study.inputs import Texts
 from langneurons.study.parts import RaySpec
 from langneurons.study.plan import Plan, Stage
@@ -62,6 +63,9 @@ class _Place:
     threads: int
     texts: Mapping[str, Any]
     trusted: bool
+    plan: Plan
+    revision: str | None
+    commits: dict[str, str]
 
 
 class Worker:
@@ -72,6 +76,7 @@ class Worker:
 
         import torch
 
+        from langneurons.study.inputs import pinned
         from langneurons.study.workshop import Workshop
 
         try:
@@ -83,20 +88,32 @@ class Worker:
             ) from error
         torch.set_num_threads(place.threads)
         self._out = Path(place.out)
+        config = parse(json.loads(place.config))
         self._workshop = Workshop(
-            parse(json.loads(place.config)), self._out, _Shared(place.texts), place.trusted
+            config,
+            self._out,
+            _Shared(place.texts),
+            place.trusted,
+            place.plan,
+            place.revision,
+            {
+                name: pinned(spec.source or name, place.commits)
+                for name, spec in config.tasks.items()
+            },
         )
+        self._plan = place.plan
 
-    def run(
-        self, stage: dict[str, Any], keys: dict[str, str], reason: str, without: list[str]
-    ) -> dict[str, Any]:
+    def run(self, name: str, reason: str, without: list[str]) -> dict[str, Any]:
         """Do one stage; returns its outcome as plain values."""
         from langneurons.study import stages
 
-        made = Stage(**{**stage, "parents": tuple(stage["parents"])})
-        laid = Plan((made,), keys)
         outcome = runner.one(
-            self._out, laid, made, lambda item: stages.run(self._workshop, item), reason, without
+            self._out,
+            self._plan,
+            self._plan[name],
+            lambda stage: stages.run(self._workshop, stage),
+            reason,
+            without,
         )
         return asdict(outcome)
 
@@ -105,11 +122,9 @@ class Worker:
         return os.getpid()
 
 
-def _alone(
-    place: _Place, stage: dict[str, Any], keys: dict[str, str], reason: str, without: list[str]
-) -> dict[str, Any]:
+def _alone(place: _Place, name: str, reason: str, without: list[str]) -> dict[str, Any]:
     """One stage in a process of its own, without a model."""
-    return Worker(place).run(stage, keys, reason, without)
+    return Worker(place).run(name, reason, without)
 
 
 def execute(
@@ -117,8 +132,11 @@ def execute(
     out: Path,
     laid: Plan,
     texts: Mapping[str, Texts],
+    reasons: Mapping[str, str | None],
     report: Callable[[Outcome], None] = lambda outcome: None,
     trusted: bool = False,
+    revision: str | None = None,
+    commits: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Outcome]:
     """Run every stage whose result does not stand yet, on a Ray cluster.
 
@@ -127,8 +145,11 @@ def execute(
         out: Run directory, seen by every machine at this path.
         laid: What to do.
         texts: Documents of every language.
+        reasons: Why each stage has to run; None where its result stands.
         report: Told of every outcome as it comes.
         trusted: Whether code from the model's repository may run.
+        revision: Commit of the model, where it is known.
+        commits: Commits of data sets on the Hub.
 
     Returns:
         Outcomes in the plan's order, as :func:`langneurons.study.runner.execute` gives them.
@@ -144,9 +165,12 @@ def execute(
             folder=str(Path.cwd()),
             threads=config.threads or max(1, int(config.ray.cpus)),
             trusted=trusted,
+            plan=laid,
+            revision=revision,
+            commits=dict(commits),
             texts={lang: ray.put((item.statistics, item.held_out)) for lang, item in texts.items()},
         )
-        return _Cluster(ray, config.ray, place, laid, out, report).run()
+        return _Cluster(ray, config.ray, place, laid, reasons, report).run()
     finally:
         if mine:
             ray.shutdown()
@@ -209,7 +233,7 @@ class _Cluster:
         spec: RaySpec,
         place: _Place,
         laid: Plan,
-        out: Path,
+        reasons: Mapping[str, str | None],
         report: Callable[[Outcome], None],
     ) -> None:
         self._ray, self._spec, self._laid, self._report = ray, spec, laid, report
@@ -219,7 +243,7 @@ class _Cluster:
         # Workers hold all cores that were asked for; a stage without a model takes little.
         self._task = ray.remote(num_cpus=0, max_retries=0)(_alone)
         self._idle: list[Any] = [None] * count
-        self._reasons = {stage.name: records.why(out, laid, stage) for stage in laid.stages}
+        self._reasons = reasons
         self._waiting = {stage.name: stage for stage in laid.stages}
         self._running: dict[Any, tuple[Stage, Any]] = {}
         self._tries: dict[str, int] = {}
@@ -243,10 +267,9 @@ class _Cluster:
                 continue
             reason = self._reasons[stage.name]
             lost = [p for p in stage.parents if self._outcomes[p].status in ("failed", "skipped")]
-            if reason is None and not lost:
-                self._settle(stage, Outcome(stage.name, "kept", 0.0, ""))
-            elif lost and stage.kind != "tables":
-                self._settle(stage, Outcome(stage.name, "skipped", 0.0, f"needs {lost[0]}"), bar)
+            outcome = runner.settled(stage, reason, lost)
+            if outcome is not None:
+                self._settle(stage, outcome, bar)
             elif stage.kind in _LIGHT:
                 self._submit(stage, None, reason or f"{lost[0]} failed", lost, bar)
             elif self._idle:
@@ -254,12 +277,11 @@ class _Cluster:
                 self._submit(stage, worker, reason or "", lost, bar)
 
     def _submit(self, stage: Stage, worker: Any, reason: str, lost: list[str], bar: Bar) -> None:
-        keys = {name: self._laid.keys[name] for name in (stage.name, *stage.parents)}
         bar.note(stage.name)
         if worker is None:
-            reference = self._task.remote(self._place, asdict(stage), keys, reason, lost)
+            reference = self._task.remote(self._place, stage.name, reason, lost)
         else:
-            reference = worker.run.remote(asdict(stage), keys, reason, lost)
+            reference = worker.run.remote(stage.name, reason, lost)
         del self._waiting[stage.name]
         self._running[reference] = (stage, worker)
 

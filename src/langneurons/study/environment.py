@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import platform
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +45,23 @@ def public(text: str) -> str:
     return text
 
 
+@functools.cache
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def versions(packages: Sequence[str] = ("langneurons", "torch", "transformers")) -> dict[str, str]:
+    """Versions of packages, those that are not installed left out."""
+    return {name: found for name in packages if (found := _version(name))}
+
+
 def describe() -> dict[str, Any]:
     """Versions, device and commit, as plain JSON values."""
     import torch
 
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     device = "cpu"
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()
@@ -66,7 +75,7 @@ def describe() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "waiting": threads.waiting(),
         "device": device,
-        "versions": versions,
+        "versions": versions(_PACKAGES),
         "commit": _commit(),
     }
 

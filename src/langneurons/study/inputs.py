@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from langneurons.artifacts import digest, file_digest
 from langneurons.data import iter_texts
+from langneurons.data.tasks import Task, get_task
 from langneurons.errors import InputError, LangNeuronsError
+from langneurons.models.checking import check_path
+from langneurons.study import hub
 from langneurons.study.plan import Identity
 from langneurons.study.schema import StudyConfig
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 # The built-in world makes text without end; this many times the tokens asked for are made, so
 # that the held-out share is large enough.
@@ -115,13 +121,19 @@ def split(documents: Sequence[str], share: float, language: str) -> Texts:
     return Texts(kept, held)
 
 
-def identify(config: StudyConfig, texts: Mapping[str, Texts]) -> Identity:
-    """Content identities of model, texts and tasks, without loading the model."""
-    return _identity(
-        config,
-        {lang: digest(text.statistics) for lang, text in texts.items()},
-        {lang: digest(text.held_out) for lang, text in texts.items()},
-    )
+def identify(
+    config: StudyConfig, texts: Mapping[str, Texts], commits: Mapping[str, str] = _NONE
+) -> Identity:
+    """Content identities of model, texts and tasks, without loading the model.
+
+    Args:
+        config: The study.
+        texts: Documents of every language.
+        commits: Commits of what is read from the Hub, as :func:`hub.resolve` gives them.
+    """
+    kept = {lang: digest(text.statistics) for lang, text in texts.items()}
+    held = {lang: digest(text.held_out) for lang, text in texts.items()}
+    return _identity(config, kept, held, commits)
 
 
 def identify_names(config: StudyConfig) -> Identity:
@@ -134,15 +146,55 @@ def identify_names(config: StudyConfig) -> Identity:
         else:
             texts = read(config, lang)
             kept[lang], held[lang] = digest(texts.statistics), digest(texts.held_out)
-    return _identity(config, kept, held)
+    return _identity(config, kept, held, _NONE)
 
 
 def _identity(
-    config: StudyConfig, texts: Mapping[str, str], held_out: Mapping[str, str]
+    config: StudyConfig,
+    texts: Mapping[str, str],
+    held_out: Mapping[str, str],
+    commits: Mapping[str, str],
 ) -> Identity:
-    tasks = {name: task_identity(spec.source or name) for name, spec in config.tasks.items()}
-    model = model_identity(config.model, config.revision)
+    tasks = {name: task_identity(spec.source or name, commits)
+             for name, spec in config.tasks.items()}  # fmt: skip
+    model = model_identity(config.model, config.revision, commits)
     return Identity(model=model, texts=texts, held_out=held_out, tasks=tasks)
+
+
+def repositories(config: StudyConfig) -> list[tuple[str, str, str | None]]:
+    """What a study reads from the Hub: kind, repository and revision of model and tasks."""
+    found: list[tuple[str, str, str | None]] = []
+    if repository := model_repository(config.model):
+        found.append(("model", repository, config.revision))
+    for name, spec in config.tasks.items():
+        repository = task_repository(spec.source or name)
+        if repository is not None:
+            found.append(("dataset", repository, None))
+    return list(dict.fromkeys(found))
+
+
+def model_repository(name: str) -> str | None:
+    """The repository of a model on the Hub; None for one that lies here.
+
+    Raises:
+        InputError: If the name is that of a local file or folder that is not there.
+    """
+    path = model_path(name)
+    if name == "mini" or path.exists():
+        return None
+    check_path(name)
+    return name.rpartition(":")[0] if path.suffix.lower() == ".gguf" else name
+
+
+def task_repository(source: str) -> str | None:
+    """The dataset that a task is read from; None where its files lie here."""
+    name, _, where = source.partition(":")
+    return None if where else getattr(get_task(name), "repo", None)
+
+
+def commit(commits: Mapping[str, str], kind: str, name: str, revision: str | None) -> str | None:
+    """The commit of a repository, or the revision asked for where that is all that is known."""
+    return commits.get(hub.name(kind, name, revision)) or revision
 
 
 def model_path(name: str) -> Path:
@@ -154,8 +206,8 @@ def model_path(name: str) -> Path:
     return Path(name).expanduser()
 
 
-def model_identity(name: str, revision: str | None) -> str:
-    """Identity of a model: its files' content where they lie here, else name and revision.
+def model_identity(name: str, revision: str | None, commits: Mapping[str, str] = _NONE) -> str:
+    """Identity of a model: its files' content where they lie here, else name and commit.
 
     Raises:
         InputError: If the name is that of a local file or folder that is not there.
@@ -163,24 +215,25 @@ def model_identity(name: str, revision: str | None) -> str:
     path = model_path(name)
     if path.exists():
         return _content(path)
-    from langneurons.models.checking import check_path
-
-    check_path(name)
-    return digest(name, revision)
+    return digest(name, commit(commits, "model", str(model_repository(name)), revision))
 
 
-def task_identity(source: str) -> str:
-    """Identity of a task's examples: its files' content where they lie here, else its name."""
+def task_identity(source: str, commits: Mapping[str, str] = _NONE) -> str:
+    """Identity of a task's examples: its files' content where they lie here, else its commit."""
     name, _, where = source.partition(":")
-    path = Path(where)
+    path = Path(where).expanduser()
     if where and path.exists():
         return digest(name, _content(path))
-    if name.startswith("mini"):
-        from langneurons import mini
-        from langneurons.version import __version__
+    repository = task_repository(source)
+    # What the built-in world makes is decided by its code, which is in the keys of its stages.
+    return digest(source, repository and commit(commits, "dataset", repository, None))
 
-        return digest(name, __version__, sorted(mini.LANGUAGES))
-    return digest(source)
+
+def pinned(source: str, commits: Mapping[str, str]) -> Task:
+    """A task whose examples come from the commit that its stages' keys name."""
+    repository = task_repository(source)
+    sha = repository and commits.get(hub.name("dataset", repository))
+    return get_task(source, repo=f"{repository}@{sha}") if sha else get_task(source)
 
 
 def _content(path: Path) -> str:

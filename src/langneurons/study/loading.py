@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml.constructor import ConstructorError
 
 from langneurons.errors import InputError, unknown
 from langneurons.study.schema import StudyConfig, parse, plain
@@ -134,7 +135,17 @@ def _read(study: str | Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if source in seen:
         raise InputError(f"study file {str(study)!r} includes itself: take the `include` out.")
     try:
+        # OmegaConf's own reader knows YAML's truth values of 1.1, but also when a key stands twice.
+        OmegaConf.create(text)
         data = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except ConstructorError as error:
+        line = (error.problem_mark.line + 1) if error.problem_mark else 0
+        raise InputError(
+            f"study file {str(study)!r}, line {line}: {error.problem}; mend it."
+        ) from error
+    except OmegaConfBaseException as error:
+        line = str(error).splitlines()[0]
+        raise InputError(f"study file {str(study)!r} cannot be read ({line}): mend it.") from error
     except yaml.YAMLError as error:
         line = str(error).replace("\n", " ")
         raise InputError(f"study file {str(study)!r} is no valid YAML: {line}; mend it.") from error

@@ -3,39 +3,14 @@
 from __future__ import annotations
 
 import graphlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from langneurons.artifacts import digest
+from langneurons.study.parts import NeuronsSpec
 from langneurons.study.schema import StudyConfig
-
-# Raise a kind's number when its code changes what it writes: its results, and all that depend on
-# them, are then made again.
-VERSIONS = {
-    "statistics": 1,
-    "shard": 1,
-    "merge": 1,
-    "neurons": 1,
-    "overlap": 2,
-    "derived": 2,
-    "perplexity": 2,
-    "effects": 1,
-    "sweep": 2,
-    "forcing": 1,
-    "fallback": 1,
-    "passages": 1,
-    "finetune": 1,
-    "scores": 2,
-    "rules": 1,
-    "deactivation": 1,
-    "crossing": 1,
-    "polysemanticity": 1,
-    "subspaces": 1,
-    "features": 1,
-    "feature_languages": 1,
-    "tables": 7,
-}
 
 
 @dataclass(frozen=True)
@@ -44,13 +19,18 @@ class Stage:
 
     Attributes:
         name: Unique name, such as ``statistics/hi``.
-        kind: Which function runs it; a key of :data:`VERSIONS`.
+        kind: Which function runs it; a key of :func:`langneurons.study.stages.kinds`.
         arguments: The function's arguments, plain JSON values.
         settings: Everything else that determines the result (parts of the study, identities of
             model, text and task data).
         parents: Names of stages whose results it reads.
-        output: Pattern (glob) of its files and folders inside the run directory.
+        output: Its file or folder inside the run directory.
         cost: Rough amount of work, in thousands of tokens passed forward; for the time left.
+        beside: Further files and folders that it writes.
+        scratch: What it keeps while it works, to resume from; patterns (glob).
+        entries: Modules of methods and tasks that it uses, of those that register themselves.
+        summary: Whether it sums up what there is: it runs although parents have failed, and its
+            last result stands until it has made a new one.
     """
 
     name: str
@@ -60,14 +40,32 @@ class Stage:
     parents: tuple[str, ...]
     output: str
     cost: float = 1.0
+    beside: tuple[str, ...] = ()
+    scratch: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()
+    summary: bool = False
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """All files and folders of its result."""
+        return (self.output, *self.beside)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Stages in an order in which each comes after its parents, with their keys."""
+    """Stages in an order in which each comes after its parents, with their keys.
+
+    Attributes:
+        stages: The stages.
+        keys: Stage to the digest of everything that determines its result, its code included.
+        plain: Stage to the same digest without any code.
+        code: Stage to the digests of the modules that its kind reaches.
+    """
 
     stages: tuple[Stage, ...]
     keys: dict[str, str] = field(default_factory=dict)
+    plain: dict[str, str] = field(default_factory=dict)
+    code: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Stage:
         return next(stage for stage in self.stages if stage.name == name)
@@ -115,24 +113,50 @@ def plan(config: StudyConfig, identity: Identity) -> Plan:
     stages += sweeps.stages(config, identity)
     stages += beyond(config, identity) + passages.stages(config)
     everything = tuple(stage.name for stage in stages)
-    stages.append(Stage("tables", "tables", {}, {"name": config.name}, everything, "tables"))
+    stages.append(Stage("tables", "tables", {}, {"name": config.name}, everything, "tables",
+                        summary=True))  # fmt: skip
     return _ordered(stages)
 
 
 def _ordered(stages: list[Stage]) -> Plan:
+    from langneurons.study.stages import reached
+
     by_name = {stage.name: stage for stage in stages}
-    graph = {stage.name: stage.parents for stage in stages}
-    keys: dict[str, str] = {}
-    for name in graphlib.TopologicalSorter(graph).static_order():
+    plain: dict[str, str] = {}
+    code = {stage.name: reached(stage) for stage in stages}
+    for name in order(stages):
         stage = by_name[name]
-        keys[name] = digest(
-            stage.kind,
-            VERSIONS[stage.kind],
-            stage.arguments,
-            stage.settings,
-            [keys[parent] for parent in stage.parents],
-        )
-    return Plan(tuple(by_name.values()), keys)
+        plain[name] = digest(*_own(stage), [plain[parent] for parent in stage.parents])
+    laid = Plan(tuple(stages), {}, plain, code)
+    return replace(laid, keys=keys(laid))
+
+
+def order(stages: Iterable[Stage]) -> list[str]:
+    """Names of stages, each after its parents."""
+    graph = {stage.name: stage.parents for stage in stages}
+    return list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def keys(laid: Plan, accepted: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """The key of every stage.
+
+    Args:
+        laid: The plan.
+        accepted: Stage to the key of a result that stands whatever code made it; the keys of
+            stages that read it follow from that key.
+    """
+    by_name = {stage.name: stage for stage in laid.stages}
+    found: dict[str, str] = {}
+    for name in order(laid.stages):
+        stage = by_name[name]
+        parents = [found[parent] for parent in stage.parents]
+        own = (*_own(stage), sorted(laid.code[name].items()), parents)
+        found[name] = accepted.get(name) or digest(*own)
+    return found
+
+
+def _own(stage: Stage) -> tuple[Any, ...]:
+    return stage.kind, stage.arguments, stage.settings
 
 
 def _statistics(config: StudyConfig, identity: Identity) -> list[Stage]:
@@ -163,7 +187,9 @@ def _site_statistics(config: StudyConfig, identity: Identity, site: str) -> list
                 "seed": config.seed,
             },
             parents=(),
-            output=f"{name}.*",
+            output=f"{name}.safetensors",
+            beside=(f"{name}.rows",),
+            scratch=_scratch(name),
             cost=spec.tokens / 1000,
         )
         stages += [whole] if spec.shards == 1 else _shards(whole, shard_folder(other, lang))
@@ -180,12 +206,35 @@ def _shards(whole: Stage, folder: str) -> list[Stage]:
             kind="shard",
             arguments={**whole.arguments, "part": part},
             output=f"{folder}/{part}",
+            beside=(),
+            scratch=(),
             cost=whole.cost / count,
         )
         for part in range(count)
     ]
     names = tuple(part.name for part in parts)
     return [*parts, replace(whole, kind="merge", settings={}, parents=names, cost=1.0)]
+
+
+def _scratch(name: str) -> tuple[str, ...]:
+    """Where collecting keeps its state: one folder a process."""
+    folder, _, lang = name.rpartition("/")
+    return tuple(f"{folder}/.{lang}.{ranks}.partial" for ranks in ("[0-9]", "[0-9][0-9]"))
+
+
+def method_module(spec: NeuronsSpec) -> tuple[str, ...]:
+    """Module of the method that finds a set; of a derived set none."""
+    from langneurons.identification import METHODS
+
+    return () if spec.derive else (METHODS.get(spec.method).function.__module__,)
+
+
+def task_module(config: StudyConfig, task: str) -> tuple[str, ...]:
+    """Module of a task's class."""
+    from langneurons.data.tasks.base import TASKS
+
+    source = config.tasks[task].source or task
+    return (TASKS.get(source.partition(":")[0]).__module__,)
 
 
 def _neurons(config: StudyConfig) -> list[Stage]:
@@ -197,6 +246,7 @@ def _neurons(config: StudyConfig) -> list[Stage]:
             settings=spec.model_dump(include={"method", "languages", "parameters"}),
             parents=statistics_of(config, config.site(name)),
             output=f"neurons/{name}.json",
+            entries=method_module(spec),
         )
         for name, spec in config.neurons.items()
         if spec.derive is None

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
 
+from langneurons.artifacts import write_text
 from langneurons.errors import InputError, LangNeuronsError
 from langneurons.progress import track
 from langneurons.study import records
+from langneurons.study.environment import public
 from langneurons.study.plan import Plan, Stage
 
 
@@ -25,12 +28,14 @@ class Outcome:
         status: ``kept`` (stood already), ``done``, ``failed`` or ``skipped`` (a parent failed).
         seconds: Time it took; 0 unless done.
         reason: Why it ran, failed or was skipped.
+        trace: Of a failed one, the traceback; it also lies in the run directory's log.
     """
 
     name: str
     status: str
     seconds: float
     reason: str
+    trace: str = ""
 
 
 @contextlib.contextmanager
@@ -62,40 +67,37 @@ def locked(out: Path) -> Iterator[None]:
 def execute(
     out: Path,
     plan: Plan,
-    run: Callable[[Stage], None],
+    run: Callable[[Stage], Mapping[str, str] | None],
     report: Callable[[Outcome], None] = lambda outcome: None,
+    reasons: Mapping[str, str | None] | None = None,
 ) -> list[Outcome]:
     """Run every stage whose result does not stand yet.
 
     Args:
         out: Run directory.
         plan: What to do.
-        run: Does one stage; must write exactly ``stage.output``.
+        run: Does one stage; must write exactly ``stage.outputs``.
         report: Told of every outcome as it comes.
+        reasons: Why each stage has to run; None asks the records.
 
     Returns:
-        Outcomes in the plan's order. A stage whose parent failed is skipped. ``tables`` runs over
-        what there is even if a cell failed, so that one bad cell does not cost the report.
+        Outcomes in the plan's order, see :func:`settled`.
     """
     outcomes: list[Outcome] = []
     lost: set[str] = set()
-    reasons = {stage.name: records.why(out, plan, stage) for stage in plan.stages}
+    if reasons is None:
+        reasons = {stage.name: records.why(out, plan, stage) for stage in plan.stages}
     waiting = sum(stage.cost for stage in plan.stages if reasons[stage.name])
     with track("study", total=waiting or None, unit="k tokens") as bar:
         for stage in plan.stages:
             reason = reasons[stage.name]
             missing = [parent for parent in stage.parents if parent in lost]
-            if reason is None and not missing:
-                outcome = Outcome(stage.name, "kept", 0.0, "")
-            elif missing and stage.kind != "tables":
-                lost.add(stage.name)
-                outcome = Outcome(stage.name, "skipped", 0.0, f"needs {missing[0]}")
-            else:
+            outcome = settled(stage, reason, missing)
+            if outcome is None:
                 bar.note(stage.name)
-                reason = reason or f"{missing[0]} failed"
-                outcome = one(out, plan, stage, run, reason, missing)
-                if outcome.status == "failed":
-                    lost.add(stage.name)
+                outcome = one(out, plan, stage, run, reason or f"{missing[0]} failed", missing)
+            if outcome.status in ("failed", "skipped"):
+                lost.add(stage.name)
             if reason:
                 bar.advance(stage.cost)
             outcomes.append(outcome)
@@ -103,11 +105,27 @@ def execute(
     return outcomes
 
 
+def settled(stage: Stage, reason: str | None, lost: Sequence[str]) -> Outcome | None:
+    """How a stage ends without running, or None where it has to run.
+
+    A stage whose parent failed is skipped; one that sums up runs over what there is, so that one
+    bad cell does not cost the report.
+
+    Args:
+        stage: The stage; its parents have ended.
+        reason: Why its result does not stand; None where it does.
+        lost: Parents that failed or were skipped.
+    """
+    if lost and not stage.summary:
+        return Outcome(stage.name, "skipped", 0.0, f"needs {lost[0]}")
+    return None if lost or reason is not None else Outcome(stage.name, "kept", 0.0, "")
+
+
 def one(
     out: Path,
     plan: Plan,
     stage: Stage,
-    run: Callable[[Stage], None],
+    run: Callable[[Stage], Mapping[str, str] | None],
     reason: str,
     without: Sequence[str] = (),
 ) -> Outcome:
@@ -117,24 +135,26 @@ def one(
         out: Run directory.
         plan: Holds the keys of the stage and of its parents.
         stage: What to do.
-        run: Does it; must write exactly ``stage.output``.
+        run: Does it; must write exactly ``stage.outputs``; returns what it was made with.
         reason: Why it runs.
         without: Parents that failed.
 
     Returns:
-        ``done``, or ``failed`` with the error's first line.
+        ``done``, or ``failed`` with the error's first line; the traceback goes to the log.
     """
     start = time.perf_counter()
     try:
         records.begin(out, plan, stage)
-        run(stage)
-    except LangNeuronsError as error:
-        return Outcome(stage.name, "failed", time.perf_counter() - start, str(error))
+        made = run(stage)
     except Exception as error:
         # One cell's fault must not cost the others, whatever library it comes from: safetensors'
         # own error, say, is none of Python's.
-        words = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Outcome(stage.name, "failed", time.perf_counter() - start, words)
+        ours = isinstance(error, LangNeuronsError)
+        words = str(error) if ours else f"{type(error).__name__}: {error}".splitlines()[0]
+        trace = public(traceback.format_exc())
+        with contextlib.suppress(LangNeuronsError):  # the disk may be what failed
+            write_text(records.log_path(out, stage), trace)
+        return Outcome(stage.name, "failed", time.perf_counter() - start, words, trace)
     seconds = time.perf_counter() - start
-    records.save(out, plan, stage, seconds, without)
+    records.save(out, plan, stage, seconds, without, made)
     return Outcome(stage.name, "done", seconds, reason)

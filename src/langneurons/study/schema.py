@@ -54,7 +54,9 @@ class StudyConfig(Spec):
         description="paper: as the released code of arXiv 2503.17456 has it: statistics of mlp.pre "
         "in packed blocks of 512, quantiles averaged over batches, written to mlp.act.",
     )
-    dtype: str = Field("auto", description="auto, float32, bfloat16 or float16.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto (as the model is stored), or one of the others."
+    )
     languages: list[str] = Field(min_length=1, description="Language codes, in table order.")
     text: dict[str, str | list[str]] | str | list[str] = Field(
         "mini",

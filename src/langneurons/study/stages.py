@@ -10,10 +10,12 @@ import pandas as pd
 
 from langneurons.artifacts import read_table, write_table
 from langneurons.study.beyond.stages import KINDS as BEYOND
+from langneurons.study.code import reach
 from langneurons.study.forcing import fallback, forcing
 from langneurons.study.parts import HoldSpec, adapter_units, choice_of
 from langneurons.study.passages import passages
 from langneurons.study.plan import Stage
+from langneurons.study.schema import StudyConfig
 from langneurons.study.shards import merge, shard
 from langneurons.study.spec import parted
 from langneurons.study.sweeps import sweep
@@ -32,9 +34,9 @@ def _stage(run: Run) -> Run:
     return run
 
 
-def run(workshop: Workshop, stage: Stage) -> None:
-    """Do one stage and write its output into the run directory."""
-    kinds: dict[str, Run] = {
+def kinds() -> dict[str, Run]:
+    """Every kind of stage and the function that does it."""
+    return {
         **KINDS,
         **BEYOND,
         "passages": passages,
@@ -44,7 +46,17 @@ def run(workshop: Workshop, stage: Stage) -> None:
         "shard": shard,
         "merge": merge,
     }
-    kinds[stage.kind](workshop, workshop.out / stage.output, **stage.arguments)
+
+
+def run(workshop: Workshop, stage: Stage) -> dict[str, str]:
+    """Do one stage and write its output into the run directory; returns what it was made with."""
+    kinds()[stage.kind](workshop, workshop.out / stage.output, **stage.arguments)
+    return workshop.made_with()
+
+
+def reached(stage: Stage) -> dict[str, str]:
+    """Digests of the code that a stage's kind reaches, by module."""
+    return reach(kinds()[stage.kind], stage.entries, (Workshop, StudyConfig))
 
 
 @_stage

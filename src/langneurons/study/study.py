@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from langneurons.artifacts import write_json, write_text
-from langneurons.errors import InputError, LangNeuronsError, unknown
+from langneurons.errors import LangNeuronsError, unknown
 from langneurons.progress import track
-from langneurons.study import inputs, loading, records
-from langneurons.study.beyond.plan import check_published_features
+from langneurons.study import checks, hub, inputs, loading, records
 from langneurons.study.environment import describe, public
 from langneurons.study.plan import Plan, plan
 from langneurons.study.runner import Outcome, execute, locked
@@ -24,6 +23,7 @@ from langneurons.study.schema import StudyConfig
 from langneurons.version import __version__
 
 if TYPE_CHECKING:
+    from langneurons.data.tasks import Task
     from langneurons.reporting.notebook import Drawing
 
 EXECUTORS = ("local", "ray")
@@ -72,6 +72,8 @@ class Study:
     def __init__(self, config: StudyConfig) -> None:
         self.config = config
         self._texts: dict[str, inputs.Texts] | None = None
+        self._commits: dict[str, str] = {}
+        self._tasks: dict[str, Task] = {}
         self._out: Path | None = None
 
     def _repr_html_(self) -> str:
@@ -110,10 +112,14 @@ class Study:
                     bar.advance()
         return self._texts
 
-    def plan(self, *, fetch: bool = True) -> Plan:
+    def plan(
+        self, *, fetch: bool = True, out: str | Path | None = None, keep_code: bool = False
+    ) -> Plan:
         """All stages with their keys; checks everything that can be checked without a model.
 
         Args:
+            out: Run directory, which may have written down commits of what comes from the Hub.
+            keep_code: Whether results in ``out`` stand that differ in their code alone.
             fetch: Whether text of the Hub is read for its content. Without it such languages'
                 keys stand for the names of their sources: good for a look at a study that has no
                 results yet, since nothing can be kept.
@@ -124,50 +130,37 @@ class Study:
         self.check()
         if not fetch and self._texts is None:
             return plan(self.config, inputs.identify_names(self.config))
-        return plan(self.config, inputs.identify(self.config, self.texts()))
+        known = self._commits or (hub.read(Path(out)) if out is not None else {})
+        self._commits = hub.resolve(inputs.repositories(self.config), known)
+        laid = plan(self.config, inputs.identify(self.config, self.texts(), self._commits))
+        return records.accept(Path(out), laid) if keep_code and out is not None else laid
+
+    def tasks(self) -> dict[str, Task]:
+        """The study's tasks, each with the examples that have been read."""
+        for name, spec in self.config.tasks.items():
+            if name not in self._tasks:
+                self._tasks[name] = inputs.pinned(spec.source or name, self._commits)
+        return self._tasks
 
     def check(self) -> None:
         """Refuse what can be known to be wrong before any model is loaded.
 
         Raises:
-            InputError: Unknown method, method parameter, task, task language or setting.
+            InputError: See :func:`langneurons.study.checks.check`.
         """
-        from langneurons.data.tasks import get_task
-        from langneurons.finetuning import get_recipe
-        from langneurons.identification import METHODS, QUOTAS
-        from langneurons.models import SITES
+        checks.check(self.config)
 
-        if self.config.statistics.site not in SITES:
-            raise unknown("site", self.config.statistics.site, SITES, "in 'statistics.site'")
-        for name, spec in self.config.neurons.items():
-            if spec.site is not None and spec.site not in SITES:
-                raise unknown("site", spec.site, SITES, f"in 'neurons.{name}'")
-            try:
-                own = {key: v for key, v in spec.parameters.items() if key not in QUOTAS}
-                METHODS.get(spec.method).resolve(own)
-            except LangNeuronsError as error:
-                raise InputError(f"neurons.{name}: {error}") from error
-        sites = {name: part.site for name, part in self.config.subspaces.items()}
-        sites |= {name: part.site for name, part in self.config.features.items()}
-        for name, site in sites.items():
-            if site not in SITES:
-                raise unknown("site", site, SITES, f"in part {name!r}")
-        for name, features in self.config.features.items():
-            method = METHODS.get(features.method)
-            if method.needs != "counts":
-                raise InputError(
-                    f"features.{name}: method {features.method!r} reads more than counts; take "
-                    "lape or entropy_lambda."
-                )
-            method.resolve(features.parameters)
-        check_published_features(self.config)
-        for name, task_spec in self.config.tasks.items():
-            task = get_task(task_spec.source or name)
-            for lang in task_spec.languages or self.config.languages:
-                if task.languages and task.own_code(lang) not in task.languages:
-                    raise unknown(f"language of task {name}", lang, task.languages)
-            settings = {**self.config.finetune, **task_spec.finetune}
-            get_recipe(settings.pop("recipe", None), **settings)
+    def check_data(self, out: str | Path) -> None:
+        """Refuse what can be known from the data and the output folder; reads tasks that lie here.
+
+        Args:
+            out: Run directory.
+
+        Raises:
+            InputError: Examples that are not there, or a file where the folder is to be.
+        """
+        checks.check_place(Path(out))
+        checks.check_tasks(self.config, self.tasks())
 
     def run(
         self,
@@ -176,6 +169,7 @@ class Study:
         report: Callable[[Outcome], None] = lambda outcome: None,
         *,
         trust_remote_code: bool = False,
+        keep_code: bool = False,
     ) -> Result:
         """Do everything that does not stand yet, then write the report.
 
@@ -185,6 +179,8 @@ class Study:
             report: Told of every stage's outcome as it comes.
             trust_remote_code: Whether code from the model's repository may run; a study file
                 cannot ask for it.
+            keep_code: Whether results that earlier code made stand where nothing else has
+                changed; the report then says so.
 
         Returns:
             Outcomes and the report's path. A failed stage does not stop the others.
@@ -197,15 +193,23 @@ class Study:
             raise unknown("executor", executor, EXECUTORS)
         start, started = time.perf_counter(), _now()
         folder = self._out = Path(out)
-        laid = self.plan()
+        checks.check_place(folder)
+        laid = self.plan(out=folder, keep_code=keep_code)
         if self.config.threads:
             import torch
 
             torch.set_num_threads(self.config.threads)
         with locked(folder):
+            reasons = {stage.name: records.why(folder, laid, stage) for stage in laid.stages}
+            if any(reasons.values()):
+                self.check_data(folder)
+                if executor == "local":
+                    checks.check_machine(self.config)
             records.clear_parts(folder)
+            records.settle(folder, laid)
+            hub.write(folder, self._commits)
             write_text(folder / "study.yaml", public(loading.dump(self.config)))
-            outcomes = self._execute(executor, folder, laid, report, trust_remote_code)
+            outcomes = self._execute(executor, folder, laid, reasons, report, trust_remote_code)
             if (
                 any(outcome.status != "kept" for outcome in outcomes)
                 or not (folder / "run.json").is_file()
@@ -238,18 +242,31 @@ class Study:
         executor: str,
         out: Path,
         laid: Plan,
+        reasons: Mapping[str, str | None],
         report: Callable[[Outcome], None],
         trusted: bool,
     ) -> list[Outcome]:
         if executor == "ray":
             from langneurons.study import distributed
 
-            return distributed.execute(self.config, out, laid, self.texts(), report, trusted)
+            texts, revision = self.texts(), self._revision()
+            return distributed.execute(
+                self.config, out, laid, texts, reasons, report, trusted, revision, self._commits
+            )
         from langneurons.study import stages
         from langneurons.study.workshop import Workshop
 
-        workshop = Workshop(self.config, out, self.texts(), trusted)
-        return execute(out, laid, lambda stage: stages.run(workshop, stage), report)
+        workshop = Workshop(
+            self.config, out, self.texts(), trusted, laid, self._revision(), self.tasks()
+        )
+        return execute(out, laid, lambda stage: stages.run(workshop, stage), report, reasons)
+
+    def _revision(self) -> str | None:
+        repository = inputs.model_repository(self.config.model)
+        revision = self.config.revision
+        if repository is None:
+            return revision
+        return inputs.commit(self._commits, "model", repository, revision)
 
     def report(self, out: str | Path) -> Path:
         """Write the report of a run directory and return its page."""
@@ -271,14 +288,17 @@ class Study:
             out / "run.json",
             {
                 "name": self.config.name,
-                "model": {**_model_of(out), "source": public(self.config.model)},
+                "model": {
+                    **_model_of(out, self.config.languages),
+                    "source": public(self.config.model),
+                },
                 "languages": self.config.languages,
                 "tasks": list(self.config.tasks),
                 "train_language": self.config.train_language,
                 "command": public(command_line()),
                 "version": __version__,
                 "seed": self.config.seed,
-                "dtype": _dtype_of(out) or self.config.dtype,
+                "dtype": _dtype_of(out, self.config.languages) or self.config.dtype,
                 "executor": executor,
                 "budget": self.config.budget,
                 "protocol": self.config.protocol,
@@ -294,6 +314,9 @@ class Study:
                     }
                     for outcome in outcomes
                 ],
+                "commits": self._commits,
+                "earlier_code": records.of_earlier_code(out, laid),
+                "made_differently": records.made_differently(out, laid),
                 "parameters": yaml.safe_load(public(loading.dump(self.config))),
             },
         )
@@ -311,21 +334,21 @@ def command_line() -> str:
     return shlex.join([name, *sys.argv[1:]])
 
 
-def _dtype_of(out: Path) -> str | None:
+def _dtype_of(out: Path, languages: list[str]) -> str | None:
     """What the model was run in, as its statistics say."""
     from langneurons.statistics import Statistics
 
     try:
-        found = Statistics.load(out / "statistics")
+        found = Statistics.load(out / "statistics", languages=languages)
     except LangNeuronsError:
         return None
     return next((str(item.options.get("dtype")) for item in found.by_language.values()), None)
 
 
-def _model_of(out: Path) -> dict[str, Any]:
+def _model_of(out: Path, languages: list[str]) -> dict[str, Any]:
     from langneurons.statistics import Statistics
 
     try:
-        return dict(Statistics.load(out / "statistics").model or {})
+        return dict(Statistics.load(out / "statistics", languages=languages).model or {})
     except LangNeuronsError:
         return {}

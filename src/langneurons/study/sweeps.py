@@ -47,7 +47,7 @@ class SweepSpec(Spec):
 
 def stages(config: StudyConfig, identity: Identity) -> list[Stage]:
     """One stage a language swept; none where the study has no sweep."""
-    from langneurons.study.plan import Stage, held_out, of_set
+    from langneurons.study.plan import Stage, held_out, method_module, of_set, task_module
     from langneurons.study.task_plan import first_run, tested
 
     spec = config.sweep
@@ -60,11 +60,14 @@ def stages(config: StudyConfig, identity: Identity) -> list[Stage]:
     under: dict[str, Any] = {}
     parents = of_set(config, spec.neurons)
     tokens = 1.5 * config.perplexity.tokens
+    # The sets of other shares are found anew.
+    entries = method_module(config.neurons[spec.neurons]) if spec.shares else ()
     if spec.task is not None:
         task = config.tasks[spec.task]
         under = {"adapter": first_run(config, spec.adapter)}
         settings |= {"test": tested(config, identity, spec.task)}
         parents = (*parents, f"finetune/{spec.task}/{under['adapter']}")
+        entries += task_module(config, spec.task)
         tokens += (task.limit or 1000) * task.tokens
     return [
         Stage(
@@ -74,6 +77,7 @@ def stages(config: StudyConfig, identity: Identity) -> list[Stage]:
             settings={**settings, **held_out(config, identity, [lang])},
             parents=parents,
             output=f"sweep/{spec.neurons}/{lang}.parquet",
+            entries=entries,
             cost=draws * points * tokens / 1000,
         )
         for lang in spec.languages

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import asdict, replace
+import shutil
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from scipy.stats import binomtest
 
-from langneurons.artifacts import read_json, read_table, write_table
+from langneurons.artifacts import read_json, write_table
 from langneurons.study.beyond.tables import tables as beyond_tables
 from langneurons.study.parts import CONTROLS, adapter_units, choice_of
+from langneurons.study.results import Results
 from langneurons.study.schema import adapter_runs
 from langneurons.study.workshop import Workshop
 
@@ -31,19 +32,20 @@ def write(workshop: Workshop, output: Path) -> None:
     """
     from langneurons.evaluation import differences_over_seeds, planning, specificity
 
-    found = load_scores(workshop)
-    perplexity = _gather(workshop.out / "perplexity")
+    results = workshop.results
+    found = load_scores(results)
+    perplexity = results.rows("perplexity")
     scored = scores(workshop, found)
     tuned = adapters(workshop, found)
     made = {
         "neurons": neurons(workshop),
-        "overlap": _read(workshop.out / "overlap.parquet"),
+        "overlap": results.rows("overlap"),
         "perplexity": perplexity,
         "specificity": specificity(perplexity) if len(perplexity) else perplexity,
-        "unit_effects": _gather(workshop.out / "effects"),
-        "sweep": sweep(workshop),
-        "forcing": forcing(workshop),
-        "fallback": fallback(workshop),
+        "unit_effects": results.rows("effects"),
+        "sweep": results.rows("sweep"),
+        "forcing": forcing(results),
+        "fallback": fallback(results),
         "scores": scored,
         "planning": planning(*(_in_order(workshop, table) for table in (scored, perplexity))),
         "odd_rows": odd_rows(found),
@@ -52,12 +54,21 @@ def write(workshop: Workshop, output: Path) -> None:
         "adapter_sets": adapter_sets(workshop, scored),
         "two_holders": two_holders(workshop, found),
         "finetuning": finetuning(workshop),
-        "rules": _gather(workshop.out / "rules"),
-        **beyond_tables(workshop.out),
+        "rules": results.rows("rules"),
+        **beyond_tables(results),
     }
+    # The last tables stand until these are whole.
+    fresh, old = (output.with_name(f".part-{output.name}-{word}") for word in ("new", "old"))
+    for folder in (fresh, old):
+        shutil.rmtree(folder, ignore_errors=True)
+    fresh.mkdir(parents=True)
     for name, table in made.items():
         if len(table):
-            write_table(output / f"{name}.parquet", _in_order(workshop, table))
+            write_table(fresh / f"{name}.parquet", _in_order(workshop, table))
+    if output.exists():
+        output.rename(old)
+    fresh.rename(output)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _in_order(workshop: Workshop, table: pd.DataFrame) -> pd.DataFrame:
@@ -85,44 +96,25 @@ def _in_order(workshop: Workshop, table: pd.DataFrame) -> pd.DataFrame:
     return table.loc[order].reset_index(drop=True)
 
 
-def _read(path: Path) -> pd.DataFrame:
-    return read_table(path) if path.is_file() else pd.DataFrame()
-
-
-def _gather(folder: Path) -> pd.DataFrame:
-    found = [read_table(path) for path in sorted(folder.rglob("*.parquet"))]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
-
-
 def neurons(workshop: Workshop) -> pd.DataFrame:
     """Units of each set by language and layer, with the number of units a layer has."""
     found = []
     for name in workshop.config.neurons:
-        if (workshop.out / "neurons" / f"{name}.json").is_file():
+        if workshop.results.stands(f"neurons/{name}"):
             loaded = workshop.neurons(name)
             found.append(loaded.per_layer().assign(neurons=name, total=loaded.shape[1]))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
-def sweep(workshop: Workshop) -> pd.DataFrame:
-    """Every point swept; sweeps of an earlier version were over values alone."""
-    rows = _gather(workshop.out / "sweep")
-    if len(rows) and "axis" not in rows:
-        rows = rows.assign(axis="value")
-    if len(rows) and "point" not in rows:
-        rows = rows.assign(point=rows["value"])
-    return rows
-
-
-def forcing(workshop: Workshop) -> pd.DataFrame:
+def forcing(results: Results) -> pd.DataFrame:
     """Share of continuations by detected language, for each pair and intervention."""
-    return _detected(_gather(workshop.out / "forcing"), ["off", "on", "intervention"])
+    return _detected(results.rows("forcing"), ["off", "on", "intervention"])
 
 
-def fallback(workshop: Workshop) -> pd.DataFrame:
+def fallback(results: Results) -> pd.DataFrame:
     """Share of continuations by detected language, for each start, step and draw."""
     cell = ["neurons", "value", "start", "step", "removed", "kind", "seed"]
-    return _detected(_gather(workshop.out / "fallback"), cell)
+    return _detected(results.rows("fallback"), cell)
 
 
 def _detected(rows: pd.DataFrame, cell: list[str]) -> pd.DataFrame:
@@ -142,14 +134,9 @@ def _detected(rows: pd.DataFrame, cell: list[str]) -> pd.DataFrame:
 def finetuning(workshop: Workshop) -> pd.DataFrame:
     """One row a training: what learnt, for how long, and to which loss."""
     rows = []
-    runs = adapter_runs(workshop.config)
-    for path in sorted((workshop.out / "adapters").glob("*/*/langneurons.json")):
-        task, run = path.parent.parent.name, path.parent.name
-        # As for scores: trainings of an earlier form of the study may lie here.
-        if run not in runs or task not in workshop.config.tasks:
-            continue
-        record = read_json(path)
-        name, seed = runs[run]
+    for path, arguments in workshop.results.paths("finetune").items():
+        record = read_json(path / "langneurons.json")
+        name, task, seed = (arguments[key] for key in ("adapter", "task", "seed"))
         spec = workshop.config.adapters[name]
         rows.append(
             {
@@ -167,22 +154,53 @@ def finetuning(workshop: Workshop) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-Found = dict[tuple[str, str, str, str], "Scores"]
+@dataclass(frozen=True)
+class Cell:
+    """Where scores stand: the training, the language tested, and what was overwritten.
+
+    Attributes:
+        task: Name of the task.
+        run: Name of the training.
+        language: Language tested.
+        value: What was written; ``"none"`` for nothing.
+        units: Over which units: ``"own"``, ``"random"``, ``"matched"``, ``"-"`` for none.
+        neurons: Name of the neuron set, ``"-"`` for none.
+        seed: Seed of a random draw.
+    """
+
+    task: str
+    run: str
+    language: str
+    value: str = "none"
+    units: str = "-"
+    neurons: str = "-"
+    seed: int = 0
+
+    @property
+    def plain(self) -> Cell:
+        """The cell without an intervention."""
+        return Cell(self.task, self.run, self.language)
 
 
-def load_scores(workshop: Workshop) -> Found:
-    """All per-example scores of a run, by task, training, language and cell."""
+Found = dict[Cell, "Scores"]
+
+
+def load_scores(results: Results) -> Found:
+    """All per-example scores of a run by their cell."""
     from langneurons.evaluation import Scores
 
-    root = workshop.out / "scores"
-    runs = adapter_runs(workshop.config)
-    found = {}
-    for path in sorted(root.glob("*/*/*/*.parquet")):
-        task, run, language, _ = path.relative_to(root).parts
-        # A folder may hold results of an earlier form of the study; they are not of this one.
-        if run in runs and task in workshop.config.tasks:
-            found[task, run, language, path.stem] = Scores.load(path)
-    return found
+    return {
+        Cell(
+            task=arguments["task"],
+            run=arguments["adapter"],
+            language=arguments["language"],
+            value=arguments["value"],
+            units=arguments["units"],
+            neurons=arguments.get("neurons", "-"),
+            seed=int(arguments.get("seed", 0)),
+        ): Scores.load(path)
+        for path, arguments in results.paths("scores").items()
+    }
 
 
 def scores(workshop: Workshop, found: Found) -> pd.DataFrame:
@@ -192,13 +210,21 @@ def scores(workshop: Workshop, found: Found) -> pd.DataFrame:
     """
     runs = adapter_runs(workshop.config)
     rows: list[dict[str, Any]] = []
-    for (task, run, language, label), scored in found.items():
-        cell = cell_of(label)
-        name, adapter_seed = runs[run]
-        plain = None if label == "none" else found.get((task, run, language, "none"))
+    for cell, scored in found.items():
+        name, adapter_seed = runs[cell.run]
+        untouched = cell == cell.plain
+        plain = None if untouched else found.get(cell.plain)
         for metric in scored.metrics:
-            row = {"task": task, "adapter": name, "language": language, "metric": metric, **cell}
-            row["seed"] = cell["seed"] if label != "none" else adapter_seed
+            row = {
+                "task": cell.task,
+                "adapter": name,
+                "language": cell.language,
+                "metric": metric,
+                "intervention": cell.value,
+                "units": cell.units,
+                "neurons": cell.neurons,
+                "seed": adapter_seed if untouched else cell.seed,
+            }
             rows.append({**row, **_level(scored, metric), **_change(scored, plain, metric)})
     return _corrected(pd.DataFrame(rows), ["task", "metric"])
 
@@ -213,13 +239,13 @@ def odd_rows(found: Found) -> pd.DataFrame:
     (a field left in English) are facts of the data, ``cut`` lost the end of its context.
     """
     counted: dict[tuple[str, str], dict[str, Any]] = {}
-    for (task, _, language, label), scored in found.items():
-        if label != "none" or (task, language) in counted:
+    for cell, scored in found.items():
+        if cell != cell.plain or (cell.task, cell.language) in counted:
             continue
         rows = scored.rows
         marks = {name: int((rows[name] > 0).sum()) for name in ODD[1:] if name in rows}
         known = {"n": len(rows), "no_gold": len(rows) - scored.n}
-        counted[task, language] = {**dict.fromkeys(ODD, 0), **known, **marks}
+        counted[cell.task, cell.language] = {**dict.fromkeys(ODD, 0), **known, **marks}
     return pd.DataFrame(
         [
             {"task": task, "language": language, **counts}
@@ -245,12 +271,12 @@ def adapters(workshop: Workshop, found: Found) -> pd.DataFrame:
     }
     attention = {name: spec.attention for name, spec in workshop.config.adapters.items()}
     rows: list[dict[str, Any]] = []
-    for (task, run, language, label), scored in found.items():
-        name, seed = runs[run]
-        if label != "none":
+    for cell, scored in found.items():
+        name, seed = runs[cell.run]
+        if cell != cell.plain:
             continue
         for other, (reference, other_seed) in runs.items():
-            base = found.get((task, other, language, "none"))
+            base = found.get(replace(cell, run=other))
             fits = kinds[reference] and reference != name and _same_seed(runs, other, name, seed)
             fits = fits and attention[reference] == attention[name]
             if base is None or not fits:
@@ -259,8 +285,8 @@ def adapters(workshop: Workshop, found: Found) -> pd.DataFrame:
                 change = _change(scored, base, metric)
                 rows.append(
                     {
-                        "task": task,
-                        "language": language,
+                        "task": cell.task,
+                        "language": cell.language,
                         "metric": metric,
                         "adapter": name,
                         "reference": reference,
@@ -316,13 +342,13 @@ def two_holders(workshop: Workshop, found: Found) -> pd.DataFrame:
     """
     runs = adapter_runs(workshop.config)
     rows = []
-    for (task, run, language, label), scored in found.items():
-        if label != "none" or "holders" not in scored.rows:
+    for cell, scored in found.items():
+        if cell != cell.plain or "holders" not in scored.rows:
             continue
         part = replace(scored, rows=scored.rows[scored.rows["holders"] >= 2])
-        name, seed = runs[run]
+        name, seed = runs[cell.run]
         for metric in part.metrics:
-            row = {"task": task, "adapter": name, "seed": seed, "language": language}
+            row = {"task": cell.task, "adapter": name, "seed": seed, "language": cell.language}
             rows.append({**row, "metric": metric, **_level(part, metric)})
     return pd.DataFrame(rows)
 
@@ -344,21 +370,6 @@ def _corrected(table: pd.DataFrame, family: list[str]) -> pd.DataFrame:
     if len(table):
         table["p_holm"] = table.groupby(family)["p_value"].transform(holm)
     return table
-
-
-def cell_of(label: str) -> dict[str, Any]:
-    """What a cell's file name says: VALUE-KIND-SET[-SEED], or ``none``."""
-    if label == "none":
-        return {"intervention": "none", "units": "-", "neurons": "-", "seed": 0}
-    # A value may be negative and a set may be called own-threshold: the first kind parts them.
-    found = re.match(r"(?P<value>.+?)-(?P<kind>own|random|matched)-(?P<rest>.+)", label)
-    if found is None:
-        raise ValueError(f"no cell is called {label!r}")
-    value, kind, rest = found.group("value", "kind", "rest")
-    number = "0"
-    if kind != "own":
-        rest, _, number = rest.rpartition("-")
-    return {"intervention": value, "units": kind, "neurons": rest, "seed": int(number)}
 
 
 def _level(scored: Scores, metric: str) -> dict[str, Any]:

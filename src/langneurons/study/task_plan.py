@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from langneurons.study.parts import adapter_units, choice_of, intervened
-from langneurons.study.plan import Identity, Stage, of_set, rows_of, statistics_of
+from langneurons.study.plan import Identity, Stage, of_set, rows_of, statistics_of, task_module
 from langneurons.study.schema import StudyConfig, adapter_runs
 from langneurons.study.spec import parted
 
@@ -26,7 +26,15 @@ def task_stages(config: StudyConfig, identity: Identity) -> list[Stage]:
             ]
         stages += _interventions(config, task, languages, test)
         stages.append(
-            Stage(f"rules/{task}", "rules", {"task": task}, test, (), f"rules/{task}.parquet")
+            Stage(
+                f"rules/{task}",
+                "rules",
+                {"task": task},
+                test,
+                (),
+                f"rules/{task}.parquet",
+                entries=task_module(config, task),
+            )
         )
     return stages
 
@@ -81,6 +89,7 @@ def _finetune(config: StudyConfig, task: str, run: str, source: dict[str, Any]) 
         },
         parents=(*(f"neurons/{neurons}" for neurons in sorted(sets)), *statistics),
         output=f"adapters/{task}/{run}",
+        entries=task_module(config, task),
         # A training step costs about three forward passes.
         cost=3 * examples_seen(spec.examples, settings) * spec.tokens / 1000,
     )
@@ -114,6 +123,8 @@ def _score(
         settings=test,
         parents=(f"finetune/{task}/{adapter}", *parents),
         output=f"scores/{task}/{adapter}/{language}/{label}.parquet",
+        scratch=(f"scores/{task}/{adapter}/{language}/{label}.parquet.parts",),
+        entries=task_module(config, task),
         cost=(test["limit"] or 1000) * config.tasks[task].tokens / 1000,
     )
 

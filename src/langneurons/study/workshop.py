@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from langneurons.errors import InputError
 from langneurons.study.inputs import Texts
 from langneurons.study.parts import choice_of
+from langneurons.study.plan import Plan
+from langneurons.study.results import Results
 from langneurons.study.schema import StudyConfig
 from langneurons.study.spec import parted
 
@@ -32,17 +35,29 @@ class Workshop:
         out: Run directory.
         texts: Documents of every language.
         trusted: Whether code from the model's repository may run.
+        plan: What the run directory is to hold; for stages that read the results of many.
+        revision: Commit of the model, where it is known.
+        tasks: Tasks of the study whose examples come from a commit of the Hub, or have been read.
     """
 
     def __init__(
-        self, config: StudyConfig, out: Path, texts: Mapping[str, Texts], trusted: bool = False
+        self,
+        config: StudyConfig,
+        out: Path,
+        texts: Mapping[str, Texts],
+        trusted: bool = False,
+        plan: Plan | None = None,
+        revision: str | None = None,
+        tasks: Mapping[str, Task] = MappingProxyType({}),
     ) -> None:
         self.config, self.out, self.texts, self._trusted = config, out, texts, trusted
+        self.results = Results(out, plan or Plan(()))
+        self._revision = revision or config.revision
         self.baseline: dict[str, PerplexityResult] = {}
         self._neurons: dict[str, NeuronSet] = {}
         self._adapted: tuple[str, LanguageModel] | None = None
         self._blocks: dict[str, Blocks] = {}
-        self._tasks: dict[str, Task] = {}
+        self._tasks: dict[str, Task] = dict(tasks)
         self._statistics: dict[str, Statistics] = {}
 
     @cached_property
@@ -54,7 +69,7 @@ class Workshop:
             self.config.model,
             dtype=self.config.dtype,
             device=self.config.device,
-            revision=self.config.revision,
+            revision=self._revision,
             trust_remote_code=self._trusted,
         )
 
@@ -65,7 +80,16 @@ class Workshop:
 
         if "lm" in self.__dict__:
             return self.lm.tokenizer
-        return load_tokenizer(self.config.model, revision=self.config.revision)
+        return load_tokenizer(self.config.model, revision=self._revision)
+
+    def made_with(self) -> dict[str, str]:
+        """Versions, and the device and dtype of the model where it has been loaded."""
+        from langneurons.study.environment import versions
+
+        found = versions()
+        if "lm" in self.__dict__:
+            found |= {"device": str(self.lm.device), "dtype": str(self.lm.dtype)[len("torch.") :]}
+        return found
 
     def statistics(self, site: str | None = None) -> Statistics:
         """Statistics of the study's languages at a site; None: the study's own site.

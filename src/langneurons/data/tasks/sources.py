@@ -76,7 +76,7 @@ def load_hub(repo: str, config: str | None, split: str, what: str) -> list[dict[
     """Rows of a dataset of the Hub, or of a local mirror of it, through Datasets.
 
     Args:
-        repo: ``owner/name`` or a folder laid out like the repository.
+        repo: ``owner/name``, ``owner/name@REVISION`` or a folder laid out like the repository.
         config: Configuration, usually one per language.
         split: Split as the repository names it.
         what: What the user asked for, for the message.
@@ -88,7 +88,8 @@ def load_hub(repo: str, config: str | None, split: str, what: str) -> list[dict[
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        rows = datasets.load_dataset(repo, config, split=split)
+        place, _, revision = (repo, "", "") if Path(repo).exists() else repo.partition("@")
+        rows = datasets.load_dataset(place, config, split=split, revision=revision or None)
     except (ConnectionError, TimeoutError) as error:
         raise InputError(
             f"{what}: the Hub cannot be reached for {repo!r}; "

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from langneurons.artifacts import file_digest
 from langneurons.errors import InputError, LangNeuronsError
-from langneurons.study.plan import Identity, Stage, held_out, of_set, statistics_of
+from langneurons.identification import METHODS
+from langneurons.study.plan import Identity, Stage, held_out, of_set, statistics_of, task_module
 from langneurons.study.schema import StudyConfig
 
 
@@ -86,6 +87,7 @@ def _polysemanticity(config: StudyConfig, identity: Identity) -> list[Stage]:
             },
             parents=of_set(config, spec.neurons),
             output=f"polysemanticity/{spec.neurons}/{lang}",
+            entries=task_module(config, spec.task),
             cost=0.1 * passes,
         )
         for lang in spec.languages
@@ -113,9 +115,11 @@ def _subspaces(config: StudyConfig, identity: Identity) -> list[Stage]:
                     **spec.model_dump(),
                     **held_out(config, identity, languages),
                     "source": identity.tasks[spec.task] if spec.task else None,
+                    "split": config.tasks[spec.task].split if spec.task else None,
                 },
                 parents=parents,
                 output=f"subspaces/{name}",
+                entries=task_module(config, spec.task) if spec.task else (),
                 cost=1.5 * plans * tokens / 1000,
             )
         )
@@ -142,6 +146,8 @@ def _features(config: StudyConfig, identity: Identity) -> list[Stage]:
                     "dtype": config.dtype,
                     "text": identity.texts,
                     "statistics": config.statistics.tokens,
+                    "block": config.statistics.block,
+                    "seed": config.seed,
                     "held_out": held,
                     "published": _published(spec.path),
                 },
@@ -159,6 +165,7 @@ def _features(config: StudyConfig, identity: Identity) -> list[Stage]:
                 settings={**spec.model_dump(include=found), "held_out": held},
                 parents=(f"features/{name}",),
                 output=f"feature_languages/{name}",
+                entries=(METHODS.get(spec.method).function.__module__,),
                 cost=1.5 * draws * size,
             )
         )
