@@ -9,6 +9,7 @@ the right site on the same examples; and where each value lies in its unit's own
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,6 @@ from langneurons.reporting import style
 from langneurons.reporting.figures import canvas
 from langneurons.study import Study
 from langneurons.study.spec import parted
-from langneurons.study.tables import cell_of
 from langneurons.study.workshop import Workshop
 
 ACT, PRE = "mlp.act", "mlp.pre"
@@ -48,10 +48,19 @@ def cells(folder: Path) -> Cells:
     """The scores of one adapter and language, by value, units, set and draw."""
     found = {}
     for path in sorted(folder.glob("*.parquet")):
-        cell = cell_of(path.stem)
-        key = (cell["intervention"], cell["units"], cell["neurons"], cell["seed"])
-        found[key] = Scores.load(path)
+        found[_key(path.stem)] = Scores.load(path)
     return found
+
+
+def _key(label: str) -> tuple[str, str, str, int]:
+    """What a cell's file name says: VALUE-KIND-SET[-SEED], or ``none``."""
+    if label == "none":
+        return "none", "-", "-", 0
+    found = re.match(r"(.+?)-(own|random|matched)-(.+)", label)
+    assert found is not None, label
+    value, kind, rest = found.groups()
+    neurons, _, seed = (rest, "", "0") if kind == "own" else rest.rpartition("-")
+    return value, kind, neurons, int(seed)
 
 
 def untouched(found: Cells) -> Scores:

@@ -1,6 +1,7 @@
 """What studies and the parts beyond neurons refuse, each by one line naming the user's value."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -19,9 +20,10 @@ from langneurons.errors import ArtifactError, InputError, RunError
 from langneurons.identification import NeuronSet, Units
 from langneurons.intervention import Value
 from langneurons.statistics import Statistics
-from langneurons.study import Study, distributed, inputs, loading
+from langneurons.study import Study, checks, distributed, inputs, loading
 from langneurons.study.beyond.stages import _layers
 from langneurons.study.parts import RaySpec
+from langneurons.study.plan import Plan
 from langneurons.study.schema import parse
 from langneurons.study.workshop import Workshop
 from reporting_run import write_run
@@ -64,12 +66,69 @@ def test_a_study_that_does_not_fit_together(changes, message):
     [
         ("- a\n- b\n", r"study\.yaml' must hold keys and values"),
         ("series: [1, 2]\n", "series must be a mapping of names to changed keys"),
+        (
+            "seed: 1\nperplexity:\n  tokens: 5\n  tokens: 6\n",
+            r"study\.yaml', line 4: found duplicate key tokens; mend it",
+        ),
+        ("name: ${a\n", r"study\.yaml' cannot be read"),
     ],
 )
 def test_a_study_file_of_another_form(tmp_path, content, message):
     (tmp_path / "study.yaml").write_text(content)
     with pytest.raises(InputError, match=message):
         loading.load_series(tmp_path / "study.yaml")
+
+
+DRY = {
+    "dtype=fp16": r"dtype: must be 'auto', 'float32', 'bfloat16' or 'float16'",
+    "device=gpu": r"device: no device is called 'gpu': use auto, balanced, cpu",
+    "train_language=de": r"unknown language of task mini-nli 'de' in 'train_language'",
+    "tasks.mini-nli.split=tset": r"unknown split of mini-nli 'tset'",
+    "tasks.mini-nli.split=test[": r"split 'test\[' cannot be read",
+    "tasks.mini-nli.train_split=trian": r"unknown split of mini-nli 'trian'",
+    "neurons.lape.languages=[en]": r"neurons\.lape: method 'lape' compares at least 2 languages",
+    "model=./nowhere": r"no model './nowhere': give a folder",
+    "model={here}/models": r"model: the folder '.*models' holds no config.json",
+    "model={here}/file.txt": r"model: '.*file.txt' is a file: give a folder or a .gguf file",
+}
+
+
+@pytest.mark.parametrize("change", DRY)
+def test_a_dry_run_refuses_in_one_line_what_would_fail(change, tmp_path, monkeypatch, capsys):
+    from langneurons.cli.app import main
+
+    (tmp_path / "models").mkdir()
+    (tmp_path / "file.txt").write_text("x")
+    words = ["run", "mini", "--dry-run", "-o", str(tmp_path / "out")]
+    words += ["-s", change.replace("{here}", str(tmp_path)), "-s", "statistics.tokens=300"]
+    monkeypatch.setattr("sys.argv", ["langneurons", *words])
+    with pytest.raises(SystemExit) as left:
+        main()
+    said = capsys.readouterr()
+    assert left.value.code == 2
+    assert re.search(DRY[change], said.err), said.err
+    assert len(said.err.strip().splitlines()) == 1
+    assert said.out == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_a_file_and_a_device_that_is_not_here(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path / "file", tmp_path / "file" / "deeper"):
+        with pytest.raises(InputError, match=r"file' is a file: give a folder"):
+            checks.check_place(place)
+    with pytest.raises(InputError, match=r"device: there is no 'cuda:99' here"):
+        checks.check_machine(parse({**BASE, "device": "cuda:99"}))
+
+
+def test_a_name_like_a_path_is_never_looked_up_on_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    for name in ("models/gemma", "./gemma", "~/gemma", "/a/gemma", "a/b/c"):
+        assert inputs.model_repository(name) is None
+        with pytest.raises(InputError, match="no model"):
+            inputs.model_identity(name, None)
+    assert inputs.model_repository("google/gemma") == "google/gemma"
 
 
 def test_an_executor_that_does_not_exist(tmp_path):
@@ -104,7 +163,7 @@ def test_a_cluster_that_is_not_there_and_a_machine_that_does_not_see_the_folder(
     pytest.importorskip("ray")
     with pytest.raises(InputError, match="cannot reach the Ray cluster 'nowhere'"):
         distributed._connect(RaySpec(address="nowhere"))
-    place = distributed._Place("", "out", str(tmp_path / "gone"), 1, {}, False)
+    place = distributed._Place("", "out", str(tmp_path / "gone"), 1, {}, False, Plan(()), None, {})
     with pytest.raises(InputError, match="a machine of the cluster does not see"):
         distributed.Worker(place)
 

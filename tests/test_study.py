@@ -240,7 +240,7 @@ def test_one_failed_stage_does_not_stop_the_others(world, tmp_path):
     def run(stage):
         if stage.name == "neurons/two":
             raise RuntimeError("planted\nfault")
-        path = tmp_path / stage.output.replace("*", "x")
+        path = tmp_path / stage.output
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(stage.name)
 

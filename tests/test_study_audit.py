@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import tiny
-from langneurons.artifacts import write_json
 from langneurons.beyond.crossing import cross
 from langneurons.data import make_blocks
 from langneurons.errors import InputError
@@ -21,7 +20,7 @@ from langneurons.study import Study
 from langneurons.study.plan import Identity, plan
 from langneurons.study.schema import parse
 from langneurons.study.spec import Written, check_written, parted
-from langneurons.study.tables import adapter_sets, cell_of, finetuning, odd_rows
+from langneurons.study.tables import Cell, adapter_sets, odd_rows
 from langneurons.study.task_plan import examples_seen
 from langneurons.study.workshop import Workshop
 
@@ -165,16 +164,6 @@ def test_adapters_may_train_units_of_the_same_activity_from_a_seed_of_their_own(
         parse(wrong)
 
 
-def test_trainings_of_adapters_that_were_taken_out_are_left_alone(tmp_path):
-    config = parse({"languages": ["en"], "adapters": {"none": {"neurons": "none"}},
-                    "tasks": {"xnli": {"source": "xnli"}}})  # fmt: skip
-    record = {"lang": "en", "trainable": 5, "seconds": 1.0, "losses": [{"loss": 0.5}]}
-    for place in ("xnli/none", "xnli/gone", "mini-nli/none"):
-        write_json(tmp_path / "adapters" / place / "langneurons.json", record)
-    found = finetuning(Workshop(config, tmp_path, {}))
-    assert found[["task", "adapter", "loss"]].to_numpy().tolist() == [["xnli", "none", 0.5]]
-
-
 def test_adapters_of_several_seeds_are_compared_at_once_with_attention_and_without(tmp_path):
     chosen = {"neurons": "lape:hi", "seeds": 2}
     adapters = {
@@ -248,18 +237,6 @@ def test_quantiles_averaged_over_batches_are_a_reading_of_their_own():
     assert own["batches"] == pytest.approx(direct.value / perplexity(lm, blocks).value)
 
 
-@pytest.mark.parametrize("value", ["-1", "x0.5", "P10@mlp.pre", "P10@mlp.act@mlp.pre"])
-@pytest.mark.parametrize("name", ["lape", "own-threshold", "matched-random-own"])
-def test_a_sets_name_may_hold_the_name_of_a_kind(value, name):
-    """Else the cells of a set called own-threshold would be lost from the tables."""
-    assert cell_of(f"{value}-own-{name}") == {
-        **{"intervention": value, "units": "own"}, "neurons": name, "seed": 0,
-    }  # fmt: skip
-    for kind in ("random", "matched"):
-        cell = {"intervention": value, "units": kind, "neurons": name, "seed": 3}
-        assert cell_of(f"{value}-{kind}-{name}-3") == cell
-
-
 def test_odd_examples_are_counted_once_a_task_and_language():
     rows = pd.DataFrame(
         {
@@ -273,10 +250,10 @@ def test_odd_examples_are_counted_once_a_task_and_language():
     )
     plain = rows.assign(correct=1.0, romanised=False, replaced=False, cut=0)
     found = {
-        ("xnli", "all", "hi", "zero"): Scores("xnli", "hi", ("accuracy",), rows),
-        ("xnli", "all", "hi", "none"): Scores("xnli", "hi", ("accuracy",), rows),
-        ("xnli", "none", "hi", "none"): Scores("xnli", "hi", ("accuracy",), rows),
-        ("xnli", "all", "es", "none"): Scores("xnli", "es", ("accuracy",), plain),
+        Cell("xnli", "all", "hi", "zero", "own", "lape"): Scores("xnli", "hi", ("accuracy",), rows),
+        Cell("xnli", "all", "hi"): Scores("xnli", "hi", ("accuracy",), rows),
+        Cell("xnli", "none", "hi"): Scores("xnli", "hi", ("accuracy",), rows),
+        Cell("xnli", "all", "es"): Scores("xnli", "es", ("accuracy",), plain),
     }
     assert odd_rows(found).to_dict("records") == [
         {

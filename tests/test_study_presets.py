@@ -13,8 +13,9 @@ from langneurons.identification.language_sets import LANGUAGE_SETS
 from langneurons.study import loading
 from langneurons.study.expectation import PREDICTING, Size, expect, human_bytes, human_time, size_of
 from langneurons.study.grid import expand
-from langneurons.study.plan import VERSIONS, Identity, plan
+from langneurons.study.plan import Identity, plan
 from langneurons.study.schema import parse
+from langneurons.study.stages import kinds
 
 ISSUE = {
     *("mini", "mini-paper", "text", "paper-llama-3.1-8b", "paper-mistral-nemo-12b", "bloomz-7b1"),
@@ -227,7 +228,7 @@ def test_the_vocabulary_counts_where_every_token_is_predicted():
     assert size.operations("finetune") == size.operations("statistics") == 200
     assert size.operations("perplexity") == size.operations("sweep") == 540
     assert Size(parameters=270, layers=1, units=1, hidden=1).operations("finetune") == 540
-    assert set(PREDICTING) <= set(VERSIONS)
+    assert set(PREDICTING) <= set(kinds())
 
 
 def test_expectations_follow_the_work_and_the_rates_measured():

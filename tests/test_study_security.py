@@ -218,8 +218,9 @@ def test_every_output_of_every_preset_lies_under_the_run_directory():
             texts = dict.fromkeys(config.languages, "t")
             laid = plan(config, Identity("m", texts, texts, dict.fromkeys(config.tasks, "x")))
             for stage in laid.stages:
-                assert not Path(stage.output).is_absolute()
-                assert ".." not in Path(stage.output).parts
+                for place in (*stage.outputs, *stage.scratch):
+                    assert not Path(place).is_absolute()
+                    assert ".." not in Path(place).parts
 
 
 def test_a_record_that_names_a_file_elsewhere_deletes_nothing_there(world, run, tmp_path):
@@ -235,6 +236,9 @@ def test_a_record_that_names_a_file_elsewhere_deletes_nothing_there(world, run, 
     laid = study.plan()
     records.begin(out, laid, laid["neurons/lape"])
     assert not (out / "neurons" / "lape.json").exists()
+    assert victim.read_text() == "mine"
+    path.write_text(json.dumps(record))
+    records.settle(out, laid)  # what is set aside is taken from the run directory alone
     assert victim.read_text() == "mine"
 
 

@@ -153,7 +153,7 @@ class _Reader:
                 self._add(name, node)
         elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             return
-        elif not isinstance(node, ast.Import | ast.ImportFrom) and not _says(node):
+        elif not isinstance(node, ast.Import | ast.ImportFrom) and not _idle(node):
             self._add("", node)
 
     def _add(self, name: str, node: ast.AST) -> None:
@@ -179,10 +179,12 @@ class _Reader:
         return all(place.partition(".")[0] in (own, "langneurons") for place, _ in found)
 
 
-def _says(node: ast.AST) -> bool:
-    """A string that stands alone: it tells a reader something and does nothing."""
+def _idle(node: object) -> bool:
+    """What does nothing: ``pass``, and a string that stands alone for a reader."""
+    if isinstance(node, ast.Pass):
+        return True
     alone = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    return alone and isinstance(node.value.value, str)  # type: ignore[attr-defined]
+    return alone and isinstance(node.value.value, str)
 
 
 def _called(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
@@ -224,6 +226,8 @@ class _Scan:
         inside = own | _bound(node) if isinstance(node, _SCOPES) else own
         for name in node._fields:
             value = getattr(node, name, None)
+            if isinstance(value, list):
+                value = [item for item in value if not _idle(item)]
             # What is empty is left out: which empty fields there are depends on Python's version.
             if value is None or value == []:
                 continue
@@ -235,8 +239,7 @@ class _Scan:
                 self.text.append("[")
                 for item in value:
                     if isinstance(item, ast.AST):
-                        if not _says(item):
-                            self.read(item, scope, counted)
+                        self.read(item, scope, counted)
                     else:
                         self.text.append(repr(item))
                 self.text.append("]")

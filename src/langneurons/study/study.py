@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from langneurons.artifacts import write_json, write_text
+from langneurons.artifacts import read_json, write_json, write_text
 from langneurons.errors import LangNeuronsError, unknown
 from langneurons.progress import track
 from langneurons.study import checks, hub, inputs, loading, records
@@ -210,10 +210,7 @@ class Study:
             hub.write(folder, self._commits)
             write_text(folder / "study.yaml", public(loading.dump(self.config)))
             outcomes = self._execute(executor, folder, laid, reasons, report, trust_remote_code)
-            if (
-                any(outcome.status != "kept" for outcome in outcomes)
-                or not (folder / "run.json").is_file()
-            ):
+            if self._is_news(folder, laid, outcomes):
                 write_json(folder / "environment.json", describe())
                 seconds = time.perf_counter() - start
                 self._write_run(folder, laid, outcomes, executor, started, seconds)
@@ -273,6 +270,16 @@ class Study:
         from langneurons.study.report import report
 
         return report(out)
+
+    def _is_news(self, out: Path, laid: Plan, outcomes: Sequence[Outcome]) -> bool:
+        """Whether there is more to say of a run than ``run.json`` says already."""
+        if any(outcome.status != "kept" for outcome in outcomes):
+            return True
+        try:
+            said = read_json(out / "run.json").get("earlier_code")
+        except LangNeuronsError:
+            return True
+        return said != records.of_earlier_code(out, laid)
 
     def _write_run(
         self,
