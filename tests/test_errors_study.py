@@ -21,7 +21,7 @@ from langneurons.identification import NeuronSet, Units
 from langneurons.intervention import Value
 from langneurons.statistics import Statistics
 from langneurons.study import Study, checks, distributed, inputs, loading
-from langneurons.study.beyond.stages import _layers
+from langneurons.study.beyond.stages import chosen_layers
 from langneurons.study.parts import RaySpec
 from langneurons.study.plan import Plan
 from langneurons.study.schema import parse
@@ -87,9 +87,9 @@ DRY = {
     "tasks.mini-nli.split=test[": r"split 'test\[' cannot be read",
     "tasks.mini-nli.train_split=trian": r"unknown split of mini-nli 'trian'",
     "neurons.lape.languages=[en]": r"neurons\.lape: method 'lape' compares at least 2 languages",
-    "model=./nowhere": r"no model './nowhere': give a folder",
-    "model={here}/models": r"model: the folder '.*models' holds no config.json",
-    "model={here}/file.txt": r"model: '.*file.txt' is a file: give a folder or a .gguf file",
+    "model=./nowhere": r"no model './nowhere': no such folder or file",
+    "model={here}/models": r"the folder '.*models' holds no config.json",
+    "model={here}/file.txt": r"file.txt' is a file: give a model folder",
 }
 
 
@@ -121,11 +121,24 @@ def test_an_output_that_is_a_file_and_a_device_that_is_not_here(tmp_path):
         checks.check_machine(parse({**BASE, "device": "cuda:99"}))
 
 
+def test_blocks_longer_than_the_positions_are_refused(tmp_path):
+    lm = tiny.lm("gpt2")
+    lm.model.save_pretrained(tmp_path)
+    lm.tokenizer.save_pretrained(tmp_path)
+    most = lm.model.config.n_positions
+    fits = parse({**BASE, "model": str(tmp_path), "statistics": {"block": most}})
+    checks.check_model(fits)
+    long = parse({**BASE, "model": str(tmp_path), "statistics": {"block": most + 1}})
+    with pytest.raises(InputError, match=rf"statistics.block: {most + 1} tokens, but the model"):
+        checks.check_model(long)
+
+
 def test_a_name_like_a_path_is_never_looked_up_on_the_hub(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()
     for name in ("models/gemma", "./gemma", "~/gemma", "/a/gemma", "a/b/c"):
-        assert inputs.model_repository(name) is None
+        with pytest.raises(InputError, match="no model"):
+            inputs.model_repository(name)
         with pytest.raises(InputError, match="no model"):
             inputs.model_identity(name, None)
     assert inputs.model_repository("google/gemma") == "google/gemma"
@@ -169,9 +182,9 @@ def test_a_cluster_that_is_not_there_and_a_machine_that_does_not_see_the_folder(
 
 
 def test_layers_and_values_that_do_not_exist():
-    assert _layers(None, 4) == [0, 2]
+    assert chosen_layers(None, 4) == [0, 2]
     with pytest.raises(InputError, match="no layer 9: the model has layers 0 to 3"):
-        _layers([1, 9], 4)
+        chosen_layers([1, 9], 4)
     stats = Statistics.from_counts({"en": torch.ones(1, 2, dtype=torch.int64)}, tokens={"en": 3})
     with pytest.raises(InputError, match="'median' is no statistic: give mean or a percentile"):
         statistic(stats, "en", "median")

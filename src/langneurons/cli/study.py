@@ -90,7 +90,7 @@ def run(
     for member, made in studies.items():
         out = output / member if output else Path("runs") / made.config.name
         if dry_run:
-            _print_plan(made, out, as_json, keep_code)
+            _print_plan(made, out, as_json, keep_code, trust_remote_code)
             continue
         _announce(made, out)
         results.append(
@@ -172,7 +172,7 @@ def _summary(result: Result) -> dict[str, Any]:
     }
 
 
-def _print_plan(study: Study, out: Path, as_json: bool, keep_code: bool) -> None:
+def _print_plan(study: Study, out: Path, as_json: bool, keep_code: bool, trusted: bool) -> None:
     import pandas as pd
 
     from langneurons.study import records
@@ -180,7 +180,7 @@ def _print_plan(study: Study, out: Path, as_json: bool, keep_code: bool) -> None
 
     # Text of the Hub is not streamed just to find that there is nothing to keep.
     laid = study.plan(fetch=(out / ".stages").is_dir(), out=out, keep_code=keep_code)
-    study.check_data(out)
+    study.check_data(out, trust_remote_code=trusted)
     reasons = {stage.name: records.why(out, laid, stage) for stage in laid.stages}
     todo = [stage for stage in laid.stages if reasons[stage.name]]
     kept = [record for stage in laid.stages if (record := records.read(out, stage))]

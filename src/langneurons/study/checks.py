@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,9 +51,7 @@ def check_model(config: StudyConfig, trusted: bool = False) -> None:
     """
     from langneurons.models import loading
 
-    positions = loading.check(
-        config.model, revision=config.revision, trust_remote_code=trusted
-    )
+    positions = loading.check(config.model, revision=config.revision, trust_remote_code=trusted)
     blocks = {"statistics.block": config.statistics.block}
     if config.perplexity and config.perplexity.block:
         blocks["perplexity.block"] = config.perplexity.block
@@ -77,7 +75,7 @@ def _device(config: StudyConfig) -> None:
             ) from error
 
 
-def _neurons(config: StudyConfig, sites: Mapping[str, object]) -> None:
+def _neurons(config: StudyConfig, sites: Collection[str]) -> None:
     from langneurons.identification import METHODS, QUOTAS, resolve_languages
 
     for name, spec in config.neurons.items():
@@ -117,10 +115,11 @@ def _task(config: StudyConfig, name: str) -> None:
 
     spec = config.tasks[name]
     task = get_task(spec.source or name)
+    own = task.own_code(config.train_language)
     for lang in spec.languages or config.languages:
-        if task.languages and lang not in task.languages:
+        if task.languages and task.own_code(lang) not in task.languages:
             raise unknown(f"language of task {name}", lang, task.languages)
-    if config.adapters and task.languages and config.train_language not in task.languages:
+    if config.adapters and task.languages and own not in task.languages:
         raise unknown(
             f"language of task {name}", config.train_language, task.languages,
             "in 'train_language'",

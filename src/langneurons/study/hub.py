@@ -68,7 +68,7 @@ def _from_hub(kind: str, repository: str, revision: str | None) -> str | None:
         info = HfApi().repo_info(repository, repo_type=kind, revision=revision, timeout=_SECONDS)
     except Exception:  # the library raises errors of several others; the cache may still know
         return None
-    return info.sha
+    return str(info.sha) if info.sha else None
 
 
 def _from_cache(kind: str, repository: str, revision: str | None) -> str | None:

@@ -139,10 +139,8 @@ def _read(study: str | Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         OmegaConf.create(text)
         data = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
     except ConstructorError as error:
-        line = (error.problem_mark.line + 1) if error.problem_mark else 0
-        raise InputError(
-            f"study file {str(study)!r}, line {line}: {error.problem}; mend it."
-        ) from error
+        place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InputError(f"study file {str(study)!r}{place}: {error.problem}; mend it.") from error
     except OmegaConfBaseException as error:
         line = str(error).splitlines()[0]
         raise InputError(f"study file {str(study)!r} cannot be read ({line}): mend it.") from error

@@ -183,8 +183,8 @@ def _idle(node: object) -> bool:
     """What does nothing: ``pass``, and a string that stands alone for a reader."""
     if isinstance(node, ast.Pass):
         return True
-    alone = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    return alone and isinstance(node.value.value, str)
+    said = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(said, ast.Constant) and isinstance(said.value, str)
 
 
 def _called(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:

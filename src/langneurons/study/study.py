@@ -150,16 +150,19 @@ class Study:
         """
         checks.check(self.config)
 
-    def check_data(self, out: str | Path) -> None:
-        """Refuse what can be known from the data and the output folder; reads tasks that lie here.
+    def check_data(self, out: str | Path, *, trust_remote_code: bool = False) -> None:
+        """Refuse what can be known from model, data and output folder; reads tasks that lie here.
 
         Args:
             out: Run directory.
+            trust_remote_code: Whether code from the model's repository may run.
 
         Raises:
-            InputError: Examples that are not there, or a file where the folder is to be.
+            InputError: Examples that are not there, a model that cannot be one, or a file where
+                the folder is to be.
         """
         checks.check_place(Path(out))
+        checks.check_model(self.config, trust_remote_code)
         checks.check_tasks(self.config, self.tasks())
 
     def run(
@@ -202,7 +205,7 @@ class Study:
         with locked(folder):
             reasons = {stage.name: records.why(folder, laid, stage) for stage in laid.stages}
             if any(reasons.values()):
-                self.check_data(folder)
+                self.check_data(folder, trust_remote_code=trust_remote_code)
                 if executor == "local":
                     checks.check_machine(self.config)
             records.clear_parts(folder)
