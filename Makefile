@@ -10,6 +10,9 @@ OLDEST ?= .venv-oldest
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
+# Chromium for the pages' tests, and the packages that drive it.
+BROWSER := $(VENV)/.langneurons-browser
+
 .PHONY: bench-busy demo test tests test-all test-real test-smollm2 test-wheel test-browser test-oldest test-empty \
         real-models lint format bench bench-real pages coverage nightly docs clean
 
@@ -18,6 +21,10 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(STAMP)
+
+$(BROWSER): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
+	@touch $(BROWSER)
 
 demo: $(STAMP)  ## the whole study on the built-in world; the report lies in runs/mini
 	$(BIN)/langneurons run mini -o runs/mini
@@ -32,8 +39,8 @@ tests: $(STAMP)  ## fast tests with branch coverage, of which every user-facing 
 test-wheel: $(STAMP)  ## the wheel holds what it needs
 	$(BIN)/python -m pytest -m 'slow and not fresh' tests/test_packaging.py
 
-test-browser: $(STAMP)  ## the page in Chromium; skipped where Playwright or Chromium is missing
-	$(BIN)/python -m pytest -m slow tests/test_reporting_browser.py
+test-browser: $(BROWSER)  ## report and live page in Chromium; skipped where there is no Chromium
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -m slow tests/test_reporting_browser.py tests/test_play_browser.py
 
 test-oldest: $(STAMP)  ## the core's fast tests on the oldest versions that pyproject.toml allows
 	test -x $(OLDEST)/bin/python || $(BIN)/python -m venv $(OLDEST)
@@ -48,8 +55,7 @@ test-oldest: $(STAMP)  ## the core's fast tests on the oldest versions that pypr
 test-empty: $(STAMP)  ## the wheel in an environment of its own, with its dependencies and a study
 	$(BIN)/python -m pytest -m fresh tests/test_packaging.py
 
-test-all: $(STAMP)  ## slow tests too, those in a browser among them where Chromium is installed
-	@$(BIN)/python -c 'import playwright, nbclient, ipykernel' 2> /dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
+test-all: $(BROWSER)  ## slow tests too, those in a browser among them where Chromium is installed
 	$(PYTEST) -m 'not real and not fresh'
 
 test-real: $(STAMP)  ## tests on real pretrained models (make real-models first)

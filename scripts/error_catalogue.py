@@ -31,6 +31,7 @@ ROOMS = {
     "reporting": "Report",
     "study": "Studies",
     "parts": "Studies",
+    "play": "Live page",
     "cli": "Command line",
     "mini": "Built-in world",
 }

@@ -21,11 +21,13 @@ ORDER = [
     "reporting",
     "study",
     "parts",
+    "play",
     "cli",
 ]
 # `mini` is a model, a text and two tasks: the places that turn the name "mini" into them.
 MAY_NAME_MINI = {"models/loading.py", "data/tasks/mini.py", "study/inputs.py", "cli/steps.py",
-                 "cli/mini.py", "cli/sweep.py", "cli/identify.py"}  # fmt: skip
+                 "cli/mini.py", "cli/sweep.py", "cli/identify.py",
+                 "play/sources.py", "play/examples.py"}  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 
 import pandas as pd
 import pytest
 
+from browser import chromium, watch
 from langneurons.reporting.explorer.serve import server
 from langneurons.study.report import report
 from reporting_run import explored, write_run
@@ -15,22 +15,11 @@ from test_reporting_report import EVIL, SMALL, URDU, small_tables
 
 pytestmark = pytest.mark.slow
 
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-]
-
 
 @pytest.fixture(scope="module")
 def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no Chromium on this machine")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield browser
-        browser.close()
+    with chromium() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -66,23 +55,7 @@ def visit(browser, file):
             viewport={"width": width, "height": height}, color_scheme=scheme, **options
         )
         page = context.new_page()
-        page.problems = []
-        page.on(
-            "console",
-            lambda m: page.problems.append(m.text) if m.type in ("error", "warning") else None,
-        )
-        page.on("pageerror", lambda error: page.problems.append(str(error)))
-        page.on("dialog", lambda dialog: (page.problems.append("dialog"), dialog.dismiss()))
-        page.on(
-            "request",
-            lambda request: (
-                None
-                if request.url.startswith(
-                    ("file:", "data:", *([where.split("#")[0]] if where else []))
-                )
-                else page.problems.append(request.url)
-            ),
-        )
+        watch(page, ("file:", "data:", *([where.split("#")[0]] if where else [])))
         page.goto(where or file.as_uri())
         opened.append((context, page))
         return page

@@ -16,6 +16,7 @@ from langneurons.cli import (
     information,
     mini,
     neurons,
+    play,
     steps,
     study,
     sweep,
@@ -71,6 +72,7 @@ across.add(app)
 neurons.add(app)
 information.add(app)
 mini.add(app)
+play.add(app)
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ _EXTRAS = {
     "harness": ("lm_eval", "tasks of lm-evaluation-harness"),
     "language-id": ("lingua", "naming the language of generated text"),
     "translation": ("sacrebleu", "scoring translations"),
+    "play": ("gradio", "the live page"),
     "erasure": ("concept_erasure", "erasing languages by LEACE"),
 }
 HUB_SECONDS = 4.0
