@@ -22,6 +22,11 @@ IGNORE = -100
 """Label of a position whose loss is not taken (the value Transformers uses)."""
 
 
+BUCKET = 50
+"""Batches that are drawn at random together and then sorted by length. The library's own number is
+smaller for few examples: a quarter of a batch was padding with 1,000 examples in batches of 32."""
+
+
 @dataclass(frozen=True)
 class Item:
     """One training example.
@@ -178,7 +183,9 @@ def epoch_batches(
         epoch: Number of the epoch; another one gives another order.
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    order = get_length_grouped_indices(list(lengths), batch_size, generator=generator)
+    order = get_length_grouped_indices(
+        list(lengths), batch_size, mega_batch_mult=BUCKET, generator=generator
+    )
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     shuffled = torch.randperm(len(batches), generator=generator).tolist()
     return [batches[i] for i in shuffled]

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _NO_TARGET = "dummy-target-modules"  # PEFT's own name for an adapter that is a head only
-_VERSION = 1
+_VERSION = 2
 """Raised whenever the same inputs would give another adapter."""
 
 
