@@ -10,10 +10,10 @@ from huggingface_hub import errors as hub
 import tiny
 from langneurons.artifacts import read_json, read_tensors, write_tensors
 from langneurons.errors import ArtifactError, InputError
+from langneurons.identification import Units
 from langneurons.intervention import Value, intervene
 from langneurons.intervention.interventions import Intervention
-from langneurons.models import LanguageModel, load
-from langneurons.models.attention import projection_columns
+from langneurons.models import LanguageModel, hook_site, load
 from langneurons.models.gguf import _check_whole, dequantised
 from langneurons.models.sites import decoder_layers
 from langneurons.statistics import Statistics, collect
@@ -84,15 +84,29 @@ def test_a_body_without_its_layers():
         decoder_layers(tiny.model().model, 7)
 
 
-def test_layers_that_are_not_alike_or_lack_a_projection():
+def test_layers_without_an_mlp_or_an_attention():
     lm = tiny.lm()
     sites = lm.sites
-    assert len(sites.downs) == tiny.LAYERS
-    del lm.layer_modules[1].mlp.down_proj
-    with pytest.raises(InputError, match=r"layer 1 of LlamaModel has no 'mlp.down_proj'"):
-        sites.in_every_layer("mlp.down_proj")
+    first, second = sites.plans
+    sites.__dict__["plans"] = (first, dataclasses.replace(second, mlp=None, attention=None))
+    assert sites["mlp.act"].widths == (tiny.UNITS, 0)
+    with pytest.raises(InputError, match=r"differ at 'mlp.act': layer 0 has 48 units, layer 1 has"):
+        _ = sites["mlp.act"].width
+    with pytest.raises(InputError, match="layer 1 of LlamaModel has no MLP: choose units of other"):
+        sites.downs[1]
+    assert sites.downs[:1] == [sites.downs[0]]
+    with (
+        pytest.raises(InputError, match=r"layer 1 of tiny-llama has no 'mlp\.act': choose among"),
+        hook_site(lm, "mlp.act", lambda layer, value: None, [1]),
+    ):
+        pass
+    with (
+        pytest.raises(InputError, match=r"no unit \(1, 3\): layer 1 of LlamaModel has 0 units at"),
+        intervene(lm, Units([1], [3])),
+    ):
+        pass
     other = tiny.lm().sites
-    other.__dict__["plan"] = dataclasses.replace(other.plan, output=None)
+    other.__dict__["plans"] = tuple(dataclasses.replace(p, attention=None) for p in other.plans)
     with pytest.raises(InputError, match="has no attention output projection"):
         _ = other.outputs
 
@@ -104,18 +118,13 @@ def test_heads_that_do_not_divide_the_projection():
         lm.sites._resolve("attn.head")
 
 
-@pytest.mark.parametrize(
-    ("paths", "message"),
-    [
-        (["self_attn.mixer"], "projections seen in layer 0: self_attn.mixer"),
-        (["self_attn.qkv_proj"], "gives 49 values, which do not split into 4 query and 2 x 2"),
-    ],
-)
-def test_projections_of_an_unknown_kind(paths, message):
-    calls = [types.SimpleNamespace(path=path, width_out=49) for path in paths]
-    config = tiny.model().config
-    with pytest.raises(InputError, match=message):
-        projection_columns("attn.q", calls, config)
+def test_projections_of_an_unknown_kind(monkeypatch):
+    monkeypatch.setattr("langneurons.models.attention.layouts", lambda *_: iter(()))
+    lm = tiny.lm("phi3")
+    with pytest.raises(
+        InputError, match=r"act as such; projections seen in layer 0: self_attn.qkv"
+    ):
+        lm.sites["attn.q"]
 
 
 def test_a_folder_of_statistics_that_is_none(tmp_path):
@@ -163,8 +172,6 @@ def test_files_that_are_not_there_or_no_object(tmp_path):
 
 
 def test_an_intervention_by_chance_needs_ids():
-    from langneurons.identification import Units
-
     lm = tiny.lm()
     change = Intervention(Units([0], [1]), probability=0.5)
     with (

@@ -10,8 +10,8 @@ import tiny
 from langneurons.errors import InputError
 from langneurons.identification import Units
 from langneurons.intervention import Intervention, Value, bake, intervene
-from langneurons.intervention.baking import _matrix
 from langneurons.models import load, wrap
+from langneurons.models.projection import matrix
 
 IDS = torch.arange(3, 23).reshape(2, 10)
 SITES = ("mlp.act", "mlp.out", "attn.out", "attn.head", "attn.q", "attn.k", "attn.v")
@@ -116,7 +116,7 @@ def test_quantised_weights_are_refused():
     down = lm.sites.downs[0]
     down.weight = torch.nn.Parameter(down.weight.to(torch.int8), requires_grad=False)
     with pytest.raises(InputError, match="weights of Linear are quantised"):
-        _matrix(down)
+        matrix(down)
 
 
 def test_tied_weights_stay_tied():

@@ -356,7 +356,7 @@ def _traced(net):
 )
 def test_a_model_compiled_in_any_way_is_refused(compile_it):
     lm = tiny.lm("llama")
-    _ = lm.sites.plan
+    _ = lm.sites.plans
     compile_it(lm.model)
     with (
         pytest.raises(InputError, match=r"compiled by torch\.compile"),

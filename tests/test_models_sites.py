@@ -13,6 +13,7 @@ import tiny
 from handwritten import FORWARDS, untouched
 from langneurons.errors import InputError, RunError
 from langneurons.models import SITES, hook_site, wrap
+from langneurons.models.projection import matrix
 
 IDS = torch.arange(3, 23).reshape(2, 10)
 # Name of the activation module in a layer, from reading the models.
@@ -68,14 +69,16 @@ def test_every_site_has_its_shape(family):
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_the_finder_agrees_with_tables_of_names(family):
     lm = tiny.lm(family)
-    plan = lm.sites.plan
+    plan = lm.sites.mlps[0]
+    assert lm.sites.mlps[1].activation.path == plan.activation.path
     assert plan.activation.path == ACTIVATION.get(family, "mlp.act_fn")
     kind = tiny.FAMILIES[family][0]
     table = TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING
     known = {**table, "phi3": ["down_proj"], "glm": ["down_proj"], "xglm": ["fc2"]}
     if kind in known:
         assert any(plan.down.path.endswith(name.rpartition(".")[2]) for name in known[kind])
-    assert (plan.up is plan.into) == (family in FUSED)
+    assert plan.direct
+    assert (plan.up is not None and plan.up.path == plan.into.path) == (family in FUSED)
     assert (plan.up is None) == (family in ACTIVATION and family not in FUSED)
     assert len({id(module) for module in lm.sites["mlp.act"].modules}) == tiny.LAYERS
 
@@ -92,10 +95,8 @@ def close(lm):
 
 
 def linear(projection, x):
-    weight, bias = projection.module.weight, projection.module.bias
-    weight = weight.T if type(projection.module).__name__ == "Conv1D" else weight
-    part = slice(projection.start, projection.stop)
-    return x @ weight[part].T + (0 if bias is None else bias[part])
+    bias = projection.bias()
+    return x @ projection.matrix().T + (0 if bias is None else bias)
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -124,8 +125,7 @@ def test_the_mlp_of_every_family_by_hand(family):
         act = lm.sites["mlp.act"].modules[layer](pre).index_fill(-1, units, 0.0)
         out = act if lm.sites.ups is None else act * linear(lm.sites.ups[layer], inputs[layer])
         down = lm.sites.downs[layer]
-        weight = down.weight if type(down).__name__ == "Conv1D" else down.weight.T
-        expected = out @ weight + (0 if down.bias is None else down.bias)
+        expected = out @ matrix(down).T + (0 if down.bias is None else down.bias)
         torch.testing.assert_close(outputs[layer], expected, **close(lm))
 
 
@@ -179,30 +179,43 @@ def test_a_mixture_of_experts_is_refused(kind):
 
 
 class FusedMLP(nn.Module):
-    def __init__(self, mlp):
+    def __init__(self, mlp, function):
         super().__init__()
         self.gate_proj, self.down_proj = mlp.gate_proj, mlp.down_proj
+        self.function = (function,)
 
     def forward(self, x):
-        return self.down_proj(nn.functional.relu(self.gate_proj(x)))
+        return self.down_proj(self.function[0](self.gate_proj(x)))
 
 
-def test_a_model_without_an_activation_module_names_what_it_has():
+def fused(function):
     net = tiny.model("llama")
     for layer in net.model.layers:
-        layer.mlp = FusedMLP(layer.mlp)
-    lm = wrap(net, tiny.tokenizer())
+        layer.mlp = FusedMLP(layer.mlp, function)
+    return wrap(net, tiny.tokenizer())
+
+
+def test_a_model_without_an_mlp_names_what_it_has():
+    lm = fused(torch.sin)
     with pytest.raises(InputError, match=r"no module between.*mlp\.gate_proj \(Linear 32 to 48\)"):
         lm.sites["mlp.act"]
     with pytest.raises(InputError, match=r"unknown site 'mlp.atc'. Did you mean 'mlp.act'"):
         lm.sites["mlp.atc"]
 
 
+def test_an_activation_that_is_a_plain_function():
+    lm = fused(nn.functional.gelu)
+    with pytest.raises(InputError, match="is a plain function and no module, so its output cannot"):
+        lm.sites["mlp.act"]
+    values = seen(lm, "mlp.pre", "mlp.out")
+    torch.testing.assert_close(nn.functional.gelu(values["mlp.pre"]), values["mlp.out"])
+
+
 def test_a_forward_that_skips_the_module_is_noticed():
     lm = tiny.lm("llama")
     mlp = lm.layer_modules[1].mlp
     with hook_site(lm, "mlp.act", lambda layer, value: None):
-        mlp.forward = FusedMLP(mlp).forward
+        mlp.forward = FusedMLP(mlp, torch.relu).forward
         with pytest.raises(RunError, match=r"'mlp.act' in layer 1 was not called"):
             run(lm)
 

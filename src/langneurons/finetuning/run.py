@@ -229,7 +229,7 @@ def _train(
     _log.info("training %d weights on %d examples", trainable, len(data.items))
     adapted = lm.with_model(model)
     if shards is not None:
-        _ = adapted.sites.plan  # found by a forward pass, which needs whole weights
+        _ = adapted.sites.plans  # found by a forward pass, which needs whole weights
         shard(model, adapted.layer_modules, processes.device, shards)
     with intervene(adapted, intervention):
         log = train(

@@ -251,10 +251,7 @@ def _spread(heads: Tensor, site: str, lm: LanguageModel) -> Tensor:
 
 
 def _attention(lm: LanguageModel) -> list[nn.Module]:
-    modules = list(lm.sites.outputs)
-    for call in lm.sites.plan.projections:
-        modules.extend(lm.sites.in_every_layer(call.path))
-    return modules
+    return lm.sites.attention_modules
 
 
 def _sizes(module: nn.Module) -> tuple[int, int]:

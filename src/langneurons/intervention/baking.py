@@ -18,6 +18,7 @@ from langneurons.intervention.interventions import Intervention, as_intervention
 from langneurons.models import LanguageModel
 from langneurons.models.hooks import strip
 from langneurons.models.language_model import plain_model
+from langneurons.models.projection import is_transposed, matrix
 
 if TYPE_CHECKING:
     from langneurons.intervention.values import Value
@@ -58,11 +59,14 @@ def bake(
     given = {"value": value, "mode": mode, "site": site}
     options = {key: item for key, item in given.items() if item is not None}
     interventions = as_interventions(what, **options)
-    scales = [_scale(lm, item) for item in interventions]
+    scales = [_factors(lm, item) for item in interventions]
     if hasattr(lm.model, "get_base_model"):
         raise InputError("merge the adapter first (merge_and_unload of PEFT), then bake.")
     plain = plain_model(lm.model)
     memo = {id(tensor): tensor for tensor in [*plain.parameters(), *plain.buffers()]}
+    for module in plain.modules():  # states that a layer keeps between calls
+        kept = [item for item in vars(module).values() if isinstance(item, Tensor)]
+        memo |= {id(tensor): tensor.detach() for tensor in kept}
     model = copy.deepcopy(plain, memo)
     strip(model)
     baked = LanguageModel(model, lm.tokenizer, lm.name, revision=lm.revision)
@@ -72,7 +76,7 @@ def bake(
     return baked
 
 
-def _scale(lm: LanguageModel, item: Intervention) -> Tensor:
+def _factors(lm: LanguageModel, item: Intervention) -> Tensor:
     """Factor of each unit, float32 (layers, units)."""
     if item.site not in (*_INPUT_SITES, *_OUTPUT_SITES):
         raise InputError(
@@ -84,10 +88,10 @@ def _scale(lm: LanguageModel, item: Intervention) -> Tensor:
             f"{item.name!r} touches some tokens only and cannot be written into weights: use "
             "scope='all', start=0, probability=1."
         )
-    shape = (lm.layers, lm.sites[item.site].width)
+    place = lm.sites[item.site]
+    shape = (lm.layers, place.widest)
     units = item.chosen
-    units.check(shape)
-    item.check(lm)
+    place.check(units)
     if item.what.kind != "tensor":
         raise InputError(
             f"{item.name!r} is not a factor and cannot be written into weights: use 0, or multiply."
@@ -106,47 +110,46 @@ def _scale(lm: LanguageModel, item: Intervention) -> Tensor:
 
 def _apply(lm: LanguageModel, site: str, layer: int, scale: Tensor) -> None:
     place = lm.sites[site]
+    scale = scale[: place.widths[layer]]
     if site in _OUTPUT_SITES:
-        module = place.modules[layer]
-        rows = place.columns if place.columns is not None else torch.arange(place.width)
-        _scale_rows(module, rows, scale)
+        module, columns = place.modules[layer], place.layer_columns[layer]
+        _alone(lm, site, layer, place.modules.items)
+        factor = scale
+        if columns is not None:
+            factor = torch.ones(matrix(module).shape[0]).index_copy(0, columns, scale)
+        _scale(module, factor.unsqueeze(1))
+        bias = getattr(module, "bias", None)
+        if isinstance(bias, Tensor):
+            _replace(module, "bias", (bias.float() * factor.to(bias.device)).to(bias.dtype))
         return
-    module = lm.sites.downs[layer] if site.startswith("mlp") else lm.sites.outputs[layer]
-    if place.heads is not None:
-        width = _matrix(module).shape[1] if not _transposed(module) else _matrix(module).shape[0]
-        scale = scale.repeat_interleave(width // place.heads)
-    weight = _matrix(module)
-    factor = scale.to(weight.device, torch.float32)
-    factor = factor.unsqueeze(1) if _transposed(module) else factor.unsqueeze(0)
-    _replace(module, "weight", (weight.float() * factor).to(weight.dtype))
-
-
-def _scale_rows(module: nn.Module, rows: Tensor, scale: Tensor) -> None:
-    weight = _matrix(module)
-    size = weight.shape[1] if _transposed(module) else weight.shape[0]
-    factor = torch.ones(size)
-    factor[rows] = scale
-    factor = factor.to(weight.device)
-    shaped = factor.unsqueeze(0) if _transposed(module) else factor.unsqueeze(1)
-    _replace(module, "weight", (weight.float() * shaped).to(weight.dtype))
-    bias = getattr(module, "bias", None)
-    if isinstance(bias, Tensor):
-        _replace(module, "bias", (bias.float() * factor).to(bias.dtype))
-
-
-def _matrix(module: nn.Module) -> Tensor:
-    weight = getattr(module, "weight", None)
-    if not isinstance(weight, Tensor) or not weight.is_floating_point() or weight.ndim != 2:
+    if site == "mlp.act" and not lm.sites.mlps[layer].direct:
         raise InputError(
-            f"the weights of {type(module).__name__} are quantised and cannot be scaled: load the "
-            "model unquantised, bake, then quantise."
+            f"an intervention at 'mlp.act' cannot be written into the weights of {lm.name}: in "
+            f"layer {layer} something that is not linear, as a norm, lies between the activation "
+            "and the down projection. Use 'mlp.out'."
         )
-    return weight
+    behind = lm.sites.downs if site.startswith("mlp") else lm.sites.outputs
+    _alone(lm, site, layer, behind.items)
+    if place.heads is not None:
+        scale = scale.repeat_interleave(matrix(behind[layer]).shape[1] // place.heads)
+    _scale(behind[layer], scale.unsqueeze(0))
 
 
-def _transposed(module: nn.Module) -> bool:
-    """Whether the matrix is (inputs, outputs), as in GPT-2's ``Conv1D``."""
-    return type(module).__name__ == "Conv1D"
+def _alone(lm: LanguageModel, site: str, layer: int, modules: Sequence[nn.Module | None]) -> None:
+    """Refuse weights that serve other layers too."""
+    if sum(other is modules[layer] for other in modules) > 1:
+        raise InputError(
+            f"layer {layer} of {lm.name} shares the weights behind {site!r} with other layers, so "
+            "they cannot be changed for one: use intervene instead."
+        )
+
+
+def _scale(module: nn.Module, factor: Tensor) -> None:
+    """Multiply the weights, as (outputs, inputs), by a factor that spreads over them."""
+    weight = matrix(module)
+    made = (weight.float() * factor.to(weight.device, torch.float32)).to(weight.dtype)
+    made = made.t() if is_transposed(module) else made
+    _replace(module, "weight", made.contiguous())
 
 
 def _replace(module: nn.Module, name: str, value: Tensor) -> None:

@@ -188,10 +188,10 @@ class _Writer:
 
 def _plan(lm: LanguageModel, item: Intervention) -> dict[int, _Writer]:
     """One writer per layer that has units, after all checks."""
-    width = lm.sites[item.site].width
-    shape = (lm.layers, width)
+    place = lm.sites[item.site]
+    shape = (lm.layers, place.widest)
     units = item.chosen
-    units.check(shape)
+    place.check(units)
     item.check(lm)
     low = high = None
     if item.what.kind != "unit":
@@ -201,10 +201,10 @@ def _plan(lm: LanguageModel, item: Intervention) -> dict[int, _Writer]:
     if item.what.source is not None:
         layer, unit = item.what.source
         first = int(units.layers.min()) if len(units) else lm.layers
-        if not 0 <= unit < width or not 0 <= layer < lm.layers:
+        if not 0 <= layer < lm.layers or not 0 <= unit < place.widths[layer]:
             raise InputError(
-                f"no unit ({layer}, {unit}): choose within the {lm.layers} layers of {width} units "
-                f"that {lm.name} has at {item.site!r}."
+                f"no unit ({layer}, {unit}): choose within the {lm.layers} layers of up to "
+                f"{place.widest} units that {lm.name} has at {item.site!r}."
             )
         if layer > first:
             raise InputError(

@@ -54,17 +54,25 @@ def share_out_of_range(lm: LanguageModel, intervention: Intervention) -> float:
     if intervention.what.kind != "tensor":
         return 0.0
     site = lm.sites["mlp.act"]
-    values = intervention.what.resolve((lm.layers, site.width))[units.layers, units.indices]
-    low, high = activation_range(site.modules[0])
-    outside = (values < low - _SLACK * abs(low)) | (values > high + _SLACK * abs(high))
+    values = intervention.what.resolve((lm.layers, site.widest))[units.layers, units.indices]
+    outside = torch.zeros(len(units), dtype=torch.bool)
+    for layer in units.layers.unique().tolist():
+        here = units.layers == layer
+        low, high = _range_of(lm, layer)
+        too_low = values[here] < low - _SLACK * abs(low)
+        outside[here] = too_low | (values[here] > high + _SLACK * abs(high))
     return float(outside.double().mean())
+
+
+def _range_of(lm: LanguageModel, layer: int) -> tuple[float, float]:
+    return activation_range(lm.sites["mlp.act"].modules[layer])
 
 
 def warn_out_of_range(lm: LanguageModel, intervention: Intervention) -> None:
     """Warn when values lie outside the activation function's range; names their share."""
     share = share_out_of_range(lm, intervention)
     if share > 0:
-        low, high = activation_range(lm.sites["mlp.act"].modules[0])
+        low, high = _range_of(lm, int(intervention.chosen.layers[0]))
         warnings.warn(
             f"{share:.0%} of the values written by {intervention.name!r} lie outside what the "
             f"activation function can give ({low:.4g} to {high:.4g}).",

@@ -81,7 +81,7 @@ def hook_site(
             tensor the model itself computed. Return None to leave it (it may be changed in place
             only where the site is a whole tensor, i.e. ``Site.columns`` and ``Site.heads`` are
             None), or a tensor of the same shape to replace it.
-        layers: Layer numbers; None for all.
+        layers: Layer numbers; None for all that have the site.
 
     Raises:
         InputError: If the model lacks the site or a layer, or a part of it is compiled by
@@ -92,20 +92,26 @@ def hook_site(
     """
     refuse_compiled(lm)
     place = lm.sites[site]
-    chosen = list(range(lm.layers)) if layers is None else list(layers)
+    chosen = list(place.layers) if layers is None else list(layers)
     wrong = [layer for layer in chosen if not 0 <= layer < lm.layers]
     if wrong:
         raise InputError(f"no layer {wrong[0]}: {lm.name} has layers 0 to {lm.layers - 1}.")
-    fired: set[int] = set()
+    lacking = [layer for layer in chosen if layer not in place.layers]
+    if lacking:
+        raise InputError(
+            f"layer {lacking[0]} of {lm.name} has no {site!r}: choose among its layers "
+            f"{', '.join(map(str, place.layers))}."
+        )
+    running = _Running()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_never_compiled(lm))
-        shapes: list[torch.Size] = []
-        if place.flat and chosen:
-            stack.enter_context(holding(_note_shape(lm.layer_modules[min(chosen)], shapes)))
+        if place.flat or place.shared:
+            for layer in place.layers:
+                stack.enter_context(holding(running.follow(lm.layer_modules[layer], layer)))
         for layer in chosen:
-            stack.enter_context(holding(_attach(place, layer, fn, fired, shapes)))
+            stack.enter_context(holding(_attach(place, layer, fn, running)))
         if chosen:
-            check = _check_fired(lm.decoder, site, frozenset(chosen), fired)
+            check = _check_fired(lm.decoder, site, frozenset(chosen), running.fired)
             stack.enter_context(holding(check))
         yield
 
@@ -206,65 +212,41 @@ def _refuse_tracing() -> None:
         )
 
 
-def _note_shape(module: torch.nn.Module, shapes: list[torch.Size]) -> Any:
-    def hook(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        hidden = args[0] if args else kwargs["hidden_states"]
-        shapes[:] = [hidden.shape[:2]]
+class _Running:
+    """What is known of the running pass: the layer, its (batch, sequence), layers that had a say.
 
-    return module.register_forward_pre_hook(hook, with_kwargs=True)
+    Followed where needed only: in sites whose modules see neither, or serve several layers.
+    """
+
+    def __init__(self) -> None:
+        self.layer = -1
+        self.shape = torch.Size()
+        self.fired: set[int] = set()
+
+    def follow(self, module: torch.nn.Module, layer: int) -> Any:
+        def hook(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            hidden = args[0] if args else kwargs["hidden_states"]
+            self.layer, self.shape = layer, hidden.shape[:2]
+
+        return module.register_forward_pre_hook(hook, with_kwargs=True)
 
 
-def _attach(
-    site: Site, layer: int, fn: SiteFunction, fired: set[int], shapes: list[torch.Size]
-) -> Any:
-    columns = site.columns
-    heads = site.heads
-    whole_tensor = columns is None and heads is None and not site.flat
-
-    def change(tensor: Tensor) -> Tensor | None:
-        fired.add(layer)
-        _refuse_tracing()
-        if whole_tensor:
-            return fn(layer, tensor)
-        whole = tensor.unflatten(0, shapes[0]) if site.flat else tensor
-        if columns is not None:
-            index = columns.to(whole.device)
-            changed = fn(layer, whole.index_select(-1, index))
-            changed = None if changed is None else whole.index_copy(-1, index, changed)
-        elif heads is not None:
-            changed = _change_norms(layer, whole, heads, fn)
-        else:
-            changed = fn(layer, whole)
-        return None if changed is None else changed.reshape(tensor.shape)
-
-    if site.name == "resid":
-        # Some layers return a tuple that begins with the hidden states.
-        def behind(_module: Any, _args: Any, output: Any) -> Any:
-            several = isinstance(output, tuple)
-            changed = change(output[0] if several else output)
-            return (changed, *output[1:]) if several and changed is not None else changed
-
-        return site.modules[layer].register_forward_hook(behind)
-
-    if site.side == "output" and whole_tensor:
-        # The shortest way, as it is walked once per layer and decoded token.
-        def straight(_module: Any, _args: Any, output: Tensor) -> Tensor | None:
-            fired.add(layer)
-            _refuse_tracing()
-            return fn(layer, output)
-
-        return site.modules[layer].register_forward_hook(straight)
-
+def _attach(site: Site, layer: int, fn: SiteFunction, running: _Running) -> Any:
+    """Hook one layer's module."""
+    module = site.modules[layer]
+    change = _changing(site, layer, fn, running)
     if site.side == "output":
 
-        def after(_module: Any, _args: Any, output: Any) -> Tensor | None:
-            return change(output)
+        def after(_module: Any, _args: Any, output: Any) -> Any:
+            # Some layers return several things, of which the hidden states are the first.
+            if not isinstance(output, tuple | list):
+                return change(output)
+            changed = change(output[0])
+            return None if changed is None else type(output)((changed, *output[1:]))
 
-        return site.modules[layer].register_forward_hook(after)
+        return module.register_forward_hook(after)
 
-    def before(
-        _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    def before(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if args:
             changed = change(args[0])
             return None if changed is None else ((changed, *args[1:]), kwargs)
@@ -272,7 +254,40 @@ def _attach(
         changed = change(kwargs[name])
         return None if changed is None else (args, {**kwargs, name: changed})
 
-    return site.modules[layer].register_forward_pre_hook(before, with_kwargs=True)
+    return module.register_forward_pre_hook(before, with_kwargs=True)
+
+
+def _changing(
+    site: Site, layer: int, fn: SiteFunction, running: _Running
+) -> Callable[[Tensor], Tensor | None]:
+    """``fn`` on the units within the tensor that the hooked module takes or gives."""
+    columns, heads, fired = site.layer_columns[layer], site.heads, running.fired
+
+    def whole(tensor: Tensor) -> Tensor | None:
+        # The shortest way, as it is walked once per layer and decoded token.
+        fired.add(layer)
+        _refuse_tracing()
+        return fn(layer, tensor)
+
+    def part(tensor: Tensor) -> Tensor | None:
+        if site.shared and running.layer != layer:
+            return None
+        full = tensor.unflatten(0, running.shape) if site.flat else tensor
+        if columns is not None:
+            index = columns.to(full.device)
+            changed = whole(full.index_select(-1, index))
+            changed = None if changed is None else full.index_copy(-1, index, changed)
+        elif heads is not None:
+            fired.add(layer)
+            _refuse_tracing()
+            changed = _change_norms(layer, full, heads, fn)
+        else:
+            changed = whole(full)
+        return None if changed is None else changed.reshape(tensor.shape)
+
+    return (
+        whole if columns is None and heads is None and not site.flat and not site.shared else part
+    )
 
 
 def _change_norms(layer: int, whole: Tensor, heads: int, fn: SiteFunction) -> Tensor | None:
@@ -285,6 +300,7 @@ def _change_norms(layer: int, whole: Tensor, heads: int, fn: SiteFunction) -> Te
     wanted = fn(layer, norms.clone())
     if wanted is None:
         return None
-    scale = torch.where(norms > 0, wanted / norms, torch.zeros_like(norms))
+    # Also for the sake of the gradient no norm of 0 is divided by.
+    scale = torch.where(norms > 0, wanted / norms.where(norms > 0, 1), 0)
     scaled: Tensor = slices * scale.unsqueeze(-1)
     return scaled.flatten(-2)

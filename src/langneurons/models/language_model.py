@@ -138,7 +138,7 @@ class LanguageModel:
             "revision": self.revision,
             "sha256": self.own_digest(),
             "layers": self.layers,
-            "units": self.sites["mlp.act"].width,
+            "units": self.sites.units,
             "architecture": type(plain_model(self.model)).__name__,
         }
 

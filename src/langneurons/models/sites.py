@@ -14,23 +14,28 @@ attn.v     output of the value projection                         key heads x he
 resid      output of the decoder layer (the residual stream)      hidden size
 ========== ====================================================== =========================
 
-No list of model names is used: one layer is traced (:mod:`langneurons.models.trace`), the
-activation function is the weightless module between an up and a down projection, and its width is
-that of the down projection's input.
+No list of model names is used: the model is traced once (:mod:`langneurons.models.trace`) and each
+layer read by itself (:mod:`langneurons.models.roles`): the activation function is the module
+between an up and a down projection, and its width is that of the down projection's input. Layers
+may differ: in width, or in having an MLP or an attention at all, as in hybrids with state-space
+layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar, overload
 
+import torch
 from torch import Tensor, nn
 
 from langneurons.errors import InputError, unknown
-from langneurons.models.attention import projection_columns
-from langneurons.models.trace import Call, same_storage, trace_layer
+from langneurons.models.attention import Columns, projection_columns
+from langneurons.models.projection import Projection
+from langneurons.models.roles import MLP, Attention, LayerPlan, Part, plan_layer
+from langneurons.models.trace import Call, trace_layers
 
 SITES = (
     *("mlp.act", "mlp.pre", "mlp.out"),
@@ -38,61 +43,136 @@ SITES = (
     "resid",
 )
 
+T = TypeVar("T")
+
+
+class Units(Protocol):
+    """What a site needs of a set of units (they live in a room to the right)."""
+
+    layers: Tensor
+    indices: Tensor
+
+    def check(self, shape: tuple[int, int]) -> None:
+        """Refuse units outside (layers, units)."""
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """(layer, index) of each unit."""
+
+
+class Parts(Sequence[T]):
+    """One part of each layer; asking for one that a layer lacks is refused.
+
+    Args:
+        items: The parts, None where there is none.
+        what: What they are, for the message.
+        model: Name of the model's class.
+
+    Attributes:
+        items: As given.
+    """
+
+    def __init__(self, items: Sequence[T | None], what: str, model: str) -> None:
+        self.items, self._what, self._model = tuple(items), what, model
+
+    @property
+    def present(self) -> list[T]:
+        """Those that are there."""
+        return [item for item in self.items if item is not None]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        item = self.items[index]
+        if item is None:
+            raise InputError(
+                f"layer {index} of {self._model} has no {self._what}: choose units of other layers."
+            )
+        return item
+
 
 @dataclass(frozen=True)
 class Site:
-    """One place in every layer.
+    """One place in the layers.
 
     Attributes:
         name: One of :data:`SITES`.
         modules: The hooked module of each layer.
         side: Whether the units are the module's input or its output.
-        width: Units per layer.
-        columns: Columns of the tensor that are the units, int64 (width,), for projections that
-            compute several things at once; None where all columns are.
+        widths: Units of each layer, 0 for layers without the site.
+        layer_columns: Per layer, columns of the tensor that are the units, int64 (width,), for
+            projections that compute several things at once; None where all columns are.
         heads: Number of heads whose norms are the units (``attn.head``), else None.
         flat: Whether the model hands the module (batch x sequence, units) instead of
             (batch, sequence, units), as OPT does.
+        model: Name of the model's class, for messages.
     """
 
     name: str
-    modules: tuple[nn.Module, ...]
+    modules: Parts[nn.Module]
     side: Literal["input", "output"]
-    width: int
-    columns: Tensor | None = None
+    widths: tuple[int, ...]
+    layer_columns: tuple[Columns, ...]
     heads: int | None = None
     flat: bool = False
+    model: str = ""
 
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Numbers of the layers that have the site."""
+        return tuple(number for number, width in enumerate(self.widths) if width)
 
-@dataclass(frozen=True)
-class Projection:
-    """Rows of a linear map: the part of the weights that makes the units of a layer.
+    @property
+    def widest(self) -> int:
+        """Units of the widest layer."""
+        return max(self.widths)
 
-    Attributes:
-        module: The linear module (``nn.Linear``, ``Conv1D`` or a wrapper around one).
-        path: Its name relative to the decoder layer.
-        start: First output coordinate.
-        stop: One behind the last.
-    """
+    @property
+    def width(self) -> int:
+        """Units per layer, where every layer has as many.
 
-    module: nn.Module
-    path: str
-    start: int
-    stop: int
+        Raises:
+            InputError: If layers differ, which tensors (layers, units) cannot say.
+        """
+        if len(set(self.widths)) > 1:
+            most = self.widths.index(self.widest)
+            other = next(n for n, width in enumerate(self.widths) if width != self.widest)
+            raise InputError(
+                f"the layers of {self.model} differ at {self.name!r}: layer {most} has "
+                f"{self.widths[most]} units, layer {other} has {self.widths[other]}. Statistics "
+                "need layers that are alike: use another site; interventions on units of your own "
+                "work at this one."
+            )
+        return self.widths[0]
 
+    def check(self, units: Units) -> None:
+        """Raise :class:`InputError` if a unit lies outside its layer."""
+        units.check((len(self.widths), self.widest))
+        widths = torch.tensor(self.widths)[units.layers]
+        outside = (units.indices >= widths).nonzero()
+        if len(outside):
+            layer, index = units.pairs()[int(outside[0])]
+            raise InputError(
+                f"no unit ({layer}, {index}): layer {layer} of {self.model} has "
+                f"{self.widths[layer]} units at {self.name!r}; take units found in this model."
+            )
 
-@dataclass(frozen=True)
-class LayerPlan:
-    """Names of the parts of a decoder layer, relative to it, as the trace showed them."""
+    @property
+    def columns(self) -> Columns:
+        """Columns of the units, where they are the same in every layer."""
+        return self.layer_columns[self.layers[0]]
 
-    activation: Call
-    down: Call
-    into: Call
-    start: int
-    up: Call | None
-    up_start: int
-    output: Call | None
-    projections: tuple[Call, ...]
+    @property
+    def shared(self) -> bool:
+        """Whether layers share a module, so that it runs in each of them."""
+        present = self.modules.present
+        return len({id(module) for module in present}) < len(present)
 
 
 def decoder_layers(backbone: nn.Module, count: int) -> Sequence[nn.Module]:
@@ -141,68 +221,6 @@ def _experts(layers: Sequence[nn.Module]) -> str | None:
     return None
 
 
-def _seen(calls: Sequence[Call]) -> str:
-    return (
-        ", ".join(
-            f"{call.path} ({type(call.module).__name__} {call.width_in} to {call.width_out})"
-            for call in calls
-        )
-        or "none"
-    )
-
-
-def _offset(part: Tensor, whole: Tensor) -> int:
-    """Column of ``whole`` at which its view ``part`` starts."""
-    return int((part.storage_offset() - whole.storage_offset()) % whole.shape[-1])
-
-
-def plan_layer(calls: Sequence[Call]) -> LayerPlan:
-    """Read the roles of a layer's modules from its trace.
-
-    Raises:
-        InputError: If there is no activation module between an up and a down projection, or more
-            than one; names the modules seen.
-    """
-    found: list[tuple[int, Call, Call, Call]] = []
-    for index, call in enumerate(calls):
-        if not call.is_activation:
-            continue
-        before = [c for c in calls[:index] if c.is_projection and c.parent == call.parent]
-        behind = [c for c in calls[index + 1 :] if c.is_projection and c.parent == call.parent]
-        into = next((c for c in before if same_storage(c.result, call.source)), None)
-        down = next((c for c in reversed(behind) if c.width_in == call.width_in), None)
-        if into is not None and down is not None and into.width_in == down.width_out:
-            found.append((index, call, into, down))
-    if len(found) != 1:
-        what = "no module" if not found else f"{len(found)} modules"
-        raise InputError(
-            f"found {what} between an up and a down projection, so where the neurons are is not "
-            f"clear; modules that ran in layer 0: {_seen(calls)}. Use a model with an ordinary "
-            "MLP, unfused."
-        )
-    _, activation, into, down = found[0]
-    start = _offset(activation.source, into.result)
-    others = [
-        c
-        for c in calls
-        if c.is_projection
-        and c.parent == down.parent
-        and c.path not in (into.path, down.path)
-        and c.width_out == activation.width_in
-    ]
-    up, up_start = (others[0], 0) if others else (None, 0)
-    if up is None and into.width_out == 2 * activation.width_in:
-        up, up_start = into, activation.width_in - start
-    attention = [c for c in calls if c.is_projection and c.parent != down.parent]
-    output = next((c for c in reversed(attention) if c.width_out == down.width_out), None)
-    siblings = tuple(
-        c
-        for c in attention
-        if output is not None and c.parent == output.parent and c.path != output.path
-    )
-    return LayerPlan(activation, down, into, start, up, up_start, output, siblings)
-
-
 class Sites(Mapping[str, Site]):
     """The sites of one model by name; resolved when first asked for.
 
@@ -216,20 +234,33 @@ class Sites(Mapping[str, Site]):
         self._backbone, self._layers, self._config = backbone, layers, config
         self._sites: dict[str, Site] = {}
 
+    @property
+    def _model(self) -> str:
+        return type(self._backbone).__name__
+
     @cached_property
-    def plan(self) -> LayerPlan:
-        """Roles of the modules of layer 0 (the others are checked to be alike).
+    def plans(self) -> tuple[LayerPlan, ...]:
+        """What each layer is made of.
 
         Raises:
-            InputError: If the modules of the MLP cannot be told apart.
+            InputError: If the modules of a layer cannot be told apart.
         """
         experts = _experts(self._layers)
         if experts is not None:
             raise InputError(
-                f"{type(self._backbone).__name__} is a mixture of experts ({experts}), which is "
+                f"{self._model} is a mixture of experts ({experts}), which is "
                 "not supported: its units are not the same for every token. Use a dense model."
             )
-        return plan_layer(trace_layer(self._backbone, self._layers[0]))
+        plans = [LayerPlan(None, None, "none, as the layer was left out")] * len(self._layers)
+
+        def read(number: int, calls: Sequence[Call]) -> None:
+            try:
+                plans[number] = plan_layer(self._layers[number], calls)
+            except InputError as error:
+                raise InputError(f"layer {number} of {self._model}: {error}") from error
+
+        trace_layers(self._backbone, self._layers, read)
+        return tuple(plans)
 
     def __getitem__(self, name: str) -> Site:
         if name not in SITES:
@@ -247,98 +278,203 @@ class Sites(Mapping[str, Site]):
     def __contains__(self, name: object) -> bool:
         return name in SITES
 
-    def in_every_layer(self, path: str) -> tuple[nn.Module, ...]:
-        """The module called ``path`` of each decoder layer.
+    @cached_property
+    def mlps(self) -> Parts[MLP]:
+        """Per layer, its MLP.
 
         Raises:
-            InputError: If a layer has none.
+            InputError: If no layer has one.
         """
-        modules = []
-        for number, layer in enumerate(self._layers):
-            try:
-                modules.append(layer.get_submodule(path))
-            except AttributeError as error:
-                names = ", ".join(name for name, _ in layer.named_children())
-                raise InputError(
-                    f"layer {number} of {type(self._backbone).__name__} has no {path!r} as layer "
-                    f"0 has; it holds: {names}. Use a model whose layers are alike."
-                ) from error
-        return tuple(modules)
-
-    @cached_property
-    def gates(self) -> tuple[Projection, ...]:
-        """Per layer, the rows of the projection whose output the activation function reads."""
-        plan = self.plan
-        stop = plan.start + plan.activation.width_in
-        return tuple(
-            Projection(module, plan.into.path, plan.start, stop)
-            for module in self.in_every_layer(plan.into.path)
-        )
-
-    @cached_property
-    def ups(self) -> tuple[Projection, ...] | None:
-        """Per layer, the rows multiplied with the activation; None where the MLP is not gated."""
-        plan = self.plan
-        if plan.up is None:
-            return None
-        stop = plan.up_start + plan.activation.width_in
-        return tuple(
-            Projection(module, plan.up.path, plan.up_start, stop)
-            for module in self.in_every_layer(plan.up.path)
-        )
-
-    @cached_property
-    def downs(self) -> tuple[nn.Module, ...]:
-        """Per layer, the down projection of the MLP."""
-        return self.in_every_layer(self.plan.down.path)
-
-    @cached_property
-    def outputs(self) -> tuple[nn.Module, ...]:
-        """Per layer, the attention output projection."""
-        return self.in_every_layer(self._output().path)
-
-    def _output(self) -> Call:
-        if self.plan.output is None:
+        found = [plan.mlp for plan in self.plans]
+        if not any(found):
             raise InputError(
-                f"{type(self._backbone).__name__} has no attention output projection; modules of "
+                f"found no module between an up and a down projection in {self._model}, so it has "
+                f"no neurons (state-space layers have none); modules that ran in layer 0: "
+                f"{self.plans[0].seen}. Use a model with an MLP, unfused."
+            )
+        return Parts(found, "MLP", self._model)
+
+    @cached_property
+    def attentions(self) -> Parts[Attention]:
+        """Per layer, its attention.
+
+        Raises:
+            InputError: If no layer has one.
+        """
+        found = [plan.attention for plan in self.plans]
+        if not any(found):
+            raise InputError(
+                f"{self._model} has no attention output projection; modules of "
                 f"layer 0: {', '.join(name for name, _ in self._layers[0].named_children())}. "
                 "Use a site of the MLP."
             )
-        return self.plan.output
+        return Parts(found, "attention", self._model)
+
+    @property
+    def units(self) -> int:
+        """Units of the widest MLP, 0 where there is none."""
+        return max((plan.mlp.width for plan in self.plans if plan.mlp is not None), default=0)
+
+    @cached_property
+    def gates(self) -> Parts[Projection]:
+        """Per layer, the rows of the projection whose output the activation function reads."""
+        return self._rows("gate projection of its own", lambda mlp: (mlp.into, mlp.start))
+
+    @cached_property
+    def ups(self) -> Parts[Projection] | None:
+        """Per layer, the rows multiplied with the activation; None where the MLP is not gated."""
+        found = self._rows("up projection", lambda mlp: (mlp.up, mlp.up_start))
+        return found if found.present else None
+
+    @cached_property
+    def downs(self) -> Parts[nn.Module]:
+        """Per layer, the down projection of the MLP."""
+        modules = [None if plan.mlp is None else plan.mlp.down.module for plan in self.plans]
+        return Parts(modules, "MLP", self._model)
+
+    @cached_property
+    def outputs(self) -> Parts[nn.Module]:
+        """Per layer, the attention output projection."""
+        _ = self.attentions
+        modules = [
+            None if plan.attention is None else plan.attention.output.module for plan in self.plans
+        ]
+        return Parts(modules, "attention", self._model)
+
+    @property
+    def attention_modules(self) -> list[nn.Module]:
+        """All projections of the attention, output and others, of all layers that have one."""
+        return [
+            part.module
+            for attention in self.attentions.present
+            for part in (attention.output, *attention.projections)
+        ]
+
+    def _rows(
+        self, what: str, choose: Callable[[MLP], tuple[Part | None, int]]
+    ) -> Parts[Projection]:
+        _ = self.mlps
+        rows: list[Projection | None] = []
+        for plan in self.plans:
+            part, start = (None, 0) if plan.mlp is None else choose(plan.mlp)
+            stop = start + (0 if plan.mlp is None else plan.mlp.width)
+            rows.append(None if part is None else Projection(part.module, part.path, start, stop))
+        return Parts(rows, what, self._model)
 
     def _resolve(self, name: str) -> Site:
-        plan = self.plan
-        match name:
-            case "mlp.act":
-                return self._site(name, plan.activation, "output")
-            case "mlp.pre":
-                return self._site(name, plan.activation, "input")
-            case "mlp.out":
-                return self._site(name, plan.down, "input")
-            case "resid":
-                return Site(name, tuple(self._layers), "output", plan.down.width_out)
-            case "attn.out":
-                return self._site(name, self._output(), "input")
-            case "attn.head":
-                output = self._output()
-                heads = int(self._config.num_attention_heads)
-                if output.width_in % heads:
-                    raise InputError(
-                        f"the attention output projection reads {output.width_in} values, which "
-                        f"{heads} heads do not share evenly. Use the site 'attn.out'."
-                    )
-                return self._site(name, output, "input", width=heads, heads=heads)
-            case _:
-                return self._projected(name)
+        if name == "resid":
+            return self._residual()
+        if name.startswith("attn."):
+            _ = self.attentions
+            return self._at_attention(name)
+        _ = self.mlps
+        return self._at_mlp(name)
 
-    def _site(self, name: str, call: Call, side: Literal["input", "output"], **extra: Any) -> Site:
-        tensor = call.source if side == "input" else call.result
-        extra.setdefault("width", int(tensor.shape[-1]))
-        flat = tensor.ndim == 2
-        return Site(name, self.in_every_layer(call.path), side, flat=flat, **extra)
+    def _residual(self) -> Site:
+        count = len(self._layers)
+        plan = self.plans[0]
+        hidden = int(plan.mlp.down.width_out if plan.mlp is not None else self._config.hidden_size)
+        widths = (hidden,) * count
+        modules = Parts(list(self._layers), "output", self._model)
+        return Site("resid", modules, "output", widths, (None,) * count, model=self._model)
 
-    def _projected(self, name: str) -> Site:
-        self._output()
-        call, columns = projection_columns(name, self.plan.projections, self._config)
-        width = call.width_out if columns is None else len(columns)
-        return self._site(name, call, "output", width=width, columns=columns)
+    def _at_mlp(self, name: str) -> Site:
+        parts: list[Part | None] = []
+        side: Literal["input", "output"] = "output" if name == "mlp.act" else "input"
+        for plan in self.plans:
+            mlp = plan.mlp
+            if mlp is None:
+                parts.append(None)
+            elif name == "mlp.out":
+                parts.append(mlp.down)
+            elif mlp.activation is not None:
+                parts.append(mlp.activation)
+            elif name == "mlp.pre":
+                side = "output"  # of the gate: no module reads it
+                parts.append(mlp.into)
+            else:
+                raise InputError(
+                    f"the activation function of {self._model} is a plain function and no module, "
+                    "so its output cannot be reached: use 'mlp.pre' (its input) or 'mlp.out'."
+                )
+        return self._site(name, parts, side)
+
+    def _at_attention(self, name: str) -> Site:
+        outputs = [None if p.attention is None else p.attention.output for p in self.plans]
+        if name == "attn.out":
+            return self._site(name, outputs, "input")
+        if name == "attn.head":
+            heads = int(self._config.num_attention_heads)
+            odd = next((p for p in outputs if p is not None and p.width_in % heads), None)
+            if odd is not None:
+                raise InputError(
+                    f"the attention output projection reads {odd.width_in} values, which "
+                    f"{heads} heads do not share evenly. Use the site 'attn.out'."
+                )
+            return self._site(name, outputs, "input", heads=heads)
+        role = name[-1]
+        found = [places.get(role) for places in self._places]
+        if not any(found):
+            number = next(n for n, p in enumerate(self.plans) if p.attention is not None)
+            attention = self.attentions[number]
+            seen = ", ".join(part.path for part in attention.projections) or "none"
+            raise InputError(
+                f"the site {name!r} needs separate or fused query, key and value projections that "
+                f"act as such; projections seen in layer {number}: {seen}. Use 'attn.out' or "
+                "'attn.head'."
+            )
+        parts = [None if item is None else item[0] for item in found]
+        columns = [None if item is None else item[1] for item in found]
+        return self._site(name, parts, "output", columns=columns)
+
+    @cached_property
+    def _places(self) -> tuple[dict[str, tuple[Part, Columns]], ...]:
+        """Per layer, role to projection and columns; tried once for layers that look alike."""
+        known: dict[Any, dict[str, tuple[str, Columns]]] = {}
+        places: list[dict[str, tuple[Part, Columns]]] = []
+        for layer, plan in zip(self._layers, self.plans, strict=True):
+            if plan.attention is None:
+                places.append({})
+                continue
+            by_path = {part.path: part for part in plan.attention.projections}
+            looks = tuple((p.path, p.width_in, p.width_out) for p in by_path.values())
+            if looks not in known:
+                tried = projection_columns(plan.attention, self._backbone, layer, self._config)
+                known[looks] = {r: (part.path, columns) for r, (part, columns) in tried.items()}
+            places.append({r: (by_path[path], c) for r, (path, c) in known[looks].items()})
+        return tuple(places)
+
+    def _site(
+        self,
+        name: str,
+        parts: Sequence[Part | None],
+        side: Literal["input", "output"],
+        *,
+        columns: Sequence[Columns] | None = None,
+        heads: int | None = None,
+    ) -> Site:
+        present = [part for part in parts if part is not None]
+        columns = columns or [None] * len(parts)
+        widths = []
+        for part, own in zip(parts, columns, strict=True):
+            if part is None:
+                widths.append(0)
+            elif own is not None:
+                widths.append(len(own))
+            else:
+                whole = part.width_in if side == "input" else part.width_out
+                widths.append(whole if heads is None else heads)
+        if len({part.flat for part in present}) > 1:
+            raise InputError(
+                f"the layers of {self._model} take {name!r} in different shapes: use another site."
+            )
+        return Site(
+            name,
+            Parts([None if part is None else part.module for part in parts], name, self._model),
+            side,
+            tuple(widths),
+            tuple(columns),
+            heads=heads,
+            flat=present[0].flat,
+            model=self._model,
+        )
