@@ -101,6 +101,7 @@ def test_entropy_lambda_search_by_definition(seed: int, languages: int) -> None:
     assert found.parameters["found"]["shared_by_all"] == shared(low)
     union = {u for u in taken(low) if (p[:, u] > bar).any()}
     assert set(found.union().indices.tolist()) == union
+    assert found.parameters["found"]["of_no_language"] == 12 - len(union)
 
 
 # ------------------------------------------------------------------ dln

@@ -43,7 +43,8 @@ def entropy_lambda(
     ``bar`` percentile of all P (strictly). Without ``lambda_`` the largest one is searched, by
     halving 0 .. ``search_limit`` down to ``search_step``, for which no taken unit is over the bar
     in all K languages. If that already fails at 0, lambda is 0 and ``facts["shared_by_all"]`` says
-    how many such units there are.
+    how many such units there are. A taken unit may be over the bar nowhere and then belongs to no
+    language: ``facts["of_no_language"]``.
 
     Source: arXiv 2505.21505 (AAAI 2026). On their published counts of Mistral 7B the published
     units come out exactly.
@@ -107,6 +108,7 @@ def _select(
             "lambda": weight,
             "bar_value": bar_value,
             "shared_by_all": int((taken & everywhere).sum()),
+            "of_no_language": int((taken & ~over.any(0)).sum()),
         },
     )
 
