@@ -234,7 +234,7 @@ def on_the_model(console: Any) -> None:
             f"{looped:.0f} s: {looped / seconds:,.0f} times as fast"
         )
     found = next(_batches(planted.lm, blocks["aa"], range(1), 4096, "transfer"))[0]
-    columns = _columns(planted.lm.sites["mlp.out"].modules[0])
+    columns = _columns(planted.lm.sites["mlp.out"].modules[0]).float()
     goal = found.output.mean(0)
     base = found.output - found.added
 
@@ -244,7 +244,11 @@ def on_the_model(console: Any) -> None:
         return (cosine(moved, goal[None]) - cosine(base, goal[None])).mean()
 
     slow = timed(partial(_each, loop)) / LOOPED
-    fast = timed(lambda: [_gain(found, columns, goal) for _ in range(20)]) / 20 / columns.shape[1]
+    fast = (
+        timed(lambda: [_gain(found, columns, goal, slice(None)) for _ in range(20)])
+        / 20
+        / columns.shape[1]
+    )
     console.print(
         f"transfer: {fast * 1e6:,.2f} us a unit, per-unit loop {slow * 1e6:,.1f} us: "
         f"{slow / fast:,.0f} times as fast"

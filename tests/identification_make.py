@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from langneurons.identification.stability import _moments
+from langneurons.identification.resampling import moments_of
 from langneurons.statistics import LanguageStatistics, Statistics
 from langneurons.statistics.moments import stack
 from langneurons.statistics.sample import MemoryRows, RowSample
@@ -22,7 +22,7 @@ def statistics_of(
         generator = torch.Generator().manual_seed(number)
         keys = torch.randint(0, 1 << 60, (n,), generator=generator).sort().values
         where = documents[language] if documents else torch.arange(n) // 4
-        moments = stack([_moments(layer) for layer in tensor])
+        moments = stack([moments_of(layer) for layer in tensor])
         made[language] = LanguageStatistics(
             tokens=n,
             count=moments.count,

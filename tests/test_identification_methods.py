@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from identification_make import statistics_of
 from langneurons.errors import InputError
-from langneurons.identification import METHODS, Units, bootstrap, identify, resample
+from langneurons.identification import METHODS, Units, bootstrap, identify, resample, resampling
 from langneurons.identification.methods.dln import best_split, histogram, pair_overlaps
 from langneurons.identification.ranking import Ranked
 from langneurons.identification.selection import entropy, highest, lowest, percentile, take
@@ -320,6 +320,7 @@ def test_pair_overlaps_by_definition():
 
 def test_dln_end_to_end():
     rows = random_rows(8, languages=4, layers=1, n=300, units=60)
+    torch.manual_seed(8)
     base = torch.randn(1, 300, 60)
     rows = {name: (base[:, torch.randperm(300)]).to(torch.bfloat16) for name in rows}
     rows["l2"][:, :, 3] += 8  # one language
@@ -448,3 +449,37 @@ def test_bootstrap_tells_signal_from_noise():
     assert table[table["language"] == "l1"]["frequency"].tolist() == pytest.approx([1] * 4)
     with pytest.raises(InputError, match="cannot be resampled"):
         bootstrap(statistics_of(rows), "gradient")
+
+
+@pytest.mark.parametrize("name", ["lape", "difference", "dln", "auroc"])
+@pytest.mark.parametrize("together", [1, 1 << 29])
+def test_one_pass_by_weights_is_drawing_each_replicate(name, together, monkeypatch):
+    rows = random_rows(9, languages=3, layers=2, n=60, units=40)
+    statistics = statistics_of(rows)
+    options = {"filter": 0.5, "bar": 0.5} if name == "lape" else {}
+    monkeypatch.setattr(resampling, "_REPLICATED_BYTES", together)
+    monkeypatch.setattr(resampling, "_WEIGHTED_AT_ONCE", 60 * 7)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = bootstrap(statistics, name, replicates=6, seed=4, **options)
+        generator = np.random.default_rng(4)
+        expected = {language: torch.zeros(2, 40, dtype=torch.float64) for language in rows}
+        for _ in range(6):
+            times = {
+                language: resampling.draw(statistics.row_documents(language), generator)
+                for language in rows
+            }
+            index = {k: torch.repeat_interleave(torch.arange(60), v) for k, v in times.items()}
+            drawn = resample(statistics, index)
+            made = next(resampling.replicated(statistics, [times], "rows"))
+            for language in rows:
+                assert torch.equal(made.count_positive[language], drawn.count_positive[language])
+                for value in ("mean", "std", "abs_mean"):
+                    one, other = (getattr(item, value)(language) for item in (made, drawn))
+                    torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+                assert torch.equal(made.rows(language, 1), drawn.rows(language, 1))
+                assert made.tokens == drawn.tokens
+            for language, units in identify(drawn, name, **options).items():
+                expected[language] += units.mask((2, 40)) / 6
+    for language in rows:
+        torch.testing.assert_close(found.frequency[language], expected[language])

@@ -1,14 +1,18 @@
 """Methods that run the model, against plain references on tiny random models."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional
 
 import tiny
+from langneurons.data import gather
 from langneurons.errors import InputError
-from langneurons.identification import identify
-from langneurons.identification.attribution import to_blocks
+from langneurons.identification import attribution, identify
+from langneurons.identification.attribution import summed_loss, to_blocks
 from langneurons.models import hook_site
+from langneurons.models.head import find_head
 from langneurons.statistics import collect
 
 TEXTS = {
@@ -232,3 +236,41 @@ def test_transfer_refuses_what_does_not_fit():
         )  # fmt: skip
     with pytest.raises(InputError, match="lie outside the model"):
         identify(method="transfer", model=lm, texts=TEXTS, layers=(1, 9), top=5)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "granite", "cohere", "opt"])
+def test_loss_in_pieces_is_the_loss_of_the_model(family, monkeypatch):
+    lm = tiny.lm(family)
+    lm.model.double()
+    blocks = to_blocks(lm, TEXTS, 256, None)["a"]
+    batch = gather(blocks, torch.arange(len(blocks)))
+    head = find_head(lm)
+    assert head.finish is not None
+    monkeypatch.setattr(attribution, "_PIECE_BYTES", 4 * 300 * 3)
+    found, slope = [], []
+    for finish in (head.finish, None):
+        leaves = {}
+
+        def keep(layer, activation, leaves=leaves):
+            leaves[layer] = activation.detach().requires_grad_(True)
+            return leaves[layer]
+
+        with torch.enable_grad(), hook_site(lm, "mlp.act", keep, layers=[1]):
+            total, number = summed_loss(lm, replace(head, finish=finish), batch, gradient=True)
+        assert number == blocks.tokens - (len(blocks) if not blocks.cut.lead else 0)
+        found.append(total)
+        slope.append(leaves[1].grad)
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+    torch.testing.assert_close(slope[0], slope[1], rtol=1e-4, atol=1e-7)
+
+
+def test_relevance_is_checked_on_a_sample_of_the_tokens():
+    lm = tiny.lm()
+    texts = {name: item * 6 for name, item in TEXTS.items()}
+    found = identify(method="relevance", model=lm, texts=texts, top=10, check=3, check_tokens=20)
+    agreement = found.parameters["found"]["agreement"]["a"]
+    whole = identify(method="relevance", model=lm, texts=texts, top=10, check=3)
+    assert agreement["units"] == whole.parameters["found"]["agreement"]["a"]["units"]
+    assert found == whole
+    assert 10 <= agreement["tokens"] < whole.parameters["found"]["agreement"]["a"]["tokens"] / 2
+    assert agreement["predicted"] != whole.parameters["found"]["agreement"]["a"]["predicted"]

@@ -1,22 +1,20 @@
 """Log-probabilities of given tokens, without ever keeping logits of the whole vocabulary.
 
-The model runs up to its last hidden state; the head is applied to some rows at a time, and what
-is left of each piece is one number a token. What a model does to its logits after the head
-(capping in Gemma 2, scaling in Cohere and Granite) is read from its configuration and checked
-once against the model's own forward pass; a model that does something else is run whole.
+The model runs up to its last hidden state; the head (:mod:`langneurons.models.head`) is applied to
+some rows at a time, and what is left of each piece is one number a token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from langneurons.errors import InputError
+from langneurons.models.head import Finish as Finish
+from langneurons.models.head import Head as Head
+from langneurons.models.head import find_head as find_head
 from langneurons.models.language_model import plain_model
 
 if TYPE_CHECKING:
@@ -30,70 +28,6 @@ CPU_PIECE_BYTES = 8 * 2**20
 
 PIECE_ROWS = 512
 """Rows of a piece; the rest of its size is a slice of the vocabulary."""
-
-Finish = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Head:
-    """The output matrix of a model and what it does to the logits.
-
-    Attributes:
-        module: The output projection, hidden to vocabulary.
-        finish: What follows it, or None where the model must run whole to get logits.
-    """
-
-    module: nn.Module
-    finish: Finish | None
-
-
-def find_head(lm: LanguageModel) -> Head:
-    """Find the head of a causal model and check it on a few tokens.
-
-    Raises:
-        InputError: If the model has no language-model head.
-    """
-    model = plain_model(lm.model)
-    module = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    if module is None:
-        raise InputError(
-            f"{type(model).__name__} has no language-model head: log-likelihoods and perplexity "
-            "need a causal model."
-        )
-    seen: list[tuple[Tensor, Tensor]] = []
-    handle = module.register_forward_hook(lambda _, args, output: seen.append((args[0], output)))
-    ids = torch.arange(4, device=lm.device)[None] % lm.config.vocab_size
-    try:
-        with torch.no_grad():
-            logits = model(input_ids=ids, use_cache=False).logits
-            hidden = lm.backbone(input_ids=ids, use_cache=False).last_hidden_state
-    finally:
-        handle.remove()
-    if not seen or not _close(seen[0][0], hidden):
-        return Head(module, None)
-    raw = seen[0][1]
-    for finish in _finishes(lm.config):
-        if _close(finish(raw), logits):
-            return Head(module, finish)
-    return Head(module, None)
-
-
-def _close(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=1e-3, atol=1e-4)
-
-
-def _finishes(config: Any) -> list[Finish]:
-    finishes: list[Finish] = [lambda logits: logits]
-    cap = getattr(config, "final_logit_softcapping", None)
-    if cap:
-        finishes.insert(0, lambda logits: torch.tanh(logits / cap) * cap)
-    factor = getattr(config, "logit_scale", None)
-    if factor:
-        finishes.insert(0, lambda logits: logits * factor)
-    divisor = getattr(config, "logits_scaling", None)
-    if divisor:
-        finishes.insert(0, lambda logits: logits / divisor)
-    return finishes
 
 
 def token_log_probs(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from langneurons.data import Batch, Blocks, batches, make_blocks
 from langneurons.errors import InputError, RunError
 from langneurons.models import LanguageModel, hook_site
+from langneurons.models.head import Head, find_head
 from langneurons.models.language_model import plain_model
 from langneurons.progress import track
-from langneurons.statistics.forward import inputs
+from langneurons.statistics.forward import inputs, run_backbone
 from langneurons.statistics.options import check_integer
 
 Measure = Callable[[int, Tensor, Tensor], Tensor]
@@ -44,27 +46,58 @@ def to_blocks(
     return made
 
 
-def run_model(lm: LanguageModel, batch: Batch) -> Tensor:
-    """Logits (b, t, vocabulary) of a batch, positions counted from the first real token."""
-    arguments = inputs(lm, plain_model(lm.model), batch.input_ids, batch.attention_mask)
-    logits: Tensor = lm.model(**arguments, use_cache=False).logits
-    return logits
-
-
-def next_token_loss(logits: Tensor, batch: Batch) -> tuple[Tensor, int]:
+def summed_loss(
+    lm: LanguageModel, head: Head, batch: Batch, *, gradient: bool
+) -> tuple[float, int]:
     """Summed cross-entropy (nats) of the counted tokens, each from those before it.
 
+    The head is applied to some tokens at a time, forward and backward, so that logits of the whole
+    batch never exist. A model whose logits are more than a matrix of the last hidden states runs
+    whole.
+
     Args:
-        logits: (b, t, vocabulary).
+        lm: The model.
+        head: Its head.
         batch: The tokens; one is predicted if it is counted and has a real token before it.
+        gradient: Whether to run backward too.
 
     Returns:
-        The sum, a scalar with gradient, and the number of predicted tokens.
+        The sum and the number of predicted tokens.
     """
-    predicted = (batch.counted[:, 1:] & batch.attention_mask[:, :-1]).to(logits.device)
-    targets = batch.input_ids[:, 1:].to(logits.device)[predicted]
-    loss = functional.cross_entropy(logits[:, :-1][predicted].float(), targets, reduction="sum")
-    return loss, int(predicted.sum())
+    predicted = (batch.counted[:, 1:] & batch.attention_mask[:, :-1]).to(lm.device)
+    target = batch.input_ids[:, 1:].to(lm.device)[predicted]
+    if head.finish is None:
+        model = plain_model(lm.model)
+        arguments = inputs(lm, model, batch.input_ids, batch.attention_mask)
+        logits = lm.model(**arguments, use_cache=False).logits[:, :-1][predicted]
+        loss = functional.cross_entropy(logits.float(), target, reduction="sum")
+        if gradient and len(target):
+            loss.backward()
+        return float(loss.detach()), len(target)
+    output = run_backbone(lm, batch.input_ids, batch.attention_mask)
+    hidden = output.last_hidden_state[:, :-1][predicted]
+    if not len(target):
+        return 0.0, 0
+    total, slopes = 0.0, []
+    rows = max(1, _PIECE_BYTES // (4 * _width(head.module)))
+    for part, wanted in zip(hidden.split(rows), target.split(rows), strict=True):
+        piece = part.detach().requires_grad_(gradient)
+        logits = head.finish(head.module(piece)).float()
+        loss = functional.cross_entropy(logits, wanted, reduction="sum")
+        if gradient:
+            slopes.append(torch.autograd.grad(loss, piece)[0])
+        total += float(loss.detach())
+    if gradient:
+        hidden.backward(torch.cat(slopes))
+    return total, len(target)
+
+
+_PIECE_BYTES = 64 * 2**20
+"""Size of the largest piece of logits (in float32) that exists at a time."""
+
+
+def _width(module: nn.Module) -> int:
+    return int(getattr(module, "out_features", 0) or len(cast("Tensor", module.weight)))
 
 
 def attributions(
@@ -86,8 +119,7 @@ def attributions(
         blocks: Text.
         site: Where the units are.
         measure: What to sum, per layer.
-        batch_tokens: Most positions in a batch; logits and their gradient take
-            2 x 4 bytes x vocabulary for each.
+        batch_tokens: Most positions in a batch.
         name: What to call the work in the progress line.
         language: Of the text, for messages.
 
@@ -98,6 +130,7 @@ def attributions(
         RunError: If the model gives NaN or infinity.
     """
     place = lm.sites[site]
+    head = find_head(lm)
     total = torch.zeros((lm.layers, place.width), dtype=torch.float64)
     kept: dict[int, Tensor] = {}
 
@@ -113,9 +146,7 @@ def attributions(
         for batch in batches(blocks, batch_tokens=batch_tokens):
             kept.clear()
             with torch.enable_grad(), hook_site(lm, site, keep):
-                loss, number = next_token_loss(run_model(lm, batch), batch)
-                if number:
-                    loss.backward()
+                _, number = summed_loss(lm, head, batch, gradient=True)
             counted = batch.counted.to(lm.device)
             for layer, activation in kept.items() if number else ():
                 gradient = activation.grad
@@ -158,15 +189,16 @@ def mean_loss(
         replace: (layer, index, value): the value is written at every counted token.
     """
     total = 0.0
+    head = find_head(lm)
     for batch in batches(blocks, batch_tokens=batch_tokens):
         if site is None or replace is None:
-            loss, _ = next_token_loss(run_model(lm, batch), batch)
+            loss, _ = summed_loss(lm, head, batch, gradient=False)
         else:
             layer, index, value = replace
             write = _writer(index, value, batch.counted.to(lm.device))
             with hook_site(lm, site, write, layers=[layer]):
-                loss, _ = next_token_loss(run_model(lm, batch), batch)
-        total += float(loss)
+                loss, _ = summed_loss(lm, head, batch, gradient=False)
+        total += loss
     return total / max(blocks.tokens, 1)
 
 

@@ -18,12 +18,12 @@ from langneurons.identification.language_sets import resolve_languages
 from langneurons.identification.method import METHODS
 from langneurons.identification.neuron_set import NeuronSet
 from langneurons.identification.overlap import overlap
+from langneurons.identification.resampling import draw, replicated
+from langneurons.identification.resampling import resample as resample
 from langneurons.identification.units import Units
 from langneurons.progress import track
-from langneurons.statistics import LanguageStatistics, Statistics
-from langneurons.statistics.moments import Moments, stack
+from langneurons.statistics import Statistics
 from langneurons.statistics.options import check_integer
-from langneurons.statistics.sample import RowSample, RowSource
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def bootstrap(
 
     Documents, the independent pieces of a text, are drawn with replacement from those in the row
     sample; counts, means and rows are those of the drawn documents' rows. The frequencies describe
-    a selection from the row sample, which is usually smaller than the whole text.
+    a selection from the row sample, which is usually smaller than the whole text. The rows are read
+    once for the counts and means of all replicates, as sums weighted by how often each was drawn.
 
     Args:
         statistics: Statistics with a row sample.
@@ -93,25 +94,26 @@ def bootstrap(
     chosen = statistics.select(resolve_languages(languages, statistics.languages))
     if method == "activation_probability":
         options.setdefault("split_half", False)
-    everything = {
-        language: torch.arange(len(chosen.keys(language))) for language in chosen.languages
-    }
-    neurons = identify(resample(chosen, everything), method, **options)
+    needs = METHODS.get(method).needs
+    generator = np.random.default_rng(seed)
+    everything = {language: torch.ones(len(chosen.keys(language)), dtype=torch.int64)
+                  for language in chosen.languages}  # fmt: skip
+    drawn = [
+        {name: draw(chosen.row_documents(name), generator) for name in chosen.languages}
+        for _ in range(replicates)
+    ]
+    made = replicated(chosen, [everything, *drawn], needs)
+    neurons = identify(next(made), method, **options)
     frequency = {
         language: torch.zeros(chosen.shape, dtype=torch.float64) for language in chosen.languages
     }
     jaccard = dict.fromkeys(chosen.languages, 0.0)
-    generator = np.random.default_rng(seed)
     with track(f"bootstrap {method}", replicates, "replicates") as bar:
-        for _ in range(replicates):
-            drawn = {
-                language: _draw(chosen.row_documents(language), generator)
-                for language in chosen.languages
-            }
+        for statistics_drawn in made:
             with warnings.catch_warnings():
                 # The same warning for every replicate says nothing new.
                 warnings.simplefilter("ignore", UserWarning)
-                found = identify(resample(chosen, drawn), method, **options)
+                found = identify(statistics_drawn, method, **options)
             for language, units in found.items():
                 frequency[language][units.layers, units.indices] += 1 / replicates
                 together = len(units | neurons[language])
@@ -119,78 +121,6 @@ def bootstrap(
                 jaccard[language] += same / replicates
             bar.advance()
     return Stability(neurons, frequency, jaccard, replicates)
-
-
-def _draw(documents: Tensor, generator: np.random.Generator) -> Tensor:
-    """Row numbers of as many documents as there are, drawn with replacement."""
-    _, inverse = torch.unique(documents, return_inverse=True)
-    number = int(inverse.max()) + 1 if len(inverse) else 0
-    times = np.bincount(generator.integers(number, size=number), minlength=number)
-    return torch.repeat_interleave(torch.arange(len(documents)), torch.from_numpy(times)[inverse])
-
-
-class _PickedRows:
-    """Rows of another source, picked by number when a layer is asked for."""
-
-    def __init__(self, rows: RowSource, index: Tensor) -> None:
-        self._rows, self._index = rows, index
-
-    def layer(self, index: int) -> Tensor:
-        """Rows of one layer, (n, units)."""
-        return self._rows.layer(index)[self._index]
-
-
-def resample(statistics: Statistics, rows: Mapping[str, Tensor]) -> Statistics:
-    """Statistics of some of the sampled rows, as if they were the whole text.
-
-    Args:
-        statistics: Statistics with a row sample.
-        rows: Language to row numbers, int64 (m,), ascending; repeated ones count repeatedly.
-
-    Returns:
-        Statistics of the languages in ``rows``; counts, moments and rows agree with each other.
-
-    Raises:
-        InputError: If a language would have no row.
-    """
-    made = {}
-    for language, index in rows.items():
-        if len(index) == 0:
-            raise InputError(f"no token row of language {language!r} is left: collect more rows.")
-        statistics.keys(language)  # refuses statistics without rows, in its own words
-        sample = statistics[language].sample
-        assert sample is not None
-        picked = _PickedRows(sample.rows, index)
-        moments = stack([_moments(picked.layer(layer)) for layer in range(statistics.shape[0])])
-        made[language] = LanguageStatistics(
-            tokens=len(index),
-            count=moments.count,
-            moments=moments,
-            sample=RowSample(
-                limit=None,
-                seed=sample.seed,
-                keys=sample.keys[index],
-                documents=sample.documents[index],
-                positions=sample.positions[index],
-                token_ids=sample.token_ids[index],
-                rows=picked,
-            ),
-        )
-    return Statistics(statistics.site, statistics.shape, statistics.model, made)
-
-
-def _moments(rows: Tensor) -> Moments:
-    values = rows.double()
-    mean = values.mean(0)
-    return Moments(
-        tokens=len(values),
-        count=(values > 0).sum(0),
-        mean=mean,
-        squares=(values - mean).square().sum(0),
-        absolute=values.abs().sum(0),
-        minimum=values.amin(0),
-        maximum=values.amax(0),
-    )
 
 
 def compare(sets: Mapping[str, NeuronSet], *, pooled: bool = False) -> pd.DataFrame:

@@ -27,6 +27,7 @@ def relevance(
     site: str = "mlp.act",
     top: float = 0.00125,
     check: int = 8,
+    check_tokens: int | None = 4096,
     block: int = 256,
     tokens: int | None = None,
     batch_tokens: int = 1024,
@@ -55,6 +56,8 @@ def relevance(
         site: Site of the units.
         top: Share (float) or number (int) of all units to take for each language.
         check: Best units of each language to check by exact replacement; 0 for none.
+        check_tokens: Tokens of each language on which they are checked, whole blocks evenly spaced;
+            None takes all. Prediction and replacement are of the same tokens.
         block: Tokens in a block, where texts are given.
         tokens: Stop each language after so many tokens; None takes all.
         batch_tokens: Most positions in a batch.
@@ -63,6 +66,7 @@ def relevance(
         InputError: If the statistics are of another site, shape or model.
     """
     check_integer("check", check, 0)
+    check_integer("check_tokens", check_tokens, 1)
     lm, statistics = given.lm, given.statistics
     blocks = to_blocks(lm, given.texts, block, tokens)
     shape = (lm.layers, lm.sites[site].width)
@@ -82,21 +86,46 @@ def relevance(
     for language, item in blocks.items():
         others = [mean for name, mean in means.items() if name != language]
         elsewhere = torch.stack(others).mean(0)
-        target = elsewhere.float().to(lm.device)
-
-        def rise(layer: int, activation: Tensor, slope: Tensor, target: Tensor = target) -> Tensor:
-            return (slope * (target[layer] - activation)).sum(0)
-
-        score = attributions(
-            lm, item, site, rise, batch_tokens=batch_tokens, name="relevance", language=language
-        )
-        scores[language] = finite_scores(score, language, "relevance")
+        scores[language] = _scores(lm, item, site, elsewhere, batch_tokens, language)
         if check:
+            part, predicted = _spaced(item, check_tokens), scores[language]
+            if part is not item:
+                predicted = _scores(lm, part, site, elsewhere, batch_tokens, language)
+            best = torch.nonzero(highest(scores[language], check))
             agreement[language] = _agreement(
-                lm, item, site, scores[language], elsewhere, check, batch_tokens, language
+                lm, part, site, predicted, elsewhere, best, batch_tokens, language
             )
     facts = {"agreement": agreement} if check else {}
     return Found(scores=scores, selected=take_top(scores, top), facts=facts)
+
+
+def _scores(
+    lm: LanguageModel,
+    blocks: Blocks,
+    site: str,
+    elsewhere: Tensor,
+    batch_tokens: int,
+    language: str,
+) -> Tensor:
+    """First-order rise of the loss (nats per token) of each unit, float64 (L, U)."""
+    target = elsewhere.float().to(lm.device)
+
+    def rise(layer: int, activation: Tensor, slope: Tensor) -> Tensor:
+        return (slope * (target[layer] - activation)).sum(0)
+
+    found = attributions(
+        lm, blocks, site, rise, batch_tokens=batch_tokens, name="relevance", language=language
+    )
+    return finite_scores(found, language, "relevance")
+
+
+def _spaced(blocks: Blocks, tokens: int | None) -> Blocks:
+    """Evenly spaced blocks with about so many counted tokens; all if there are fewer."""
+    if tokens is None or blocks.tokens <= tokens:
+        return blocks
+    share = tokens / blocks.tokens
+    number = min(len(blocks), max(1, round(share * len(blocks))))
+    return blocks[torch.linspace(0, len(blocks) - 1, number).round().long()]
 
 
 def _agreement(
@@ -105,12 +134,12 @@ def _agreement(
     site: str,
     score: Tensor,
     elsewhere: Tensor,
-    check: int,
+    best: Tensor,
     batch_tokens: int,
     language: str,
 ) -> dict[str, Any]:
     """Predicted against exact rise of the loss (nats per token) for the best units."""
-    units = torch.nonzero(highest(score, check)).tolist()
+    units = best.tolist()
     exact = []
     with track(f"exact replacement {language}", len(units), "units") as bar:
         before = mean_loss(lm, blocks, batch_tokens=batch_tokens)
@@ -123,6 +152,7 @@ def _agreement(
             bar.advance()
     predicted = [float(score[layer, index]) for layer, index in units]
     found: dict[str, Any] = {"units": units, "predicted": predicted, "exact": exact}
+    found["tokens"] = blocks.tokens
     if len(set(predicted)) > 1 and len(set(exact)) > 1:
         found["pearson"] = float(pearsonr(predicted, exact).statistic)
         found["spearman"] = float(spearmanr(predicted, exact).statistic)

@@ -243,7 +243,10 @@ def _towards(
         for number, layer in enumerate(layers):
             columns = _columns(place.modules[layer])
             goal = centroid[number].to(columns.device)
-            total[layer] += _gain(found[layer], columns, goal).double().sum(0).cpu()
+            for part in range(0, columns.shape[1], _COLUMNS_AT_ONCE):
+                some = slice(part, part + _COLUMNS_AT_ONCE)
+                gained = _gain(found[layer], columns[:, some].float(), goal, some)
+                total[layer, some] += gained.double().sum(0).cpu()
     check_finite(lm, language, total)
     total /= len(blocks)
     outside = torch.ones(lm.layers, dtype=torch.bool)
@@ -253,14 +256,17 @@ def _towards(
 
 
 def _columns(module: nn.Module) -> Tensor:
-    """Down projection as (d, U) float32; ``Conv1D`` stores it the other way round."""
+    """Down projection as (d, U), no copy; ``Conv1D`` stores it the other way round."""
     base: nn.Module = getattr(module, "base_layer", module)
-    weight = cast("Tensor", base.weight).detach().float()
+    weight = cast("Tensor", base.weight).detach()
     return weight if isinstance(base, nn.Linear) else weight.T
 
 
-def _gain(found: _Layer, columns: Tensor, goal: Tensor) -> Tensor:
-    """cos(h + m_u v_u, c) - cos(h, c) for each sentence and unit, (b, U).
+_COLUMNS_AT_ONCE = 1024  # units of which a copy in float32 exists
+
+
+def _gain(found: _Layer, columns: Tensor, goal: Tensor, some: slice) -> Tensor:
+    """cos(h + m_u v_u, c) - cos(h, c) for each sentence and some units, (b, u); columns (d, u).
 
     With v_u scaled by g elementwise, the products need no (d, U) tensor per sentence:
     (h + m g v) . c = h.c + m (g c) . v, and |h + m g v|^2 = |h|^2 + 2 m (g h) . v + m^2 g^2 . v^2.
@@ -270,7 +276,7 @@ def _gain(found: _Layer, columns: Tensor, goal: Tensor) -> Tensor:
     along_goal = (found.scale * goal) @ columns
     along_base = (found.scale * base) @ columns
     square = found.scale.square() @ columns.square()
-    value = found.values
+    value = found.values[:, some]
     goal_norm = goal.norm().clamp_min(tiny)
     base_square = base.square().sum(1, keepdim=True)
     before = (base @ goal)[:, None]
