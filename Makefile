@@ -14,7 +14,7 @@ PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest
 BROWSER := $(VENV)/.langneurons-browser
 
 .PHONY: bench-busy demo test tests test-all test-real test-smollm2 test-wheel test-browser test-oldest test-empty \
-        real-models lint format bench bench-real pages coverage nightly docs clean
+        real-models lint format bench calibration bench-real pages coverage nightly docs clean
 
 $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -83,6 +83,9 @@ bench: $(STAMP)  ## speed as ratios, interleaved in one process
 
 bench-busy: $(STAMP)  ## what two threads get done beside 0, 1, 2 and 4 busy processes (8 minutes)
 	$(BIN)/python -m bench.busy
+
+calibration: $(STAMP)  ## how often tests and intervals are right, on planted effects (ten minutes)
+	$(BIN)/python -m bench calibration
 
 bench-real: $(STAMP)  ## memory and speed on the real models (make real-models first)
 	$(BIN)/python -m bench real

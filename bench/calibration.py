@@ -25,6 +25,7 @@ from langneurons.evaluation import (
     share_interval,
 )
 
+ON_REQUEST = True
 TRIALS, WITHOUT_EFFECT = 1000, 4000
 PATTERNS = 999
 EFFECTS = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0)

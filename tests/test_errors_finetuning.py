@@ -190,3 +190,33 @@ def test_units_that_are_not_whole_heads():
     lm = tiny.lm(intermediate_size=50)
     with pytest.raises(InputError, match=r"has 50 units, no multiple of the head size 8"):
         _head_size(lm, "mlp.act")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weight_decay": -1}, "weight_decay must be 0 or above, got -1"),
+        ({"weight_decay": float("nan")}, "weight_decay must be a finite number, got nan"),
+        ({"betas": (1.0, 0.999)}, r"betas must be two numbers in \[0, 1\), .*; got 1.0, 0.999"),
+        ({"betas": (0.9, -0.1)}, r"betas must be two numbers in \[0, 1\), .*; got 0.9, -0.1"),
+        ({"betas": (0.9,)}, r"betas must be two numbers in \[0, 1\), .*; got 0.9"),
+        ({"betas": 0.9}, r"betas must be two numbers in \[0, 1\), .*; got 0.9"),
+        ({"betas": ("a", "b")}, "betas must be a number, got 'a'"),
+        ({"learning_rate": float("inf")}, "learning_rate must be a finite number, got inf"),
+        ({"learning_rate": "fast"}, "learning_rate must be a number, got 'fast'"),
+        ({"dropout": None}, "dropout must be a number, got None"),
+        ({"rank": 1.5}, "rank must be a whole number, got 1.5"),
+        ({"steps": True}, "steps must be a whole number, got True"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"epochs": 0}, "epochs must be above 0, got 0"),
+    ],
+)
+def test_an_impossible_setting_is_one_clear_line(options, message):
+    with pytest.raises(InputError, match=message):
+        get_recipe(None, **options)
+
+
+def test_possible_settings_are_taken():
+    recipe = get_recipe(None, clip=float("inf"), weight_decay=0, betas=[0.0, 0.5])
+    assert recipe.betas == (0.0, 0.5)
+    assert get_recipe(None, projections="up").projections == ("up",)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tiny
-from langneurons.data.tasks import Example, NLIExample, QAExample
+from langneurons.data.tasks import Example, NLIExample, QAExample, encode_example, get_task
 from langneurons.errors import InputError
 from langneurons.evaluation import evaluate
+from langneurons.evaluation.qa import Generated, cut_answer, qa_row
 from langneurons.finetuning import finetune, load_adapter
+from langneurons.finetuning.examples import encode_items
 from langneurons.identification import Units
 from langneurons.intervention import Intervention
 from test_evaluation_runs import WORDS, Pairs, Questions, sentence
@@ -79,3 +82,43 @@ def test_an_adapter_for_answers_generates_them(tmp_path: Path) -> None:
 def test_an_adapter_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no adapter"):
         evaluate(tiny.lm("llama"), Learnable(), adapter=tmp_path / "nothing")
+
+
+class Marked:
+    """A tokenizer that marks the beginning of a text read alone, as SentencePiece does."""
+
+    eos_token_id, sep_token_id = 2, None
+
+    def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
+        words = [ord(sign) for sign in text]
+        return {"input_ids": [9601, *words] if text and not text.startswith(" ") else words}
+
+    def decode(self, ids: Sequence[int], **_: object) -> str:
+        return "".join(chr(number) for number in ids if number != 9601)
+
+
+@pytest.mark.parametrize("protocol", ["strict", "paper"])
+@pytest.mark.parametrize("lang", ["en", "es", "fr", "vi", "hi", "ur", "zh"])
+@pytest.mark.parametrize("tokenizer", [tiny.tokenizer(), Marked()], ids=["bytes", "marked"])
+def test_a_perfect_answer_scores_100(lang: str, protocol: str, tokenizer: Any) -> None:
+    """What a model is trained to write is right, in whatever way the language parts words."""
+    exact, part = ("exact_match", "f1") if protocol == "strict" else ("exact_match_ids", "f1_ids")
+    for task in (get_task("mini-qa", sizes={"test": 8}), Spaced()):
+        for example in task.examples(lang):
+            prompt = encode_example(task, example, tokenizer)
+            (item,) = encode_items(task, [example], tokenizer, max_length=10_000, pad=0)
+            written = cut_answer(tokenizer, item.ids[item.label :], task.stop, frozenset({2}))
+            row = qa_row(tokenizer, task, example, prompt, written, lang)
+            assert (row[exact], row[part]) == (1.0, 1.0)
+            wrong = Generated("x", (5, 6), True)
+            assert qa_row(tokenizer, task, example, prompt, wrong, lang)[exact] == 0.0
+
+
+class Spaced(Questions):
+    """Answers with figures, a full stop, and a stop text that a tokenizer may join to it."""
+
+    languages = ("en", "es", "fr", "vi", "hi", "ur", "zh")
+
+    def _read(self, lang: str, split: str) -> Sequence[Example]:
+        texts = ("2008", "the cat.", "中文", "हिन्दी भाषा", "é 12 %")
+        return [QAExample(str(n), str(n), "a b", "c?", (text,)) for n, text in enumerate(texts)]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from peft import PeftModel
@@ -13,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 import tiny
 from finetuning_world import Answers, Classes
+from langneurons.data.tasks import encode_example
 from langneurons.errors import ArtifactError, InputError
 from langneurons.evaluation import evaluate
 from langneurons.evaluation.classification import classify
@@ -23,6 +26,7 @@ from langneurons.finetuning import (
     load_adapter,
     trainable_parameters,
 )
+from langneurons.finetuning.structure import classification_model, shared_copy
 from langneurons.identification import NeuronSet, Units
 from langneurons.intervention import Intervention, intervene
 from langneurons.models import hook_site
@@ -363,3 +367,46 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
     assert other.trainable != first.trainable
     assert json.loads((tmp_path / "adapter_config.json").read_text())["r"] == 2
     assert Adapter.load(tmp_path).trainable == other.trainable
+
+
+class Long(Classes):
+    """Texts of which some are longer than the adapter's ``max_length``."""
+
+    size = 12
+
+    def _read(self, lang, split):
+        rows = super()._read(lang, split)
+        return [
+            replace(row, premise=" ".join([row.premise] * (1 + 3 * (n % 4))))
+            for n, row in enumerate(rows)
+        ]
+
+
+def test_a_head_on_the_last_position_scores_the_same_in_any_batch(tmp_path):
+    lm, length = tiny.lm(), 24
+    options = {**FAST, "head": "last-position", "max_length": length}
+    finetune(lm, Long(), "en", UNITS, output=tmp_path, **options)
+    examples = Long().examples("en")
+    lengths = [len(lm.tokenizer(Long().encode(item))["input_ids"]) for item in examples]
+    assert min(lengths) < length < max(lengths)
+    found = [
+        np.array(evaluate(lm, Long(), adapter=tmp_path, batch_size=size).rows[
+            "log_likelihoods"].tolist())
+        for size in (1, 5, 12)
+    ]  # fmt: skip
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], rtol=1e-5, atol=1e-5)
+    # Plain PEFT, as the page on fine-tuning shows it.
+    base = classification_model(shared_copy(lm.model), ["a", "b", "c"], pad=-1)
+    model = PeftModel.from_pretrained(base, tmp_path).eval()
+    rows = []
+    for item in examples:
+        ids = encode_example(Long(), item, lm.tokenizer, length).ids
+        left = length - len(ids)
+        text = {
+            "input_ids": torch.tensor([ids + [0] * left]),
+            "attention_mask": torch.tensor([[1] * len(ids) + [0] * left]),
+        }
+        with torch.no_grad():
+            rows.append(model(**text).logits[0].double().log_softmax(-1).numpy())
+    np.testing.assert_allclose(np.array(rows), found[0], rtol=1e-5, atol=1e-5)

@@ -1,13 +1,15 @@
 """Tasks: reading real and made-up files, splits, samples, and what a model is given."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from langneurons.data.tasks import TASKS, NLIExample, QAExample, Task, get_task
+from langneurons.data.tasks import TASKS, Example, NLIExample, QAExample, Task, get_task
 from langneurons.data.tasks.splits import parse_split, sample_groups
+from langneurons.data.tasks.squad import SquadTask, qa_examples
 from langneurons.errors import InputError
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -84,7 +86,43 @@ def test_real_xquad_and_its_holdout() -> None:
     train, test = task.examples("zh", "train"), task.examples("zh", "test")
     assert [row.id for row in [*train, *test]] == [row.id for row in whole]
     assert not {row.group for row in train} & {row.group for row in test}
-    assert 945 <= len(train) <= 952
+    assert len(train) == 949  # 80 % lie within the article on Kenya
+    assert not {row.section for row in train} & {row.section for row in test}
+    assert len({row.section for row in whole}) == 48
+
+
+@pytest.mark.parametrize("percent", [7, 33, 50, 80, 93])
+@pytest.mark.parametrize("named", ["article", "title", "by count"])
+def test_a_percentage_falls_between_articles(percent: int, named: str) -> None:
+    """Whether the rows come from a file (articles), from the Hub with titles or without them."""
+
+    class Texts(SquadTask):
+        name = "texts"
+
+        def _read(self, lang: str, split: str) -> Sequence[Example]:
+            rows = [
+                {"id": f"{place}-{paragraph}-{number}", "context": f"{place} {paragraph}",
+                 "question": "?", "answers": ("x",),
+                 **({} if named == "by count" else {named: f"T{place}"})}
+                for place in range(9) for paragraph in range(5) for number in range(1 + place % 4)
+            ]  # fmt: skip
+            return qa_examples(rows, 5 if named == "by count" else None)
+
+    Texts.default_repo, Texts.hub_split = "", {}
+    task = Texts()
+    first, rest = task.examples("en", f"test[:{percent}%]"), []
+    rest = task.examples("en", f"test[{percent}%:]")
+    assert len(first) + len(rest) == len(task.examples("en"))
+    articles = [{row.id.partition("-")[0] for row in part} for part in (first, rest)]
+    assert not articles[0] & articles[1]
+
+
+def test_one_article_alone_is_cut_between_paragraphs() -> None:
+    rows = [
+        {"id": str(n), "context": str(n // 4), "question": "?", "answers": ("x",), "article": 0}
+        for n in range(20)
+    ]
+    assert {row.section for row in qa_examples(rows)} == {None}
 
 
 def test_xquad_has_no_training_split(tmp_path: Path) -> None:

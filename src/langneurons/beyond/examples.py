@@ -10,9 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from langneurons.data.tasks import Example, NLIExample, QAExample, Task, encode_example
+from langneurons.data.tasks import (
+    Example,
+    NLIExample,
+    QAExample,
+    Task,
+    encode_example,
+    pad_id,
+)
 from langneurons.errors import InputError
-from langneurons.evaluation.batching import pad_id, sequence_batches
+from langneurons.evaluation.batching import sequence_batches
 from langneurons.evaluation.likelihood import Continuation, continuation_scores, encode_continuation
 from langneurons.evaluation.rows import max_positions
 from langneurons.evaluation.token_loss import Head

@@ -68,12 +68,3 @@ def sequence_batches(
             ids[row, where] = sequence
             mask[row, where] = 1
         yield SequenceBatch(index, ids, mask)
-
-
-def pad_id(tokenizer: object) -> int:
-    """Id to pad with: the tokenizer's own, else its end token, else 0 (masked anyway)."""
-    for name in ("pad_token_id", "eos_token_id"):
-        value = getattr(tokenizer, name, None)
-        if value is not None:
-            return int(value)
-    return 0

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from langneurons.data.tasks import encode_example
+from langneurons.data.tasks import encode_example, pad_id
 from langneurons.errors import InputError, RunError
-from langneurons.evaluation.batching import BATCH_TOKENS, CPU_TOKENS, pad_id, sequence_batches
+from langneurons.evaluation.batching import BATCH_TOKENS, CPU_TOKENS, sequence_batches
 from langneurons.evaluation.rows import label_row, max_positions
 from langneurons.models.language_model import plain_model
 
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 def has_head(lm: LanguageModel) -> bool:
     """Whether the model classifies sequences instead of predicting tokens."""
     return type(plain_model(lm.model)).__name__.endswith("ForSequenceClassification")
+
+
+def reading_length(lm: LanguageModel) -> int | None:
+    """Length every text is padded to for a head that reads the last position; None for others."""
+    length = getattr(plain_model(lm.model).config, "reading_length", None)
+    return None if length is None else int(length)
 
 
 def classify(
@@ -101,7 +107,9 @@ def classification_rows(
             f"the adapter's head has {classes} classes, {task.name} has {len(task.labels)} "
             f"({', '.join(task.labels)}): use an adapter trained on this task."
         )
-    longest = max_positions(lm)
+    # A longer text would push the position that is read, in its whole batch.
+    limits = [limit for limit in (max_positions(lm), reading_length(lm)) if limit is not None]
+    longest = min(limits, default=None)
     encoded = [encode_example(task, example, lm.tokenizer, longest) for example in examples]
     scores = classify(lm, [item.ids for item in encoded], batch_size=batch_size, bar=bar)
     return [

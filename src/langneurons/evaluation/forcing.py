@@ -76,7 +76,10 @@ def force(
         One row a prompt: ``prompt``, ``continuation``, ``language_detected``.
     """
     ids = [lm.tokenizer(prompt)["input_ids"] for prompt in prompts]
-    with intervened(lm, intervention), track("continuing", len(prompts), "prompts") as bar:
+    with (
+        intervened(lm, intervention, "generation"),
+        track("continuing", len(prompts), "prompts") as bar,
+    ):
         written = generate(
             lm, ids, stop="\n\n", max_new_tokens=max_new_tokens, batch_size=batch_size, bar=bar
         )

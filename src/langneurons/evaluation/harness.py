@@ -17,6 +17,7 @@ import pandas as pd
 
 from langneurons.errors import InputError
 from langneurons.evaluation.classification import has_head
+from langneurons.evaluation.identity import identity
 from langneurons.evaluation.scores import Scores
 from langneurons.evaluation.touched import Interventions, describe_intervention, intervened
 
@@ -135,7 +136,7 @@ def _scores(
     }
     details = {
         "method": "harness",
-        "model": lm.fingerprint,
+        **identity(lm),
         "intervention": describe_intervention(intervention),
         "harness": own,
         "versions": dict(results["versions"]),

@@ -128,7 +128,10 @@ def perplexity(
     blocks = as_blocks(lm, texts, tokens=tokens, block=block)
     head = head or find_head(lm)
     losses = Losses(blocks)
-    with intervened(lm, intervention), track("perplexity", blocks.tokens, "tokens") as bar:
+    with (
+        intervened(lm, intervention, "perplexity"),
+        track("perplexity", blocks.tokens, "tokens") as bar,
+    ):
         for batch in loss_batches(blocks, batch_size):
             losses.add(batch, batch.log_probs(lm, head))
             bar.advance(batch.tokens)

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from langneurons.data.tasks import ChoiceExample, encode_text
+from langneurons.data.tasks import ChoiceExample, encode_text, pad_id
 from langneurons.errors import InputError, RunError
-from langneurons.evaluation.batching import pad_id, sequence_batches
+from langneurons.evaluation.batching import sequence_batches
 from langneurons.evaluation.rows import label_row, max_positions
 from langneurons.evaluation.token_loss import Head, find_head, token_log_probs
 

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
-from langneurons.data.tasks import QAExample, encode_example
+from langneurons.data.tasks import QAExample, encode_answer, encode_example, pad_id
 from langneurons.errors import InputError
-from langneurons.evaluation.batching import BATCH_TOKENS, pad_id, sequence_batches
+from langneurons.evaluation.batching import BATCH_TOKENS, sequence_batches
 from langneurons.evaluation.rows import max_positions
 from langneurons.evaluation.squad import bag_f1, best, exact_match, f1
 from langneurons.models.language_model import plain_model
 
 if TYPE_CHECKING:
-    from langneurons.data.tasks import Example, Task
+    from langneurons.data.tasks import Encoded, Example, Task
     from langneurons.models import LanguageModel
     from langneurons.progress import Bar
 
@@ -120,7 +120,7 @@ def generate(
                 stopping_criteria=StoppingCriteriaList([StopAt(lm.tokenizer, stop, start)]),
             )
         for place, row in zip(batch.index.tolist(), output[:, start:].tolist(), strict=True):
-            answers[place] = _cut(lm.tokenizer, row, stop, frozenset(ends))
+            answers[place] = cut_answer(lm.tokenizer, row, stop, frozenset(ends))
         if bar is not None:
             bar.advance(len(batch.index))
     return [answers[place] for place in range(len(prompts))]
@@ -143,7 +143,8 @@ def _end_ids(lm: LanguageModel) -> list[int]:
     return [int(token) for token in (found if isinstance(found, (list, tuple)) else [found])]
 
 
-def _cut(tokenizer: Any, ids: Sequence[int], stop: str, ends: frozenset[int]) -> Generated:
+def cut_answer(tokenizer: Any, ids: Sequence[int], stop: str, ends: frozenset[int]) -> Generated:
+    """An answer from generated ids: what stands before an end token and before the stop text."""
     end = next((place for place, token in enumerate(ids) if token in ends), len(ids))
     kept = list(ids[:end])
     text = tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -164,8 +165,8 @@ def answers(
     batch_size: int | None,
     max_new_tokens: int | None,
     bar: Bar,
-) -> list[tuple[Generated, int]]:
-    """What the model writes for each example, and how many tokens of its context were cut.
+) -> list[tuple[Generated, Encoded]]:
+    """What the model writes for each example, and the prompt it was given.
 
     Raises:
         InputError: If ``max_new_tokens`` leaves no room for the prompt.
@@ -187,7 +188,7 @@ def answers(
         batch_size=batch_size,
         bar=bar,
     )
-    return [(answer, item.cut) for answer, item in zip(written, encoded, strict=True)]
+    return list(zip(written, encoded, strict=True))
 
 
 def qa_rows(
@@ -212,20 +213,30 @@ def qa_rows(
         lm, task, examples, batch_size=batch_size, max_new_tokens=max_new_tokens, bar=bar
     )
     return [
-        _row(lm.tokenizer, example, answer, lang, cut)
-        for example, (answer, cut) in zip(examples, written, strict=True)
+        qa_row(lm.tokenizer, task, example, prompt, answer, lang)
+        for example, (answer, prompt) in zip(examples, written, strict=True)
     ]
 
 
-def _row(
-    tokenizer: Any, example: Example, answer: Generated, lang: str, cut: int
+def qa_row(
+    tokenizer: Any, task: Task, example: Example, prompt: Encoded, answer: Generated, lang: str
 ) -> dict[str, Any]:
+    """The row of one answer.
+
+    Args:
+        tokenizer: The model's.
+        task: The task.
+        example: A question.
+        prompt: What the model was given.
+        answer: What it wrote.
+        lang: Language whose rules of F1 apply.
+    """
     assert isinstance(example, QAExample)
-    first = (
-        tokenizer(f" {example.answers[0]}", add_special_tokens=False)["input_ids"]
-        if example.answers
-        else None
-    )
+    first: list[int] | None = None
+    if example.answers:
+        # The ids a model has that writes what it was trained to write, cut as its answers are.
+        gold = encode_answer(task, example, tokenizer, prompt)
+        first = list(cut_answer(tokenizer, gold, task.stop, frozenset()).ids)
     return {
         "id": example.id,
         "group": example.group,
@@ -236,6 +247,6 @@ def _row(
         "exact_match_ids": math.nan if first is None else float(list(answer.ids) == first),
         "f1_ids": math.nan if first is None else bag_f1(answer.ids, first),
         "stopped": answer.stopped,
-        "cut": cut,
+        "cut": prompt.cut,
         **{key: value for key, value in example.extra.items() if key != "lang"},
     }

@@ -39,12 +39,12 @@ def run_in_shards(
         items: What to work on.
         work: Makes the rows of some items.
         folder: Where parts are kept; None keeps nothing.
-        key: What determines the rows; parts of another key are thrown away.
+        key: What determines the rows; parts of another key or size are thrown away.
         size: Items in a part.
         skipped: Told of each part that was there, with its number of items.
     """
     if folder is not None:
-        _prepare(folder, key)
+        _prepare(folder, f"{key}/{size}")
     tables = []
     for number, start in enumerate(range(0, len(items), size)):
         part = items[start : start + size]

@@ -84,7 +84,7 @@ def perplexities(
             plain = batch.log_probs(lm, head)
         for item, layer, losses in zip(interventions, first, sums, strict=True):
             start = max((mark for mark in marks if layer is not None and mark < layer), default=-1)
-            with intervened(lm, item), _from(lm, start, kept):
+            with intervened(lm, item, "perplexity"), _from(lm, start, kept):
                 losses.add(batch, plain if layer is None else batch.log_probs(lm, head))
             advance(part)
     return [result_of(losses) for losses in sums]

@@ -54,7 +54,7 @@ def translation_rows(
         lm, task, examples, batch_size=batch_size, max_new_tokens=max_new_tokens, bar=bar
     )
     rows = []
-    for example, (answer, cut) in zip(examples, written, strict=True):
+    for example, (answer, prompt) in zip(examples, written, strict=True):
         assert isinstance(example, TranslationExample)
         rows.append(
             {
@@ -64,7 +64,7 @@ def translation_rows(
                 "gold": example.reference,
                 "chrf": chrf(answer.text, example.reference),
                 "stopped": answer.stopped,
-                "cut": cut,
+                "cut": prompt.cut,
             }
         )
     return rows

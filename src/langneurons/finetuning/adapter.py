@@ -13,15 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from torch.nn import functional as F
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from langneurons.artifacts import file_digest, read_json, write_json
+from langneurons.data.tasks import pad_id
 from langneurons.errors import ArtifactError, InputError
-from langneurons.finetuning.structure import classification_model, head_names, pad_id, shared_copy
+from langneurons.finetuning.structure import (
+    classification_class,
+    classification_model,
+    head_names,
+    shared_copy,
+)
 from langneurons.models.checking import check_complete
+from langneurons.models.language_model import plain_model
 
 if TYPE_CHECKING:
     from torch import nn
@@ -155,11 +161,8 @@ def load_adapter(lm: LanguageModel, path: str | os.PathLike[str] | Adapter) -> L
     else:
         info = _foreign(folder)
     if (folder / FULL).is_dir():
-        kind = (
-            AutoModelForSequenceClassification
-            if info["kind"] == "classification"
-            else AutoModelForCausalLM
-        )
+        causal = plain_model(lm.model)
+        kind = classification_class(causal) if info["kind"] == "classification" else type(causal)
         full, loaded = kind.from_pretrained(folder / FULL, output_loading_info=True)
         check_complete(loaded, str(folder))
         full = full.to(lm.device)
@@ -178,6 +181,7 @@ def load_adapter(lm: LanguageModel, path: str | os.PathLike[str] | Adapter) -> L
             f"the adapter {str(folder)!r} does not fit {lm.name!r} ({reason}): "
             "load the model it was trained on."
         ) from error
+    _check_used(model, folder)
     return lm.with_model(model.eval().requires_grad_(False))
 
 
@@ -215,6 +219,8 @@ def prepare_head(model: PreTrainedModel, info: dict[str, Any], pad: int) -> None
     # Transformers reads the last token that is not this id; no token has it.
     model.config.pad_token_id = -1
     model.config.get_text_config().pad_token_id = -1
+    # Evaluation cuts longer texts to it.
+    model.config.reading_length = length
 
     def to_length(
         _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -254,19 +260,40 @@ def _foreign(folder: Path) -> dict[str, Any]:
         task = json.loads(config.read_text(encoding="utf-8")).get("task_type")
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ArtifactError(f"{str(config)!r} is damaged (not valid JSON): train again.") from error
-    if task != "SEQ_CLS":
+    # PEFT notes no task unless it is told one; a head that was saved with the adapter tells it too.
+    if task not in (None, "SEQ_CLS"):
         return {"kind": "qa"}
-    try:
-        with safe_open(folder / WEIGHTS, framework="pt") as file:
-            heads = [name for name in file.keys() if name.endswith("score.weight")]  # noqa: SIM118
-            count = file.get_slice(heads[0]).get_shape()[0] if heads else 0
-    except (SafetensorError, OSError) as error:
-        raise ArtifactError(
-            f"{str(folder / WEIGHTS)!r} is missing or damaged: train again."
-        ) from error
-    if not count:
+    heads = [name for name in _saved(folder) if name.endswith("score.weight")]
+    if task is None and not heads:
+        return {"kind": "qa"}
+    if not heads:
         raise InputError(
             f"the adapter {str(folder)!r} holds no classification head 'score': save it with "
             "modules_to_save=['score']."
         )
+    count = _saved(folder)[heads[0]][0]
     return {"kind": "classification", "labels": [f"LABEL_{i}" for i in range(count)]}
+
+
+def _saved(folder: Path) -> dict[str, list[int]]:
+    """Names and shapes of an adapter's weights."""
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            names = file.keys()
+            return {name: list(file.get_slice(name).get_shape()) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(
+            f"{str(folder / WEIGHTS)!r} is missing or damaged: train again."
+        ) from error
+
+
+def _check_used(model: PeftModel, folder: Path) -> None:
+    """Refuse an adapter with whole modules that PEFT found no place for and passed over."""
+    placed = get_peft_model_state_dict(model, save_embedding_layers=False)
+    left = [name for name in _saved(folder) if "lora_" not in name and name not in placed]
+    if left:
+        raise InputError(
+            f"the adapter {str(folder)!r} holds the weights {left[0]!r}, for which "
+            f"{type(plain_model(model)).__name__} has no place: save it with the task type it was "
+            "trained for (task_type='SEQ_CLS' for a head 'score')."
+        )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from langneurons.data.tasks import encode_example, encode_text
+from langneurons.data.tasks import encode_answer, encode_example
 from langneurons.errors import InputError
 
 if TYPE_CHECKING:
@@ -130,16 +130,8 @@ def _answer_item(task: Task, example: Example, tokenizer: Any, max_length: int) 
             f"{task.name}: the answer of example {example.id!r} alone fills {max_length} tokens: "
             "raise max_length."
         )
-    encoded = encode_example(task, example, tokenizer, room)
-    prompt = encoded.ids
-    if encoded.cut == 0:
-        # What follows the prompt when both are read at once: some tokenizers mark word beginnings
-        # and would put a second mark in front of an answer that is read alone.
-        whole = encode_text(tokenizer, task.encode(example) + target)
-        if whole[: len(prompt)] == prompt and len(whole) > len(prompt):
-            return Item(whole, len(prompt))
-    answer: list[int] = tokenizer(target, add_special_tokens=False)["input_ids"]
-    return Item([*prompt, *answer], len(prompt))
+    prompt = encode_example(task, example, tokenizer, room)
+    return Item([*prompt.ids, *encode_answer(task, example, tokenizer, prompt)], len(prompt.ids))
 
 
 def collate(items: Sequence[Item], *, kind: str, pad: int, length: int | None = None) -> Batch:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -97,11 +98,12 @@ class Recipe:
     checkpoint_every: int | None = None
 
     def __post_init__(self) -> None:
-        named = self.projections
+        named: Any = self.projections
         if isinstance(named, str):  # one, or several with commas, as on the command line
             named = tuple(part.strip() for part in named.split(","))
         object.__setattr__(self, "projections", tuple(named))
-        object.__setattr__(self, "betas", tuple(self.betas))
+        betas = self.betas if isinstance(self.betas, Sequence) else (self.betas,)
+        object.__setattr__(self, "betas", tuple(betas))
         object.__setattr__(self, "shots", dict(self.shots))
         for name, value, known in (
             ("training method", self.method, METHODS),
@@ -119,11 +121,19 @@ class Recipe:
         self._at_least(1, "rank", "batch_size", "accumulation", "max_length")
         self._at_least(1, "steps", "limit", "evaluate_every", "evaluation_limit", "patience")
         self._at_least(1, "checkpoint_every")
+        self._at_least(0, "seed")
         for name in ("epochs", "learning_rate", "alpha", "clip"):
-            if not getattr(self, name) > 0:
+            # Without a largest norm (infinite) nothing is clipped.
+            number = self._number(name, getattr(self, name), infinite=name == "clip")
+            if not number > 0:
                 raise InputError(f"{name} must be above 0, got {getattr(self, name)}.")
+        if self._number("weight_decay", self.weight_decay) < 0:
+            raise InputError(f"weight_decay must be 0 or above, got {self.weight_decay}.")
+        if len(self.betas) != 2 or not all(0 <= self._number("betas", b) < 1 for b in self.betas):
+            shown = ", ".join(map(str, self.betas))
+            raise InputError(f"betas must be two numbers in [0, 1), as 0.9, 0.999; got {shown}.")
         for name in ("dropout", "warmup"):
-            if not 0 <= getattr(self, name) < 1:
+            if not 0 <= self._number(name, getattr(self, name)) < 1:
                 raise InputError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
         for lang, count in self.shots.items():
             if count is not None and count < 0:
@@ -131,9 +141,19 @@ class Recipe:
         if self.patience is not None and self.evaluate_every is None:
             raise InputError("patience needs evaluate_every: say after how many steps to look.")
 
+    @staticmethod
+    def _number(name: str, value: Any, *, infinite: bool = False) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise InputError(f"{name} must be a number, got {value!r}.")
+        if math.isnan(value) or (math.isinf(value) and not infinite):
+            raise InputError(f"{name} must be a finite number, got {value}.")
+        return float(value)
+
     def _at_least(self, least: int, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+                raise InputError(f"{name} must be a whole number, got {value!r}.")
             if value is not None and value < least:
                 raise InputError(f"{name} must be at least {least}, got {value}.")
 

@@ -15,7 +15,7 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 
 from langneurons.artifacts import digest
 from langneurons.data import Blocks, make_blocks
-from langneurons.data.tasks import get_task
+from langneurons.data.tasks import get_task, pad_id
 from langneurons.errors import ArtifactError, InputError
 from langneurons.finetuning.adapter import CHECKPOINT, INFO, Adapter, build_base, save_adapter
 from langneurons.finetuning.examples import Item, block_items, encode_items
@@ -23,7 +23,7 @@ from langneurons.finetuning.processes import Processes
 from langneurons.finetuning.recipe import Recipe, get_recipe
 from langneurons.finetuning.rows import densify, sparsify
 from langneurons.finetuning.sharding import shard, sharding_settings
-from langneurons.finetuning.structure import head_names, pad_id
+from langneurons.finetuning.structure import head_names
 from langneurons.finetuning.targets import Choice, Plan, choose, make_plan
 from langneurons.finetuning.training import Data, TrainingLog, precision, train
 from langneurons.intervention import Intervention, as_interventions, intervene

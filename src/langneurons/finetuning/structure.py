@@ -39,14 +39,6 @@ def shared_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
-def pad_id(tokenizer: Any) -> int:
-    """The id to pad with: the tokenizer's padding token, else its end-of-text token, else 0."""
-    for candidate in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if candidate is not None:
-            return int(candidate)
-    return 0
-
-
 def classification_model(
     causal: PreTrainedModel, labels: Sequence[str], *, pad: int, seed: int = 0
 ) -> PreTrainedModel:
@@ -73,7 +65,7 @@ def classification_model(
     config.pad_token_id = pad
     config.get_text_config().pad_token_id = pad
     with torch.device("meta"):
-        model = _class_for(causal)(config)
+        model = classification_class(causal)(config)
     for name in _QUANTISED:  # PEFT goes by these marks of the model
         if hasattr(causal, name):
             setattr(model, name, getattr(causal, name))
@@ -93,7 +85,8 @@ def classification_model(
     return cast("PreTrainedModel", model.eval())
 
 
-def _class_for(causal: PreTrainedModel) -> type[PreTrainedModel]:
+def classification_class(causal: PreTrainedModel) -> type[PreTrainedModel]:
+    """The class of Transformers for the architecture, else its generic one for this family."""
     known = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(causal.config), None)
     if known is not None:
         return cast("type[PreTrainedModel]", known)

@@ -182,6 +182,24 @@ def adapter_digest(backbone: nn.Module) -> str | None:
     return digest(acting, *parts)
 
 
+def head_digest(lm: LanguageModel) -> str | None:
+    """SHA-256 over the weights outside the backbone; None where they are the embedding's.
+
+    Neither the fingerprint nor :func:`running_state` holds them, as statistics do not depend on
+    them; scores do.
+    """
+    from langneurons.models.language_model import plain_model
+
+    inside = {id(tensor) for tensor in lm.backbone.state_dict(keep_vars=True).values()}
+    whole = plain_model(lm.model)
+    outside = {
+        name: tensor
+        for name, tensor in whole.state_dict(keep_vars=True).items()
+        if isinstance(tensor, torch.Tensor) and id(tensor) not in inside
+    }
+    return digest(*_digest_parts(whole, outside)) if outside else None
+
+
 def _scaling(module: nn.Module) -> dict[str, float]:
     scaling = getattr(module, "scaling", None)
     if not isinstance(scaling, Mapping):

@@ -11,7 +11,13 @@ from langneurons.data.tasks.base import (
     TranslationExample,
     get_task,
 )
-from langneurons.data.tasks.encoding import Encoded, encode_example, encode_text
+from langneurons.data.tasks.encoding import (
+    Encoded,
+    encode_answer,
+    encode_example,
+    encode_text,
+    pad_id,
+)
 
 __all__ = [
     "NO_GOLD",
@@ -23,7 +29,9 @@ __all__ = [
     "QAExample",
     "Task",
     "TranslationExample",
+    "encode_answer",
     "encode_example",
     "encode_text",
     "get_task",
+    "pad_id",
 ]

@@ -25,13 +25,21 @@ class Example:
 
     Attributes:
         id: Unique within task, language and split; the same in parallel languages.
-        group: What items share (premise, paragraph); intervals and tests resample groups.
+        group: What items share (premise, paragraph); intervals and tests take groups as one.
+        section: What groups share (article), where the data say so; no percentage of a split cuts
+            a section in two.
         extra: Further facts for tables, such as ``{"holders": 2}``.
     """
 
     id: str
     group: str
+    section: str | None = field(default=None, kw_only=True)
     extra: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def whole(self) -> str:
+        """What a percentage of a split keeps together: the section, else the group."""
+        return self.group if self.section is None else self.section
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,7 @@ class Task(abc.ABC):
         Args:
             lang: Language code.
             split: ``"train"``, ``"dev"``, ``"test"``, parts and sums of them (``"test[:50%]"``,
-                ``"dev+test[:100]"``; percentages never cut a group in two).
+                ``"dev+test[:100]"``; percentages never cut a group, or an article, in two).
             limit: At most so many, whole groups drawn at random; parallel languages give
                 parallel samples.
             seed: Seed of that draw.
@@ -133,7 +141,7 @@ class Task(abc.ABC):
         rows: list[Example] = []
         parts = parse_split(self.splits.get(split, split))
         for part in parts:
-            found = part.of(self._part(lang, part.name), key=lambda row: row.group)
+            found = part.of(self._part(lang, part.name), key=lambda row: row.whole)
             if len({other.name for other in parts}) > 1:
                 # Sources number their splits from 0 each, so a sum of splits needs their names.
                 found = [
@@ -174,7 +182,7 @@ class Task(abc.ABC):
 
     def fields(self, example: Example) -> dict[str, str]:
         """What the template's braces stand for."""
-        names = (key for key in vars(example) if key not in {"id", "group", "extra"})
+        names = (key for key in vars(example) if key not in {"id", "group", "section", "extra"})
         return {key: str(getattr(example, key)) for key in names}
 
     def parts(self, example: Example) -> tuple[str, str, str]:

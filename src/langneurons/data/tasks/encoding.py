@@ -22,6 +22,15 @@ class Encoded:
     cut: int
 
 
+def pad_id(tokenizer: Any) -> int:
+    """Id to pad with: the tokenizer's own, else its end token, else 0 (masked anyway)."""
+    for name in ("pad_token_id", "eos_token_id"):
+        value = getattr(tokenizer, name, None)
+        if value is not None:
+            return int(value)
+    return 0
+
+
 def encode_text(tokenizer: Any, text: str) -> list[int]:
     """Ids of a text that is to be continued: special tokens in front only.
 
@@ -70,3 +79,27 @@ def encode_example(
             f"{max_length} even without its context."
         )
     return best
+
+
+def encode_answer(task: Task, example: Example, tokenizer: Any, prompt: Encoded) -> list[int]:
+    """Ids of a question's first answer and the stop, as they follow the ids of its prompt.
+
+    Both are read at once where that leaves the prompt's ids as they are: some tokenizers mark word
+    beginnings and would put a second mark in front of an answer that is read alone.
+
+    Args:
+        task: The task, which knows what stands between question and answer.
+        example: The question.
+        tokenizer: A tokenizer of Transformers.
+        prompt: Its prompt, as :func:`encode_example` gives it.
+
+    Raises:
+        InputError: If the example has no gold answer.
+    """
+    target = task.target(example)
+    if prompt.cut == 0:
+        whole = encode_text(tokenizer, task.encode(example) + target)
+        if whole[: len(prompt.ids)] == prompt.ids and len(whole) > len(prompt.ids):
+            return whole[len(prompt.ids) :]
+    alone: list[int] = tokenizer(target, add_special_tokens=False)["input_ids"]
+    return alone

@@ -18,7 +18,7 @@ NON_LATIN = frozenset(
 )
 """Languages whose usual script is not Latin."""
 
-_NOT_TEXT = frozenset({"id", "group", "extra", "label", "answers"})
+_NOT_TEXT = frozenset({"id", "group", "section", "extra", "label", "answers"})
 
 
 def texts_of(example: Example) -> list[str]:

@@ -111,8 +111,8 @@ def read_squad(path: Path) -> list[dict[str, Any]]:
     """Questions of a SQuAD v1.1 (or XQuAD, MLQA) JSON file in file order.
 
     Returns:
-        Rows with id, context, question, answers (tuple of texts), paragraph (index in the file)
-        and the other keys of the question.
+        Rows with id, context, question, answers (tuple of texts), paragraph, article (indices in
+        the file) and the other keys of the question.
 
     Raises:
         InputError: If the file is missing, not UTF-8 JSON, or not in the SQuAD layout.
@@ -138,8 +138,12 @@ def squad_rows(value: Any, name: str) -> list[dict[str, Any]]:
     articles: Any = value.get("data") if isinstance(value, Mapping) else value
     rows: list[dict[str, Any]] = []
     try:
-        paragraphs = [item for article in articles for item in article["paragraphs"]]
-        for number, paragraph in enumerate(paragraphs):
+        paragraphs = [
+            (place, item)
+            for place, article in enumerate(articles)
+            for item in article["paragraphs"]
+        ]
+        for number, (place, paragraph) in enumerate(paragraphs):
             for question in paragraph["qas"]:
                 answers = tuple(str(answer["text"]) for answer in question.get("answers", ()))
                 rest = {k: v for k, v in question.items() if k not in {"answers", "question"}}
@@ -151,6 +155,7 @@ def squad_rows(value: Any, name: str) -> list[dict[str, Any]]:
                         "question": str(question["question"]),
                         "answers": answers,
                         "paragraph": number,
+                        "article": place,
                     }
                 )
     except (KeyError, TypeError) as error:

@@ -15,31 +15,43 @@ from langneurons.data.tasks.sources import find_file, load_hub, read_squad
 from langneurons.errors import InputError
 
 
-def qa_examples(rows: Iterable[Mapping[str, Any]]) -> list[QAExample]:
+def qa_examples(
+    rows: Iterable[Mapping[str, Any]], paragraphs_each: int | None = None
+) -> list[QAExample]:
     """Examples from rows with id, context, question and answers (texts, or the Hub's dict).
 
-    Without a ``paragraph`` key, questions in a row on the same context form a group.
+    Without a ``paragraph`` key, questions in a row on the same context form a group. Where there
+    are several articles (keys ``article`` or ``title``) they are the sections.
+
+    Args:
+        rows: The rows.
+        paragraphs_each: Paragraphs of an article, for rows that do not name it.
     """
-    examples = []
+    found = list(rows)
+    groups, sections = [], []
     run = -1
     previous: str | None = None
-    for row in rows:
+    for row in found:
         if row["context"] != previous:
             run, previous = run + 1, row["context"]
-        answers = row["answers"]
-        texts = answers["text"] if isinstance(answers, Mapping) else answers
-        extra = {"holders": row["holders"]} if "holders" in row else {}
-        examples.append(
-            QAExample(
-                id=str(row["id"]),
-                group=str(row.get("paragraph", run)),
-                context=row["context"],
-                question=row["question"].strip(),
-                answers=tuple(texts),
-                extra=extra,
-            )
+        groups.append(str(row.get("paragraph", run)))
+        by_count = None if paragraphs_each is None else run // paragraphs_each
+        sections.append(row.get("article", row.get("title", by_count)))
+    several = len(set(sections)) > 1
+    return [
+        QAExample(
+            id=str(row["id"]),
+            group=group,
+            section=str(section) if several else None,
+            context=row["context"],
+            question=row["question"].strip(),
+            answers=tuple(
+                row["answers"]["text"] if isinstance(row["answers"], Mapping) else row["answers"]
+            ),
+            extra={"holders": row["holders"]} if "holders" in row else {},
         )
-    return examples
+        for row, group, section in zip(found, groups, sections, strict=True)
+    ]
 
 
 class SquadTask(Task):
@@ -48,8 +60,8 @@ class SquadTask(Task):
     Args:
         path: Folder with the official files, or one JSON file; None reads the Hub.
         repo: Dataset of the Hub, or a folder laid out like it.
-        holdout: Share of the paragraphs, at the end of the test split, that is kept as the test
-            split while the rest becomes the training split (the paper: 0.2).
+        holdout: Share of the questions, in whole articles at the end of the test split, that is
+            kept as the test split while the rest becomes the training split (the paper: 0.2).
         template: See :class:`Task`.
         splits: See :class:`Task`.
     """
@@ -59,6 +71,8 @@ class SquadTask(Task):
     default_template = "{context}\n\nQuestion: {question}\nAnswer:"
     default_repo: ClassVar[str]
     hub_split: ClassVar[Mapping[str, str]]
+    paragraphs_each: ClassVar[int | None] = None
+    """Paragraphs of an article where the Hub's rows do not name it."""
 
     def __init__(
         self,
@@ -98,10 +112,10 @@ class SquadTask(Task):
             raise InputError(
                 f"{self.name} has no split {split!r}; it has {', '.join(self.hub_split)}."
             )
-        config = self._config(lang)
-        return qa_examples(
-            load_hub(self.repo, config, self.hub_split[split], f"{self.name} {lang!r}")
+        rows = load_hub(
+            self.repo, self._config(lang), self.hub_split[split], f"{self.name} {lang!r}"
         )
+        return qa_examples(rows, self.paragraphs_each)
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Task.describe`."""
@@ -139,6 +153,7 @@ class XQuAD(SquadTask):
     name = "xquad"
     languages = ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh")
     default_repo = "google/xquad"
+    paragraphs_each = 5
     hub_split: ClassVar[Mapping[str, str]] = {"test": "validation"}
 
     def _stems(self, lang: str, split: str) -> list[str]:
