@@ -209,6 +209,7 @@ def test_columns_draw_the_same_tokens_where_the_change_changes_nothing(made):
 def test_drawn_tokens_follow_the_temperature(made):
     stream = Stream(made.lm, made._head, [], made.neurons, frozenset())
     stream.read(tiny.tokenizer()(PROMPT)["input_ids"])
+    Stream.predict([stream])
     generator = torch.Generator().manual_seed(0)
     drawn = torch.tensor([stream.choose(made._noise(0.7, generator))[0] for _ in range(4000)])
     wanted = torch.softmax(stream._log_probs.double() / 0.7, -1)

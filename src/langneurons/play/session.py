@@ -190,6 +190,8 @@ class Session:
             known = [loss for loss, _ in read if loss is not None]
             losses.append(sum(known) / len(known) if known else None)
 
+        Stream.predict(streams)
+
         def frame(written: int, last: bool) -> Frame:
             columns = tuple(
                 Column(
@@ -223,6 +225,7 @@ class Session:
                 with self._lock:
                     active = stream.feed(token)
                 text.add(token, loss, active, written=True)
+            Stream.predict(streams)
             written += 1
             yield frame(written, False)
         for text in texts:

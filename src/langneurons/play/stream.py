@@ -93,6 +93,7 @@ class Stream:
         taken = inspect.signature(lm.backbone.forward).parameters
         self._cache_name = "cache" if "cache" in taken else "past_key_values"
         self._length = 0
+        self._hidden: Tensor | None = None
         self._log_probs = torch.zeros(0)
         self.done = False
 
@@ -112,6 +113,25 @@ class Stream:
         shares = self._pass(given)
         losses = [None, *(-one for one in scored[1:])]
         return list(zip(losses, shares, strict=True))
+
+    @staticmethod
+    def predict(streams: Sequence[Stream]) -> None:
+        """Work out what each stream expects next: once after its tokens were read.
+
+        The head runs once for all of them: in a small model with a large vocabulary it is most of
+        the weights, and reading those is what a step costs.
+        """
+        waiting = [stream for stream in streams if stream._hidden is not None]
+        if not waiting:
+            return
+        head = waiting[0]._head
+        assert head.finish is not None
+        hidden = torch.stack([stream._hidden for stream in waiting if stream._hidden is not None])
+        with torch.no_grad():
+            logits = head.finish(head.module(hidden))
+            scores = functional.log_softmax(logits.float(), dim=-1).cpu()
+        for stream, row in zip(waiting, scores, strict=True):
+            stream._log_probs, stream._hidden = row, None
 
     def choose(self, noise: Tensor | None) -> tuple[int, float] | None:
         """The next token and its loss in nats, or None where the model ends the text.
@@ -146,10 +166,8 @@ class Stream:
             self._fired.counting(self._lm),  # entered last: it sees what was written
         ):
             if self._head.finish is None:
-                output = plain_model(self._lm.model)(**inputs)
-                logits = output.logits[0, -1]
+                logits = plain_model(self._lm.model)(**inputs).logits[0, -1]
+                self._log_probs = functional.log_softmax(logits.float(), dim=-1).cpu()
             else:
-                output = self._lm.backbone(**inputs)
-                logits = self._head.finish(self._head.module(output.last_hidden_state[0, -1:]))[0]
-            self._log_probs = functional.log_softmax(logits.float(), dim=-1).cpu()
+                self._hidden = self._lm.backbone(**inputs).last_hidden_state[0, -1]
         return self._fired.shares(ids.shape[1])
