@@ -14,7 +14,7 @@ PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest
 BROWSER := $(VENV)/.langneurons-browser
 
 .PHONY: bench-busy demo test tests test-all test-real test-smollm2 test-wheel test-browser test-oldest test-empty \
-        real-models lint format bench calibration bench-real pages coverage nightly docs clean
+        real-models lint format bench calibration bench-real mutants pages coverage nightly docs clean
 
 $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -89,6 +89,10 @@ calibration: $(STAMP)  ## how often tests and intervals are right, on planted ef
 
 bench-real: $(STAMP)  ## memory and speed on the real models (make real-models first)
 	$(BIN)/python -m bench real
+
+mutants: $(STAMP)  ## mutation tests of the rooms that compute; goes on where it stopped
+	@$(BIN)/python -c 'import cosmic_ray' 2> /dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
+	$(BIN)/python -m scripts.mutants $(ROOMS)
 
 pages: $(STAMP)  ## the pages of the documentation that are made from the source
 	$(BIN)/python -m scripts.pages
