@@ -54,7 +54,7 @@ def test_collect_identify_perplexity_and_the_neuron_commands(world, monkeypatch,
     assert "add --statistics DIR" in capsys.readouterr().err
 
     options = ["--statistics", "stats", "--values=-1,zero,P90", "--tokens", "200"]
-    sweep = ["sweep", "-n", "lape.json", "--lang", "hi", "-m", "model", "-t", "hi.txt"]
+    sweep = ["sweep", "-n", "lape.json", "-l", "hi", "-m", "model", "-t", "hi.txt"]
     assert call(*sweep, *options, "--block", "32", "--figure", "s.png", "-o", "s.parquet") == 0
     swept = pd.read_parquet("s.parquet")
     assert list(swept[swept["kind"] == "own"]["value"]) == ["-1", "zero", "P90"]
@@ -63,7 +63,7 @@ def test_collect_identify_perplexity_and_the_neuron_commands(world, monkeypatch,
     assert call("identify", "stats", "--method", "all", "--json") == 0
     methods = {row["method"] for row in json.loads(capsys.readouterr().out)}
     assert {"lape", "dln", "entropy_lambda", "average_precision"} <= methods
-    whole = ["collect", "-m", "model", *texts, "--block", "32", "-o", "other", "--what-if"]
+    whole = ["collect", "-m", "model", *texts, "--block", "32", "-o", "other", "--dry-run"]
     assert call(*whole, "--json") == 0
     assert set(json.loads(capsys.readouterr().out)["tokens"]) == set(WORDS)
     assert not (world / "other").exists()

@@ -69,35 +69,35 @@ CASES = {
         "the neuron set has no unit for hi: leave it out of --languages",
     ),
     "sweep of a language": (
-        ["sweep", "-n", "set.json", "--lang", "ur"],
+        ["sweep", "-n", "set.json", "-l", "ur"],
         "unknown language of the neuron set 'ur'",
     ),
     "sweep of no unit": (
-        ["sweep", "-n", "set.json", "--lang", "hi"],
-        "has no unit for hi: choose another --lang",
+        ["sweep", "-n", "set.json", "-l", "hi"],
+        "has no unit for hi: leave it out",
     ),
     "sweep without text": (
-        ["sweep", "-n", "set.json", "--lang", "en", "-m", "model", "--values", "zero"],
-        "--model model needs text",
+        ["sweep", "-n", "set.json", "-l", "en", "-m", "model", "--values", "zero"],
+        "no text: give one per language",
     ),
     "sweep of an adapter": (
-        ["sweep", "-n", "set.json", "--lang", "en", "--adapter", "x"],
+        ["sweep", "-n", "set.json", "-l", "en", "--adapter", "x"],
         "--adapter needs the task it was trained on: add --task TASK",
     ),
     "sweep of shares": (
-        ["sweep", "-n", "set.json", "--lang", "en", "--shares", "0.01"],
+        ["sweep", "-n", "set.json", "-l", "en", "--shares", "0.01"],
         "--shares finds the units anew: add --statistics DIR",
     ),
     "sweep of no numbers": (
-        ["sweep", "-n", "set.json", "--lang", "en", "--shares", "few", "--statistics", "stats"],
+        ["sweep", "-n", "set.json", "-l", "en", "--shares", "few", "--statistics", "stats"],
         "--shares few must be numbers with commas",
     ),
     "sweep of no value, statistics or not": (
-        ["sweep", "-n", "set.json", "--lang", "en", "--values", "P200"],
+        ["sweep", "-n", "set.json", "-l", "en", "--values", "P200"],
         "value 'P200' is none of zero, mean",
     ),
     "fewer than no draws": (
-        ["sweep", "-n", "set.json", "--lang", "en", "--random", "-3"],
+        ["sweep", "-n", "set.json", "-l", "en", "--random", "-3"],
         "--random",
     ),
     "key that must hold keys": (

@@ -12,10 +12,12 @@ from typer.exceptions import TyperException
 
 from langneurons.cli import (
     across,
+    force,
     identify,
     information,
     mini,
     neurons,
+    old_words,
     play,
     steps,
     study,
@@ -30,7 +32,6 @@ app = typer.Typer(
     "and what can be done with them?",
     epilog="Start with: langneurons run   (the whole study on the built-in world, minutes on a "
     "laptop). Every command has examples under --help.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
@@ -57,6 +58,7 @@ def _options(
     # The libraries underneath draw bars and warnings of their own; ours are enough.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # each retry is no news
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if quiet:
         from langneurons.progress import set_quiet
@@ -68,6 +70,7 @@ study.add(app)
 steps.add(app)
 identify.add(app)
 sweep.add(app)
+force.add(app)
 across.add(app)
 neurons.add(app)
 information.add(app)
@@ -82,6 +85,9 @@ def main() -> None:
     arguments = [word for word in sys.argv[1:] if word not in anywhere]
     first = [word for word in anywhere if word in sys.argv[1:]]
     debug = "--debug" in first
+    arguments = old_words.renewed(arguments)
+    if not arguments:
+        arguments = ["--help"]  # and nothing else
     try:
         with warnings.catch_warnings():
             if not debug:

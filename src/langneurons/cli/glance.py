@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from langneurons.artifacts import read_json
-from langneurons.errors import LangNeuronsError
+from langneurons.errors import LangNeuronsError, unknown
 
 
 @dataclass(frozen=True)
@@ -26,21 +27,31 @@ class Glance:
     units: dict[str, list[int]]
 
 
-def glance(path: Path) -> Glance:
+def glance(
+    path: Path, languages: Sequence[str] = (), shape: tuple[int, int] | None = None
+) -> Glance:
     """Look at a neuron set.
 
     A file of the own format is counted as it stands, which takes no PyTorch; any other, and one
     that is damaged, goes through :meth:`langneurons.NeuronSet.load`, which also says what is wrong.
 
+    Args:
+        path: The file.
+        languages: Those to look at; of a list that names none, its languages in order.
+        shape: Shape of the model, for a list that does not say it.
+
     Raises:
-        InputError: If it is no neuron set.
+        InputError: If it is no neuron set, or does not have one of the languages.
     """
     found = _own(path) if path.suffix.lower() == ".json" else None
     if found is not None:
-        return found
+        for lang in languages:
+            if lang not in found.units:
+                raise unknown("language of the neuron set", lang, found.units)
+        return replace(found, units={lang: found.units[lang] for lang in languages or found.units})
     from langneurons.identification import NeuronSet
 
-    neurons = NeuronSet.load(path)
+    neurons = NeuronSet.load(path, languages=list(languages) or None, shape=shape)
     layers = range(neurons.shape[0])
     units = {
         lang: [len(item) for item in held.by_layer(len(layers))] for lang, held in neurons.items()
@@ -65,3 +76,9 @@ def _own(path: Path) -> Glance | None:
         return Glance(value["method"], value["site"], (layers, width), units)
     except (LangNeuronsError, KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def shape_said(path: Path) -> tuple[int, int] | None:
+    """The shape that a file of the own format says, None where the file is another."""
+    found = _own(path) if path.suffix.lower() == ".json" else None
+    return None if found is None else found.shape

@@ -8,21 +8,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langneurons.cli import steps
+from langneurons.cli import inputs, steps
 from langneurons.cli.options import (
     AsJson,
+    Device,
+    DryRun,
     Dtype,
+    Field,
     Languages,
     Seed,
     Text,
+    Trust,
     language_list,
     not_of_a_study,
     parameters,
     print_json,
     print_table,
     say,
+    show_plan,
 )
-from langneurons.errors import InputError
+from langneurons.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from langneurons.identification import NeuronSet
@@ -57,6 +62,7 @@ def identify(
         typer.Option("--model", "-m", help="For methods that read the model: gradient, ..."),
     ] = None,
     text: Text = None,
+    field: Field = None,
     bootstrap: Annotated[
         int, typer.Option(min=0, help="Draw the documents anew so many times: how stable is it?")
     ] = 0,
@@ -70,6 +76,9 @@ def identify(
         ),
     ] = None,
     dtype: Dtype = "auto",
+    device: Device = "auto",
+    trust_remote_code: Trust = False,
+    dry_run: DryRun = False,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -80,11 +89,24 @@ def identify(
     options = parameters(param)
     _check(names, options)
     not_of_a_study(output)
-    stats = steps.read_statistics(directory)
+    stats = inputs.read_statistics(directory)
     chosen = language_list(languages) or None
+    for lang in chosen or ():
+        if lang not in stats.languages:
+            raise unknown("language of the statistics", lang, stats.languages)
     given: dict[str, Any] = {}
     if model is not None and any(METHODS.get(name).needs == "model" for name in names):
-        given = _model_and_texts(model, dtype, text, chosen or list(stats.languages))
+        texts = inputs.texts_of(
+            model, text, ",".join(chosen or stats.languages), field,
+            otherwise=stats.languages, tokens=None, made=20_000,
+        )  # fmt: skip
+        inputs.check_plan(model, trust_remote_code, None, texts)
+        if not dry_run:
+            lm = inputs.load_model(model, dtype, device, trust_remote_code)
+            given = {"model": lm, "texts": texts}
+    if dry_run:
+        _plan(names, stats, chosen, model, as_json)
+        return
     home = directory if directory.is_dir() else directory.parent
     # What a study has found in its own folder stays as its keys vouch for it.
     folder = home / ("identified" if (home / ".stages").is_dir() else "neurons")
@@ -136,18 +158,28 @@ def _check(names: list[str], options: Mapping[str, Any]) -> None:
             )
 
 
-def _model_and_texts(
-    model: str, dtype: str, text: list[str] | None, languages: list[str]
-) -> dict[str, Any]:
-    from langneurons.models import load
+def _plan(
+    names: list[str],
+    stats: Statistics,
+    chosen: list[str] | None,
+    model: str | None,
+    as_json: bool,
+) -> None:
+    from langneurons.identification import METHODS
 
-    if model == "mini" and not text:
-        from langneurons import mini
-
-        texts = {lang: mini.text(lang, tokens=20_000) for lang in languages}
-    else:
-        texts = steps.read_all_texts(text, ",".join(languages))
-    return {"model": load(model, dtype=dtype), "texts": texts}
+    needing = [name for name in names if METHODS.get(name).needs == "model"]
+    if needing and model is None and len(needing) == len(names):
+        raise InputError(f"method {needing[0]!r} reads the model: add --model and --text.")
+    show_plan(
+        {
+            "methods": names,
+            "languages": chosen or list(stats.languages),
+            "site": stats.site,
+            "units": stats.shape[0] * stats.shape[1],
+            **({"read the model": needing} if needing else {}),
+        },
+        as_json,
+    )
 
 
 def _one(

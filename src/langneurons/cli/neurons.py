@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from langneurons.cli.drawing import check_figure, write_figure
-from langneurons.cli.glance import glance
-from langneurons.cli.options import AsJson, Languages, language_list, print_json, print_table
+from langneurons.cli.glance import glance, shape_said
+from langneurons.cli.inputs import neuron_set, shape_of
+from langneurons.cli.options import (
+    AsJson,
+    Languages,
+    Shape,
+    language_list,
+    print_json,
+    print_table,
+)
 from langneurons.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +26,15 @@ if TYPE_CHECKING:
     from langneurons.identification import NeuronSet
 
 commands = typer.Typer(no_args_is_help=True, help="Show, compare, import and export neuron sets.")
-File = Annotated[Path, typer.Argument(help="A neuron set (.json) or a published .pth file.")]
+File = Annotated[Path, typer.Argument(help="A neuron set (.json) or a published file.")]
+Named = Annotated[
+    str | None,
+    typer.Option(
+        "--languages",
+        "-l",
+        help="Languages to take, with commas; of a file that names none, its languages in order.",
+    ),
+]
 
 
 def add(app: typer.Typer) -> None:
@@ -27,9 +43,9 @@ def add(app: typer.Typer) -> None:
 
 
 @commands.command(epilog="Example: langneurons neurons show runs/mini/neurons/lape.json")
-def show(file: File, as_json: AsJson = False) -> None:
+def show(file: File, languages: Named = None, shape: Shape = None, as_json: AsJson = False) -> None:
     """Units per language and layer."""
-    found = glance(file)
+    found = glance(file, language_list(languages), shape_of(shape))
     sizes = {lang: sum(layers) for lang, layers in found.units.items()}
     if as_json:
         print_json(
@@ -59,6 +75,7 @@ def compare(
             "than three."
         ),
     ] = None,
+    shape: Shape = None,
     as_json: AsJson = False,
 ) -> None:
     """Overlap of sets (methods, seeds, models), with chance and its p-value.
@@ -68,7 +85,7 @@ def compare(
     from langneurons.identification import compare as overlaps
 
     check_figure(figure)
-    sets = _named(files, language_list(languages))
+    sets = _named(files, language_list(languages), shape_of(shape))
     if len(sets) == 1:
         ((title, neurons),) = sets.items()
         table = drawn = neurons.overlap().rename(columns={"language": "first", "other": "second"})
@@ -97,18 +114,23 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
     return short[kept].rename(columns=names)
 
 
-def _named(files: list[Path], languages: list[str]) -> dict[str, NeuronSet]:
-    """Sets by their files' names, with as much of the folder as tells them apart."""
-    from langneurons.identification import NeuronSet
+def _named(
+    files: list[Path], languages: list[str], shape: tuple[int, int] | None
+) -> dict[str, NeuronSet]:
+    """Sets by their files' names, with as much of the folder as tells them apart.
 
+    A list that does not say its model's shape is taken to be of that of the sets beside it.
+    """
     if len(set(files)) < len(files):
         raise InputError("a neuron set is named twice: give each file once.")
     names = {path: path.stem for path in files}
     if len(set(names.values())) < len(files):
         names = {path: str(path.with_suffix("")) for path in files}
-    found = {name: NeuronSet.load(path) for path, name in names.items()}
+    said = [shape_said(path) for path in files]
+    common = shape or next((item for item in said if item is not None), None)
     return {
-        name: neurons.select(languages) if languages else neurons for name, neurons in found.items()
+        name: neuron_set(path, languages, common if own is None else None)
+        for (path, name), own in zip(names.items(), said, strict=True)
     }
 
 
@@ -145,11 +167,8 @@ def _draw(table: pd.DataFrame, members: pd.DataFrame, figure: Path, what: str) -
 def import_(
     file: File,
     output: Annotated[Path, typer.Argument(help="Own format, .json.")],
-    languages: Languages = None,
-    shape: Annotated[
-        str | None,
-        typer.Option(help="Layers x units of the model, such as 32x11008, if the file is silent."),
-    ] = None,
+    languages: Named = None,
+    shape: Shape = None,
     site: Annotated[str, typer.Option(help="Where the units live.")] = "mlp.act",
 ) -> None:
     """Read a published set (.pth, .csv, .parquet, .json) and write it in our format."""
@@ -157,13 +176,9 @@ def import_(
 
     if output.suffix != ".json":
         raise InputError(f"the output must end in .json, not {output.suffix!r}.")
-    size = None
-    if shape is not None:
-        layers, _, units = shape.lower().partition("x")
-        if not (layers.isdigit() and units.isdigit()):
-            raise InputError(f"--shape {shape!r} must be LAYERSxUNITS, such as 32x11008.")
-        size = (int(layers), int(units))
-    found = NeuronSet.load(file, languages=language_list(languages) or None, shape=size, site=site)
+    found = NeuronSet.load(
+        file, languages=language_list(languages) or None, shape=shape_of(shape), site=site
+    )
     found.save(output)
     typer.echo(f"Neurons: {output} ({', '.join(found)})")
 
@@ -172,9 +187,9 @@ def import_(
 def export(
     file: File,
     output: Annotated[Path, typer.Argument(help="A .csv, .parquet, .json or .pth file.")],
+    languages: Named = None,
+    shape: Shape = None,
 ) -> None:
     """Write a set as a plain table: language, layer, index."""
-    from langneurons.identification import NeuronSet
-
-    NeuronSet.load(file).save(output)
+    neuron_set(file, language_list(languages), shape_of(shape)).save(output)
     typer.echo(f"Neurons: {output}")

@@ -26,21 +26,52 @@ Text = Annotated[
     typer.Option(
         "--text",
         "-t",
-        help="LANG=PATH: text of one language (.txt a paragraph a line, .jsonl, .parquet, "
+        help="LANG=PATH: text of one language (.txt a paragraph a line, .jsonl, .parquet, .csv, "
         "SQuAD .json, hub:REPO:CONFIG); repeat it. Or one PATH with {lang} in it.",
         metavar="LANG=PATH",
+    ),
+]
+Field = Annotated[
+    str | None,
+    typer.Option(
+        help="Column that holds the text, by its name (or number, in a table without a header); "
+        "default: text."
     ),
 ]
 Languages = Annotated[
     str | None, typer.Option("--languages", "-l", help="Language codes, with commas.")
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Output folder.")]
+Table = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="File the whole table goes to: .parquet or .csv."),
+]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Device = Annotated[
+    str, typer.Option(help="auto, balanced (spread over all accelerators), cpu, cuda:1 ...")
+]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Let code from the model's repository run."),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Check everything, say what would be done, and stop."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Random = Annotated[int, typer.Option(min=0, help="Same-size random draws.")]
-Matched = Annotated[int, typer.Option(min=0, help="Draws of units of the same activity.")]
+Matched = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="Draws of units of the same activity; default: as a study, with --statistics."
+    ),
+]
 Block = Annotated[int, typer.Option(min=2, help="Tokens in a block.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Shape = Annotated[
+    str | None,
+    typer.Option(help="Layers x units of the model, such as 32x11008, if the file is silent."),
+]
 
 
 def debugging() -> bool:
@@ -75,10 +106,12 @@ def is_pattern(source: str) -> bool:
 def text_sources(items: Iterable[str] | None, languages: str | None) -> dict[str, list[str]]:
     """``LANG=PATH`` words, or ``{lang}`` templates with languages, as a mapping.
 
-    A language named twice gets all its sources, one after the other.
+    A language named twice gets all its sources, one after the other. Languages that are named
+    choose among the sources; a bare path is that of the only one.
 
     Raises:
-        InputError: A word of neither form, or a template without languages.
+        InputError: A word of neither form, a template without languages, or a language without a
+            source.
     """
     chosen = language_list(languages)
     sources: dict[str, list[str]] = {}
@@ -89,11 +122,21 @@ def text_sources(items: Iterable[str] | None, languages: str | None) -> dict[str
             for lang in chosen:
                 sources.setdefault(lang, []).append(item.replace("{lang}", lang))
             continue
+        if "=" not in item and len(chosen) == 1:
+            item = f"{chosen[0]}={item}"
         lang, found, path = item.partition("=")
         if not found or not lang or not path:
             raise InputError(f"--text {item!r} must be LANG=PATH, such as --text hi=hindi.txt.")
         sources.setdefault(lang, []).append(path)
-    return sources
+    if not sources or not chosen:
+        return sources
+    missing = [lang for lang in chosen if lang not in sources]
+    if missing:
+        raise InputError(
+            f"--languages names {missing[0]}, --text does not: add --text {missing[0]}=PATH, or "
+            "leave it out."
+        )
+    return {lang: sources[lang] for lang in chosen}
 
 
 def language_list(languages: str | None) -> list[str]:
@@ -141,6 +184,36 @@ def say(text: str) -> None:
 def print_json(value: Mapping[str, Any] | list[Any]) -> None:
     """Print a value for machines."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+
+
+def show_plan(plan: Mapping[str, Any], as_json: bool) -> None:
+    """Say what a command would do: what, and on what, a line each."""
+    if as_json:
+        print_json({"dry_run": True, **plan})
+        return
+    for name, value in plan.items():
+        said = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+        typer.echo(f"{name}: {f'{said:,}' if isinstance(said, int) else said}")
+
+
+def check_table(path: Path | None) -> None:
+    """Refuse a table's file of a format that is not written, before any work is done.
+
+    Raises:
+        InputError: If the ending is neither .parquet nor .csv.
+    """
+    if path is not None and path.suffix.lower() not in (".parquet", ".csv"):
+        raise InputError(f"--output {path} must end in .parquet or .csv: it is one table.")
+
+
+def write_result(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as its file's ending says."""
+    from langneurons.artifacts import write_table, write_text
+
+    if path.suffix.lower() == ".csv":
+        write_text(path, table.to_csv(index=False))
+    else:
+        write_table(path, table)
 
 
 WORD = 24

@@ -3,43 +3,49 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from langneurons import defaults
+from langneurons.cli import inputs
 from langneurons.cli.options import (
     AsJson,
     Block,
+    Device,
+    DryRun,
     Dtype,
+    Field,
     Languages,
     Matched,
     Model,
     Random,
     Seed,
+    Table,
     Text,
+    Trust,
+    check_table,
     language_list,
     not_of_a_study,
     parameters,
     print_json,
     print_table,
     say,
-    text_sources,
+    show_plan,
+    write_result,
 )
 from langneurons.errors import InputError
 
 if TYPE_CHECKING:
-    from langneurons.identification import NeuronSet, Units
-    from langneurons.intervention import Value
-    from langneurons.statistics import Statistics
+    from langneurons.models import LanguageModel
 
 Parameter = Annotated[
     list[str] | None,
     typer.Option("--param", "-p", help="A parameter of the method.", metavar="KEY=VALUE"),
 ]
 Neurons = Annotated[
-    Path | None, typer.Option("--neurons", "-n", help="Neuron set: .json or a published .pth.")
+    Path | None, typer.Option("--neurons", "-n", help="Neuron set: .json or a published file.")
 ]
 
 
@@ -53,7 +59,7 @@ def add(app: typer.Typer) -> None:
         "-m gemma.gguf"
     )(perplexity)
     app.command(
-        epilog="Example: langneurons finetune mini-nli --lang en -n lape.json --units hi -o adapter"
+        epilog="Example: langneurons finetune mini-nli -l en -n lape.json --units hi -o adapter"
     )(finetune)
     app.command(
         epilog="Example: langneurons evaluate mini-nli --adapter adapter -l en,hi,ur "
@@ -61,58 +67,35 @@ def add(app: typer.Typer) -> None:
     )(evaluate)
 
 
-def read_all_texts(text: list[str] | None, languages: str | None) -> dict[str, list[str]]:
-    """The documents of each language that ``--text`` names.
-
-    Raises:
-        InputError: If there is none, or one cannot be read.
-    """
-    from langneurons.data import read_texts
-    from langneurons.errors import LangNeuronsError
-
-    found = {}
-    for lang, sources in text_sources(text, languages).items():
-        try:
-            found[lang] = [text for source in sources for text in read_texts(source)]
-        except LangNeuronsError as error:
-            raise InputError(f"text of {lang}: {error}") from error
-    if not found:
-        raise InputError("no text: give one per language, such as --text en=english.txt.")
-    return found
-
-
 def collect(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the statistics.")],
     model: Model = "mini",
     text: Text = None,
+    field: Field = None,
     languages: Languages = None,
     tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens per language, at most; default: all.")
     ] = None,
     site: Annotated[str, typer.Option(help="Where units live.")] = "mlp.act",
-    block: Block = 256,
-    rows: Annotated[int, typer.Option(min=0, help="Token rows kept for quantiles.")] = 10240,
+    block: Block = defaults.BLOCK,
+    rows: Annotated[
+        int, typer.Option(min=0, help="Token rows kept for quantiles.")
+    ] = defaults.ROWS,
     dtype: Dtype = "auto",
-    what_if: Annotated[
-        bool, typer.Option("--what-if", help="Say what it would take and stop.")
-    ] = False,
+    device: Device = "auto",
+    trust_remote_code: Trust = False,
+    dry_run: DryRun = False,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Collect what every unit does in every language; one pass over the text."""
     from langneurons import statistics
-    from langneurons.models import load
 
     not_of_a_study(output)
-    if model == "mini" and not text:
-        from langneurons import mini
-
-        wanted = language_list(languages) or list(mini.LANGUAGES)
-        texts = {lang: mini.text(lang, tokens=tokens or 60_000) for lang in wanted}
-    else:
-        texts = read_all_texts(text, languages)
-    lm = load(model, dtype=dtype)
-    if what_if:
+    texts = inputs.texts_of(model, text, languages, field, tokens=tokens)
+    inputs.check_plan(model, trust_remote_code, block, texts)
+    lm = inputs.load_model(model, dtype, device, trust_remote_code)
+    if dry_run:
         expected = statistics.estimate(
             lm, texts, site=site, tokens=tokens, block=block, rows=rows, output=output
         )
@@ -132,99 +115,64 @@ def collect(
         typer.echo(f"Statistics: {output} (tokens: {counted})")
 
 
-def read_statistics(path: Path) -> Statistics:
-    """Statistics in a folder, in a run directory's folder of them, or published counts.
-
-    Counts are one safetensors file, a folder with one ``counts.safetensors``, or a folder of files
-    under their published names (``activation.LANGUAGE...``), known by their content.
-    """
-    from langneurons.identification import read_counts
-    from langneurons.identification.formats import has_counts
-    from langneurons.statistics import Statistics
-
-    inside = path / "statistics"
-    if inside.is_dir():
-        return Statistics.load(inside)
-    for one in (path, path / "counts.safetensors"):
-        if one.is_file():
-            return read_counts(one)
-    if path.is_dir() and not any(path.glob("*.safetensors")) and has_counts(path):
-        return read_counts(path)
-    return Statistics.load(path)
-
-
-def _neuron_set(path: Path) -> NeuronSet:
-    from langneurons.identification import NeuronSet
-
-    return NeuronSet.load(path)
-
-
-def value_of(name: str, stats: Statistics | None, language: str) -> Value:
-    """A replacement value by its name on the command line.
-
-    Raises:
-        InputError: Unknown name, or a statistic without statistics.
-    """
-    from langneurons.intervention import Value
-
-    plain = {"zero": 0.0}
-    if name in plain:
-        return Value.constant(plain[name])
-    try:
-        return Value.constant(float(name))
-    except ValueError:
-        pass
-    percentile = re.fullmatch(r"P(\d{1,2}(?:\.\d+)?|100)", name)
-    if percentile is None and name not in ("mean", "minimum", "maximum"):
-        raise InputError(
-            f"value {name!r} is none of zero, mean, minimum, maximum, P0 to P100 or a number."
-        )
-    if stats is None:
-        raise InputError(f"the value {name} comes from statistics: add --statistics DIR.")
-    if percentile is not None:
-        return Value.quantile(stats, language, float(percentile[1]) / 100)
-    made: Value = getattr(Value, name)(stats, language)
-    return made
-
-
 def perplexity(
     neurons: Annotated[Path, typer.Option("--neurons", "-n", help="Neuron set.")],
     model: Model = "mini",
     text: Text = None,
+    field: Field = None,
     languages: Languages = None,
     value: Annotated[str, typer.Option(help="zero, mean, P90 or a number.")] = "zero",
     statistics: Annotated[
         Path | None, typer.Option(help="Statistics, for values and rate-matched controls.")
     ] = None,
-    random: Random = 3,
-    matched: Matched = 0,
-    tokens: Annotated[int, typer.Option(min=1, help="Tokens per language, at most.")] = 5000,
-    block: Block = 256,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Parquet file of the long table.")
-    ] = None,
+    random: Random = defaults.RANDOM,
+    matched: Matched = None,
+    tokens: Annotated[
+        int, typer.Option(min=1, help="Tokens per language, at most.")
+    ] = defaults.HELD_OUT_TOKENS,
+    block: Block = defaults.BLOCK,
+    output: Table = None,
     dtype: Dtype = "auto",
+    device: Device = "auto",
+    trust_remote_code: Trust = False,
+    dry_run: DryRun = False,
+    seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Perplexity of every language when one language's neurons are overwritten."""
     import pandas as pd
 
-    from langneurons.artifacts import write_table
     from langneurons.data import make_blocks
     from langneurons.evaluation import perplexity_change
-    from langneurons.models import load
 
+    check_table(output)
     not_of_a_study(output)
-    found = _neuron_set(neurons)
-    stats = read_statistics(statistics) if statistics else None
-    if model == "mini" and not text:
-        from langneurons import mini
-
-        wanted = language_list(languages) or list(found)
-        texts = {lang: mini.text(lang, tokens=2 * tokens, split="heldout") for lang in wanted}
-    else:
-        texts = read_all_texts(text, languages)
-    lm = load(model, dtype=dtype)
+    file = inputs.NeuronFile(neurons, language_list(languages))
+    stats = inputs.read_statistics(statistics) if statistics else None
+    rows = [lang for lang in file.found if len(file.found[lang])]
+    values = {lang: inputs.value_of(value, stats, lang) for lang in rows}
+    texts = inputs.texts_of(
+        model, text, languages, field, otherwise=file.found, tokens=2 * tokens, split="heldout"
+    )
+    controls = {"random": random, "matched": inputs.draws(matched, stats)}
+    inputs.check_plan(model, trust_remote_code, block, texts)
+    if dry_run:
+        passes = len(texts) + len(rows) * (len(texts) + sum(controls.values()))
+        show_plan(
+            {
+                "model": model,
+                "neurons of": rows,
+                "text of": list(texts),
+                "controls": [f"{count} {kind}" for kind, count in controls.items()],
+                "passes over a text": passes,
+                "tokens at most": passes * tokens,
+                **({"output": str(output)} if output else {}),
+            },
+            as_json,
+        )
+        return
+    lm = inputs.load_model(model, dtype, device, trust_remote_code)
+    found = file.on(lm)
     blocks = {
         lang: make_blocks(documents, lm.tokenizer, block=block, tokens=tokens)
         for lang, documents in texts.items()
@@ -235,17 +183,17 @@ def perplexity(
             lm,
             found.select([lang]),
             blocks,
-            value=value_of(value, stats, lang),
-            controls={"random": random, "matched": matched},
+            value=values[lang],
+            controls=controls,
             stats=stats,
             baseline=baseline,
+            seed=seed,
         ).table
-        for lang in found
-        if len(found[lang])
+        for lang in rows
     ]
     table = pd.concat(tables, ignore_index=True)
     if output:
-        write_table(output, table)
+        write_result(output, table)
     if as_json:
         print_json(table.to_dict("records"))
         return
@@ -255,29 +203,13 @@ def perplexity(
         typer.echo(f"Table: {output}")
 
 
-def _chosen_units(neurons: Path | None, units: str | None) -> Units | str:
-    if units in (None, "none", "all") and neurons is None:
-        return units or "none"
-    if neurons is None or units is None:
-        raise InputError("--units LANG needs --neurons FILE, and --neurons needs --units LANG.")
-    found = _neuron_set(neurons)
-    union = None
-    for lang in language_list(units):
-        if lang not in found:
-            from langneurons.errors import unknown
-
-            raise unknown("language of the neuron set", lang, found)
-        union = found[lang] if union is None else union | found[lang]
-    if union is None:
-        raise InputError("--units names no language: give some, such as --units hi,ur.")
-    return union
-
-
 def finetune(
     task: Annotated[str, typer.Argument(help="mini-nli, mini-qa, xnli:DIR, xquad:DIR ...")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the adapter.")],
     model: Model = "mini",
-    lang: Annotated[str, typer.Option(help="Language of the training examples.")] = "en",
+    languages: Annotated[
+        str, typer.Option("--languages", "-l", help="Language of the training examples.")
+    ] = "en",
     neurons: Neurons = None,
     units: Annotated[
         str | None,
@@ -289,6 +221,9 @@ def finetune(
     limit: Annotated[int | None, typer.Option(min=1, help="Training examples, at most.")] = None,
     param: Parameter = None,
     dtype: Dtype = "auto",
+    device: Device = "auto",
+    trust_remote_code: Trust = False,
+    dry_run: DryRun = False,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -296,18 +231,40 @@ def finetune(
     from langneurons import finetuning
     from langneurons.data.tasks import get_task
     from langneurons.finetuning.sharding import sharding_asked_for
-    from langneurons.models import load
 
     not_of_a_study(output)
     settings = parameters(param)
-    finetuning.get_recipe(None, **settings)
-    chosen = _chosen_units(neurons, units)
-    made = finetuning.finetune(
-        # Accelerators then hold shares of the weights alone.
-        load(model, dtype=dtype, device="cpu" if sharding_asked_for() else "auto"),
-        get_task(task),
-        lang=lang,
-        neurons=chosen,
+    recipe = finetuning.get_recipe(None, **settings)
+    named = language_list(languages)
+    if len(named) != 1:
+        raise InputError(f"--languages {languages!r} must name one language: training has one.")
+    file = _file_of_units(neurons, units)
+    made = get_task(task)
+    inputs.check_plan(model, trust_remote_code, None, {})
+    if dry_run:
+        counted = "" if file is None else f" ({len(inputs.units_of(file.found, units or '')):,})"
+        examples = made.examples(named[0], recipe.split, limit or recipe.limit, seed)
+        show_plan(
+            {
+                "model": model,
+                "task": task,
+                "language": named[0],
+                "examples": len(examples),
+                "epochs": recipe.epochs,
+                "units that learn": f"{units or 'none'}{counted}",
+                "output": str(output),
+            },
+            as_json,
+        )
+        return
+    # Accelerators then hold shares of the weights alone.
+    place = "cpu" if sharding_asked_for() else device
+    lm = inputs.load_model(model, dtype, place, trust_remote_code)
+    trained = finetuning.finetune(
+        lm,
+        made,
+        lang=named[0],
+        neurons=units or "none" if file is None else inputs.units_of(file.on(lm), units or ""),
         attention=attention,
         limit=limit,
         seed=seed,
@@ -315,9 +272,20 @@ def finetune(
         **settings,
     )
     if as_json:
-        print_json({"output": str(made.path), "trainable": made.trainable})
+        print_json({"output": str(trained.path), "trainable": trained.trainable})
     else:
-        typer.echo(f"Adapter: {made.path} ({made.trainable:,} trainable parameters)")
+        typer.echo(f"Adapter: {trained.path} ({trained.trainable:,} trainable parameters)")
+
+
+def _file_of_units(neurons: Path | None, units: str | None) -> inputs.NeuronFile | None:
+    """The set whose languages ``--units`` names; None where it names no language."""
+    if units in (None, "none", "all") and neurons is None:
+        return None
+    if neurons is None or units is None:
+        raise InputError("--units LANG needs --neurons FILE, and --neurons needs --units LANG.")
+    file = inputs.NeuronFile(neurons)
+    inputs.units_of(file.found, units)
+    return file
 
 
 def evaluate(
@@ -338,44 +306,98 @@ def evaluate(
         Path | None, typer.Option("--output", "-o", help="Folder of the per-example rows.")
     ] = None,
     dtype: Dtype = "auto",
+    device: Device = "auto",
+    trust_remote_code: Trust = False,
+    dry_run: DryRun = False,
+    seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Score a task per language, with intervals; under an adapter or an overwrite if given."""
     import pandas as pd
 
     from langneurons.data.tasks import get_task
-    from langneurons.evaluation import evaluate as score
-    from langneurons.intervention import Intervention
-    from langneurons.models import load
+    from langneurons.evaluation.runner import HARNESS
 
     not_of_a_study(output)
     if (value is None) != (neurons is None):
         raise InputError("--value and --neurons go together: give both or neither.")
-    found = _neuron_set(neurons) if neurons else None
-    stats = read_statistics(statistics) if statistics else None
-    made = task if task.startswith("harness:") else get_task(task)
-    wanted = language_list(languages) or (["en"] if isinstance(made, str) else list(made.languages))
-    lm = load(model, dtype=dtype)
-    rows = []
-    for lang in wanted:
-        intervention = None
-        if found is not None and value is not None:
-            if lang not in found or not len(found[lang]):
+    file = inputs.NeuronFile(neurons, language_list(languages)) if neurons else None
+    stats = inputs.read_statistics(statistics) if statistics else None
+    if task.startswith(HARNESS):
+        from langneurons.evaluation.harness import find_task
+
+        find_task(task.removeprefix(HARNESS))
+        wanted = language_list(languages) or ["en"]
+    else:
+        wanted = language_list(languages) or list(get_task(task).languages)
+    values = {}
+    if file is not None and value is not None:
+        for lang in wanted:
+            if lang not in file.found or not len(file.found[lang]):
                 raise InputError(
                     f"the neuron set has no unit for {lang}: leave it out of --languages."
                 )
-            intervention = Intervention(
-                units=found[lang], value=value_of(value, stats, lang), site=found.site
-            )
+            values[lang] = inputs.value_of(value, stats, lang)
+    inputs.check_plan(model, trust_remote_code, None, {})
+    if dry_run:
+        made = None if task.startswith(HARNESS) else get_task(task)
+        counts = (
+            {}
+            if made is None
+            else {lang: len(made.examples(lang, split, limit, seed)) for lang in wanted}
+        )
+        show_plan(
+            {
+                "model": model,
+                "task": task,
+                "languages": wanted,
+                "examples": [f"{lang} {count:,}" for lang, count in counts.items()]
+                or "those of the harness",
+                "adapter": str(adapter or "none"),
+                "overwritten with": value or "nothing",
+                **({"output": str(output)} if output else {}),
+            },
+            as_json,
+        )
+        return
+    lm = inputs.load_model(model, dtype, device, trust_remote_code)
+    rows = _scored(lm, task, wanted, file, values, adapter=adapter, split=split, limit=limit,
+                   seed=seed, output=output)  # fmt: skip
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(pd.DataFrame(rows), title=f"{task}, 95 % intervals")
+        if output:
+            typer.echo(f"Scores: {output}")
+
+
+def _scored(
+    lm: LanguageModel,
+    task: str,
+    languages: list[str],
+    file: inputs.NeuronFile | None,
+    values: dict[str, Any],
+    *,
+    output: Path | None,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """One row a language and metric."""
+    from langneurons.evaluation import evaluate as score
+    from langneurons.intervention import Intervention
+
+    found = None if file is None else file.on(lm)
+    rows = []
+    for lang in languages:
+        intervention = None
+        if found is not None:
+            intervention = Intervention(units=found[lang], value=values[lang], site=found.site)
         scores = score(
             lm,
-            made,
+            task,
             lang,
-            adapter=adapter,
             intervention=intervention,
-            split=split,
-            limit=limit,
             output=output / f"{lang}.parquet" if output else None,
+            **options,
         )
         for metric in scores.metrics:
             low, high = scores.interval(metric)
@@ -389,9 +411,4 @@ def evaluate(
                     "n": scores.n,
                 }
             )
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(pd.DataFrame(rows), title=f"{task}, 95 % intervals")
-        if output:
-            typer.echo(f"Scores: {output}")
+    return rows

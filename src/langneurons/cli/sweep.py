@@ -8,18 +8,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from langneurons.cli import steps
+from langneurons import defaults
+from langneurons.cli import inputs
 from langneurons.cli.drawing import check_figure, write_figure
 from langneurons.cli.options import (
     AsJson,
     Block,
+    Device,
+    DryRun,
     Dtype,
+    Field,
     Matched,
     Model,
     Random,
+    Seed,
+    Table,
+    Text,
+    Trust,
+    check_table,
     language_list,
     print_json,
     print_table,
+    show_plan,
+    write_result,
 )
 from langneurons.errors import InputError, unknown
 
@@ -33,7 +44,7 @@ if TYPE_CHECKING:
 def add(app: typer.Typer) -> None:
     """Add this command to the application."""
     app.command(
-        epilog="Example: langneurons sweep -n lape.json --lang hi -t hi.txt -m gemma.gguf "
+        epilog="Example: langneurons sweep -n lape.json -l hi -t hi.txt -m gemma.gguf "
         "--statistics stats --values=-1,zero,1,P10,P90 --shares 0.001,0.01,0.05 --bands 3 "
         "--figure sweep.png"
     )(sweep)
@@ -41,11 +52,15 @@ def add(app: typer.Typer) -> None:
 
 def sweep(
     neurons: Annotated[Path, typer.Option("--neurons", "-n", help="Neuron set.")],
-    lang: Annotated[str, typer.Option(help="Language whose units and text are used.")],
+    languages: Annotated[
+        str,
+        typer.Option(
+            "--languages", "-l", help="Languages whose units and text are used, with commas."
+        ),
+    ],
     model: Model = "mini",
-    text: Annotated[
-        str | None, typer.Option("--text", "-t", help="Text of the language; mini makes its own.")
-    ] = None,
+    text: Text = None,
+    field: Field = None,
     values: Annotated[
         str, typer.Option(help="Values, with commas: numbers, zero, mean, P0 to P100.")
     ] = "-10,-1,zero,1,10",
@@ -65,69 +80,123 @@ def sweep(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Examples of the task, at most.")] = None,
     statistics: Annotated[
-        Path | None, typer.Option(help="Statistics, for values and shares.")
+        Path | None, typer.Option(help="Statistics, for values, shares and matched controls.")
     ] = None,
-    random: Random = 2,
-    matched: Matched = 0,
-    tokens: Annotated[int, typer.Option(min=1, help="Tokens of text, at most.")] = 3000,
-    block: Block = 256,
+    random: Random = defaults.SWEEP_RANDOM,
+    matched: Matched = None,
+    tokens: Annotated[
+        int, typer.Option(min=1, help="Tokens per language, at most.")
+    ] = defaults.HELD_OUT_TOKENS,
+    block: Block = defaults.BLOCK,
     figure: Annotated[
         Path | None,
-        typer.Option(help="Draw it: .png, .svg or .pdf; shares and layers get files of their own."),
+        typer.Option(
+            help="Draw it: .png, .svg or .pdf; further languages, shares and layers get files of "
+            "their own."
+        ),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Parquet file of the table.")
-    ] = None,
+    output: Table = None,
     dtype: Dtype = "auto",
+    device: Device = "auto",
+    trust_remote_code: Trust = False,
+    dry_run: DryRun = False,
+    seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Perplexity of a language for values written over its units, shares of units and layers."""
-    from langneurons.artifacts import write_table
+    import pandas as pd
+
     from langneurons.data import make_blocks
+    from langneurons.data.tasks import get_task
     from langneurons.evaluation.sweep import sweep as measure
-    from langneurons.identification import NeuronSet
-    from langneurons.models import load
 
     check_figure(figure)
-    found = NeuronSet.load(neurons)
-    if lang not in found:
-        raise unknown("language of the neuron set", lang, found)
-    if not len(found[lang]):
-        raise InputError(f"the neuron set has no unit for {lang}: choose another --lang.")
+    check_table(output)
+    file = inputs.NeuronFile(neurons, language_list(languages))
+    wanted = _languages(file, languages)
     if adapter is not None and task is None:
         raise InputError("--adapter needs the task it was trained on: add --task TASK.")
-    stats = steps.read_statistics(statistics) if statistics else None
+    if task is not None:
+        get_task(task)
+    stats = inputs.read_statistics(statistics) if statistics else None
     parts = _numbers(shares)
     if parts and stats is None:
         raise InputError("--shares finds the units anew: add --statistics DIR.")
     names = [part.strip() for part in values.split(",") if part.strip()]
     lines = [at] if parts or bands else []
-    chosen = {name: steps.value_of(name, stats, lang) for name in [*names, *lines]}
-    documents = _text(lang, model, text, tokens)
-    lm = load(model, dtype=dtype)
-    table = measure(
-        lm,
-        found,
-        lang,
-        make_blocks(documents, lm.tokenizer, block=block, tokens=tokens),
-        {name: (value, "set") for name, value in chosen.items()},
-        at=lines,
-        shares=parts,
-        bands=bands,
-        controls={"random": random, "matched": matched},
-        stats=stats,
-        task=_task_score(lm, task, lang, adapter, limit),
-    ).assign(language=lang, **({"task": task.partition(":")[0]} if task else {}))
+    chosen = {
+        lang: {name: inputs.value_of(name, stats, lang) for name in [*names, *lines]}
+        for lang in wanted
+    }
+    texts = inputs.texts_of(
+        model, text, languages, field, otherwise=wanted, tokens=2 * tokens, split="heldout"
+    )
+    controls = {
+        "random": random,
+        "matched": inputs.draws(matched, stats, defaults.SWEEP_MATCHED),
+    }
+    inputs.check_plan(model, trust_remote_code, block, texts)
+    if dry_run:
+        points = len(names) + len(lines) * (len(parts) + bands)
+        passes = len(wanted) * (1 + points * (1 + sum(controls.values())))
+        show_plan(
+            {
+                "model": model,
+                "languages": wanted,
+                "points": points,
+                "controls": [f"{count} {kind}" for kind, count in controls.items()],
+                "passes over a text": passes,
+                "tokens at most": passes * tokens,
+                **({"task": task} if task else {}),
+                **({"output": str(output)} if output else {}),
+            },
+            as_json,
+        )
+        return
+    lm = inputs.load_model(model, dtype, device, trust_remote_code)
+    found = file.on(lm)
+    tables = [
+        measure(
+            lm,
+            found,
+            lang,
+            make_blocks(texts[lang], lm.tokenizer, block=block, tokens=tokens),
+            {name: (value, "set") for name, value in chosen[lang].items()},
+            at=lines,
+            shares=parts,
+            bands=bands,
+            controls=controls,
+            stats=stats,
+            seed=seed,
+            task=_task_score(lm, task, lang, adapter, limit),
+        ).assign(language=lang, **({"task": task.partition(":")[0]} if task else {}))
+        for lang in wanted
+    ]
+    table = pd.concat(tables, ignore_index=True)
     if output:
-        write_table(output, table)
+        write_result(output, table)
     drawn = _draw(table, figure) if figure else []
     if as_json:
         print_json(table.to_dict("records"))
         return
-    print_table(_shown(table), title=f"Perplexity of {lang}, ratio to untouched")
+    for lang, part in zip(wanted, tables, strict=True):
+        print_table(_shown(part), title=f"Perplexity of {lang}, ratio to untouched")
     for path in (output, *drawn):
         if path:
             typer.echo(f"Written: {path}")
+
+
+def _languages(file: inputs.NeuronFile, languages: str) -> list[str]:
+    """The languages named, each with units in the set."""
+    named = language_list(languages)
+    if not named:
+        raise InputError("--languages names no language: give some, such as --languages hi,ur.")
+    for lang in named:
+        if lang not in file.found:
+            raise unknown("language of the neuron set", lang, file.found)
+        if not len(file.found[lang]):
+            raise InputError(f"the neuron set has no unit for {lang}: leave it out.")
+    return named
 
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
@@ -160,18 +229,6 @@ def _numbers(shares: str | None) -> list[float]:
         raise InputError(f"--shares {shares} must be numbers with commas: 0.001,0.01.") from error
 
 
-def _text(lang: str, model: str, text: str | None, tokens: int) -> list[str]:
-    if text is None and model != "mini":
-        raise InputError(f"--model {model} needs text: give --text PATH.")
-    if text is None:
-        from langneurons import mini
-
-        return mini.text(lang, tokens=2 * tokens, split="heldout")
-    from langneurons.data import read_texts
-
-    return read_texts(text)
-
-
 def _task_score(
     lm: LanguageModel, task: str | None, lang: str, adapter: Path | None, limit: int | None
 ) -> TaskScore | None:
@@ -190,13 +247,14 @@ def _task_score(
 
 
 def _draw(table: pd.DataFrame, figure: Path) -> list[Path]:
-    """One figure an axis: the file named, and others beside it."""
+    """One figure a language and axis: the file named, and others beside it."""
     from langneurons.parts.sweep.figures import sweep as draw
 
     table = table.rename(columns={"units": "count", "share": "units"})
     paths: list[Path] = []
-    for axis, group in table.groupby("axis", sort=False):
-        ending = "" if not paths else f"-{axis}"
+    several = table["language"].nunique() > 1
+    for (lang, axis), group in table.groupby(["language", "axis"], sort=False):
+        ending = "" if not paths else f"-{lang}-{axis}" if several else f"-{axis}"
         path = figure.with_name(f"{figure.stem}{ending}{figure.suffix}")
         path.parent.mkdir(parents=True, exist_ok=True)
         write_figure(partial(draw, group), path)

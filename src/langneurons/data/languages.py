@@ -30,11 +30,12 @@ def script(code: str) -> str:
 @cache
 def _parts(code: str) -> tuple[str, str]:
     import langcodes
+    from langcodes.tag_parser import LanguageTagError
 
     try:
         tag = langcodes.standardize_tag(code.replace("_", "-"), macro=True)
         found = langcodes.Language.get(tag).maximize()
-    except langcodes.LanguageTagError:
+    except LanguageTagError:
         return code, ""
     script = found.script or ""
     return found.language or code, _SCRIPTS.get(script, script)

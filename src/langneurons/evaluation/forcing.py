@@ -67,7 +67,7 @@ def force(
     Args:
         lm: A causal model.
         prompts: Beginnings of texts.
-        languages: Languages to choose from.
+        languages: Languages to choose from; without any the language is not named.
         intervention: What is written over which units, in order; None for none.
         max_new_tokens: Length of a continuation, greedy.
         batch_size: Prompts in a batch; None goes by the number of tokens.
@@ -84,10 +84,5 @@ def force(
             lm, ids, stop="\n\n", max_new_tokens=max_new_tokens, batch_size=batch_size, bar=bar
         )
     texts = [item.text for item in written]
-    return pd.DataFrame(
-        {
-            "prompt": list(prompts),
-            "continuation": texts,
-            "language_detected": detect(texts, languages),
-        }
-    )
+    table = pd.DataFrame({"prompt": list(prompts), "continuation": texts})
+    return table.assign(language_detected=detect(texts, languages)) if languages else table

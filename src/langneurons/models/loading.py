@@ -83,15 +83,16 @@ def load_tokenizer(name: str | Path, *, revision: str | None = None) -> Any:
 def _tokenizer(label: str, place: str, options: dict[str, Any]) -> Any:
     from transformers import AutoTokenizer
 
+    # For some families Transformers makes an empty one, for others it speaks of packages.
+    if Path(place).is_dir() and not _has_tokenizer(Path(place)):
+        raise InputError(
+            f"the folder {label!r} holds no tokenizer: put the model's own there "
+            "(tokenizer.save_pretrained writes it)."
+        )
     try:
         with without_bars():
             return AutoTokenizer.from_pretrained(place, **options)
     except Exception as error:
-        if Path(place).is_dir() and not _has_tokenizer(Path(place)):
-            raise InputError(
-                f"the folder {label!r} holds no tokenizer: put the model's own there "
-                "(tokenizer.save_pretrained writes it)."
-            ) from error
         raise _cannot_load(label, place, error) from error
 
 

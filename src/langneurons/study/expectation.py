@@ -323,4 +323,9 @@ def human_time(seconds: float) -> str:
     if minutes < 90:
         return f"{minutes} min"
     hours = seconds / 3600
-    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
+    if hours < 48:
+        return f"{hours:.1f} h"
+    days = hours / 24
+    if days < 60:
+        return f"{days:.1f} days"
+    return f"{days / 30.4:.0f} months" if days < 730 else f"{days / 365.25:,.0f} years"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from langneurons import defaults
 from langneurons.artifacts import write_table
 from langneurons.study.spec import Spec, Value
 
@@ -26,7 +27,7 @@ class ForcingSpec(Spec):
     value: Value = Field("P90", description="Value written over the second language's units.")
     prompts: int = Field(20, ge=1, description="Held-out documents whose beginning is continued.")
     prompt_words: int = Field(12, ge=1, description="Words (or characters) of a prompt.")
-    new_tokens: int = Field(24, ge=1, description="Tokens written for each.")
+    new_tokens: int = Field(defaults.NEW_TOKENS, ge=1, description="Tokens written for each.")
 
 
 class FallbackSpec(Spec):

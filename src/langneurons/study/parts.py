@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from langneurons import defaults
 from langneurons.study.spec import Spec, Value, WrittenValues
 
 CONTROLS = ("random", "matched")
@@ -17,8 +18,8 @@ class StatisticsSpec(Spec):
 
     site: str = Field("mlp.act", description="Where units live; see `langneurons.models`.")
     tokens: int = Field(100_000, ge=1, description="Tokens counted per language, at most.")
-    block: int = Field(256, ge=2, description="Tokens in a block.")
-    rows: int = Field(2048, ge=1, description="Token rows kept for quantiles.")
+    block: int = Field(defaults.BLOCK, ge=2, description="Tokens in a block.")
+    rows: int = Field(defaults.ROWS, ge=1, description="Token rows kept for quantiles.")
     shards: int = Field(
         1, ge=1, description="Parts of a language, collected one by one (on several machines)."
     )
@@ -50,12 +51,16 @@ class PerplexitySpec(Spec):
 
     neurons: list[str] = Field(["lape"], description="Neuron sets, one matrix each.")
     value: Value = Field("zero", description="What is written over the units.")
-    tokens: int = Field(10_000, ge=1, description="Held-out tokens per language, at most.")
+    tokens: int = Field(
+        defaults.HELD_OUT_TOKENS, ge=1, description="Held-out tokens per language, at most."
+    )
     block: int | None = Field(
         None, ge=2, description="Tokens in a block; default: that of `statistics`."
     )
-    random: int = Field(3, ge=0, description="Same-size random draws per row.")
-    matched: int = Field(3, ge=0, description="Random draws of units of the same activity.")
+    random: int = Field(defaults.RANDOM, ge=0, description="Same-size random draws per row.")
+    matched: int = Field(
+        defaults.MATCHED, ge=0, description="Random draws of units of the same activity."
+    )
     languages: list[str] | None = Field(None, description="Columns; default: all languages.")
 
 

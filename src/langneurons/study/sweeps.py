@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from langneurons import defaults
 from langneurons.artifacts import write_table
 from langneurons.study.spec import Spec, Value, Values
 
@@ -27,8 +28,10 @@ class SweepSpec(Spec):
     values: Values = Field(
         ["-1", "zero", "1", "P10", "P50", "P90", "mean"], description="Values written."
     )
-    random: int = Field(2, ge=0, description="Same-size random draws.")
-    matched: int = Field(2, ge=0, description="Random draws of units of the same activity.")
+    random: int = Field(defaults.SWEEP_RANDOM, ge=0, description="Same-size random draws.")
+    matched: int = Field(
+        defaults.SWEEP_MATCHED, ge=0, description="Random draws of units of the same activity."
+    )
 
     shares: list[Annotated[float, Field(gt=0, le=1)]] | None = Field(
         None, description="Shares of all units (the method's `top`) swept too, such as 0.001."
