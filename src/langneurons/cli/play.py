@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from langneurons.cli.inputs import read_statistics
 from langneurons.cli.options import Dtype, Model, say
-from langneurons.cli.steps import read_statistics
 
 
 def add(app: typer.Typer) -> None:
