@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from bench._planting import plant
 from langneurons.identification import identify
 from langneurons.identification.attribution import mean_loss, to_blocks
 from langneurons.identification.methods.transfer import _batches, _columns, _gain
-from langneurons.identification.planted import plant
 from langneurons.statistics import LanguageStatistics, Statistics, collect
 from langneurons.statistics.moments import Moments
 from langneurons.statistics.sample import RowSample

@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench._planting import LANGUAGES, LAYERS, PURE, Plant, plant, recovery
 from langneurons.identification import METHODS, identify
-from langneurons.identification.planted import LANGUAGES, LAYERS, PURE, Plant, plant, recovery
 from langneurons.statistics import Statistics, collect
 
 SIZE = PURE * LAYERS

@@ -1,9 +1,9 @@
 """On a model whose language units were planted, methods find what was planted."""
 
 import pytest
+from bench._planting import LANGUAGES, LAYERS, PURE, plant, recovery
 
 from langneurons.identification import METHODS, identify
-from langneurons.identification.planted import LANGUAGES, LAYERS, PURE, plant, recovery
 from langneurons.statistics import collect
 
 

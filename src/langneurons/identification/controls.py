@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,14 @@ import torch
 
 from langneurons.artifacts import digest
 from langneurons.errors import InputError, unknown
+from langneurons.identification.algebra import UnitSets
 from langneurons.identification.units import HIDDEN, Units
 from langneurons.models.fingerprint import same_model
 
 if TYPE_CHECKING:
-    from langneurons.identification.neuron_set import NeuronSet
     from langneurons.statistics import Statistics
+
+Sets = TypeVar("Sets", bound=UnitSets)
 
 NEIGHBOURS = 10
 """Among how many free units of the nearest rate a rate-matched control is drawn."""
@@ -26,15 +28,13 @@ _Floats = npt.NDArray[np.float64]
 
 
 def random_like(
-    neurons: NeuronSet,
+    neurons: Sets,
     seed: int,
     *,
     matched: str | None = None,
     statistics: Statistics | None = None,
-) -> NeuronSet:
+) -> Sets:
     """See :meth:`NeuronSet.random_like`."""
-    from langneurons.identification.neuron_set import NeuronSet
-
     if matched not in (None, "rate"):
         raise unknown("kind of matching", matched, ["rate"])
     if matched == "rate":
@@ -68,7 +68,7 @@ def random_like(
     parameters = {"like": neurons.method, "seed": seed, "matched": matched}
     if matched:
         parameters["mean_rate_difference"] = gaps
-    return NeuronSet(
+    return type(neurons)(
         units,
         neurons.shape,
         site=neurons.site,
@@ -79,7 +79,7 @@ def random_like(
     )
 
 
-def _check(neurons: NeuronSet, statistics: Statistics | None) -> None:
+def _check(neurons: UnitSets, statistics: Statistics | None) -> None:
     if statistics is None:
         raise InputError("matched='rate' needs the statistics: give statistics=...")
     if tuple(statistics.shape) != neurons.shape:

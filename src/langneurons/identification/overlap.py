@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 import torch
 from scipy.stats import hypergeom
 
+from langneurons.identification.algebra import UnitSets
 from langneurons.identification.units import Units
-
-if TYPE_CHECKING:
-    from langneurons.identification.neuron_set import NeuronSet
 
 
 def overlap(a: Units, b: Units, shape: tuple[int, int]) -> dict[str, float]:
@@ -49,7 +45,7 @@ def overlap(a: Units, b: Units, shape: tuple[int, int]) -> dict[str, float]:
     }
 
 
-def overlap_table(neurons: NeuronSet, other: NeuronSet | None = None) -> pd.DataFrame:
+def overlap_table(neurons: UnitSets, other: UnitSets | None = None) -> pd.DataFrame:
     """:func:`overlap` of every pair of languages.
 
     Args:

@@ -17,8 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from langneurons.identification.neuron_set import NeuronSet
-from langneurons.identification.units import Units
+from langneurons.identification import NeuronSet, Units
 from langneurons.models import LanguageModel, wrap
 
 if TYPE_CHECKING:
