@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -82,11 +83,13 @@ class LayerPlan:
         mlp: Its MLP, or None.
         attention: Its attention, or None.
         seen: The modules that ran in it, for messages.
+        ran: Whether the layer runs on ids alone at all.
     """
 
     mlp: MLP | None
     attention: Attention | None
     seen: str
+    ran: bool = True
 
 
 _FUNCTIONS: tuple[Callable[[Tensor], Tensor], ...] = (
@@ -137,7 +140,7 @@ def _mlp(calls: Sequence[Call]) -> MLP | None:
 
 def _with_module(calls: Sequence[Call]) -> Iterator[MLP]:
     for index, call in enumerate(calls):
-        if not call.is_activation:
+        if not call.is_activation or not _by_element(call):
             continue
         width = call.width_in
         near = [c for c in calls if c.is_projection and c.parent == call.parent]
@@ -151,6 +154,14 @@ def _with_module(calls: Sequence[Call]) -> Iterator[MLP]:
         if down is None or not ways or all(c.width_in != down.width_out for c in ways):
             continue
         yield _read(call, ways, near, down)
+
+
+def _by_element(call: Call) -> bool:
+    """Whether each output depends on its own input alone; in norms it depends on all."""
+    other = call.read.clone()
+    other[..., 0] += 1
+    # `forward`, not a call: a hook on the module must not see this.
+    return torch.equal(call.module.forward(other)[..., 1:], call.gave[..., 1:])
 
 
 def _read(call: Call, ways: Sequence[Call], near: Sequence[Call], down: Call) -> MLP:

@@ -35,7 +35,7 @@ from langneurons.errors import InputError, unknown
 from langneurons.models.attention import Columns, projection_columns
 from langneurons.models.projection import Projection
 from langneurons.models.roles import MLP, Attention, LayerPlan, Part, plan_layer
-from langneurons.models.trace import Call, trace_layers
+from langneurons.models.trace import Call, trace_layers, trace_names
 
 SITES = (
     *("mlp.act", "mlp.pre", "mlp.out"),
@@ -176,7 +176,7 @@ class Site:
 
 
 def decoder_layers(backbone: nn.Module, count: int) -> Sequence[nn.Module]:
-    """The list of the ``count`` decoder layers of ``backbone``.
+    """The list of the ``count`` decoder layers of ``backbone``: the largest that runs on ids.
 
     Raises:
         InputError: If no list of that many modules is there; names the lists seen.
@@ -193,7 +193,12 @@ def decoder_layers(backbone: nn.Module, count: int) -> Sequence[nn.Module]:
             f"{type(backbone).__name__} has no list of {count} decoder layers; lists of modules "
             f"seen: {seen}. Use a decoder-only model."
         )
-    sizes = [_size(module) for module in fitting]
+    if len(fitting) > 1:  # a model for images too may have as many layers for them
+        names = {id(module): name for name, module in backbone.named_modules()}
+        ran = trace_names(backbone)
+        running = [m for m in fitting if any(names[id(layer)] in ran for layer in m)]
+        fitting = running or fitting
+    sizes = [sum(parameter.numel() for parameter in module.parameters()) for module in fitting]
     return list(fitting[sizes.index(max(sizes))])
 
 
@@ -204,10 +209,6 @@ def holder(backbone: nn.Module, layers: Sequence[nn.Module]) -> nn.Module:
             if isinstance(child, nn.ModuleList) and len(child) and child[0] is layers[0]:
                 return module
     return backbone
-
-
-def _size(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _experts(layers: Sequence[nn.Module]) -> str | None:
@@ -251,7 +252,7 @@ class Sites(Mapping[str, Site]):
                 f"{self._model} is a mixture of experts ({experts}), which is "
                 "not supported: its units are not the same for every token. Use a dense model."
             )
-        plans = [LayerPlan(None, None, "none, as the layer was left out")] * len(self._layers)
+        plans = [LayerPlan(None, None, "none", ran=False)] * len(self._layers)
 
         def read(number: int, calls: Sequence[Call]) -> None:
             try:
@@ -371,12 +372,22 @@ class Sites(Mapping[str, Site]):
         return self._at_mlp(name)
 
     def _residual(self) -> Site:
-        count = len(self._layers)
-        plan = self.plans[0]
-        hidden = int(plan.mlp.down.width_out if plan.mlp is not None else self._config.hidden_size)
-        widths = (hidden,) * count
-        modules = Parts(list(self._layers), "output", self._model)
-        return Site("resid", modules, "output", widths, (None,) * count, model=self._model)
+        ran = [plan.ran for plan in self.plans]
+        if not any(ran):
+            raise InputError(
+                f"no layer of {self._model} runs on text alone: use the text model within it."
+            )
+        mlp = next((plan.mlp for plan in self.plans if plan.mlp is not None), None)
+        hidden = int(self._config.hidden_size if mlp is None else mlp.down.width_out)
+        found = [layer if one else None for layer, one in zip(self._layers, ran, strict=True)]
+        return Site(
+            "resid",
+            Parts(found, "output", self._model),
+            "output",
+            tuple(hidden if one else 0 for one in ran),
+            (None,) * len(ran),
+            model=self._model,
+        )
 
     def _at_mlp(self, name: str) -> Site:
         parts: list[Part | None] = []

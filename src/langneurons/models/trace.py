@@ -152,11 +152,18 @@ def trace_layers(
     done: set[int] = set()
 
     def begin(layer: int) -> Any:
-        def hook(*_: Any) -> None:
+        def hook(_module: nn.Module, args: Any, kwargs: Any) -> None:
             if layer in done:
                 raise InputError(
                     f"layer {layer} of {type(backbone).__name__} runs more than once a pass, so "
                     "its units have more than one value a token: use another model."
+                )
+            hidden = first_tensor(args) if args else first_tensor(list(kwargs.values()))
+            if hidden is not None and hidden.ndim == 3 and hidden.shape[:2] != (BATCH, SEQUENCE):
+                raise InputError(
+                    f"layer {layer} of {type(backbone).__name__} runs on {tuple(hidden.shape[:2])} "
+                    f"tokens where it was given {(BATCH, SEQUENCE)}: it adds some of its own, so "
+                    "which are the text's is not known. Use another model."
                 )
             calls.clear()
             inside[:] = [layer]
@@ -185,6 +192,21 @@ def trace_layers(
         for leaf in distinct.values():
             stack.enter_context(holding(leaf.register_forward_hook(note, with_kwargs=True)))
         for number, layer in enumerate(layers):
-            stack.enter_context(holding(layer.register_forward_pre_hook(begin(number))))
+            start = layer.register_forward_pre_hook(begin(number), with_kwargs=True)
+            stack.enter_context(holding(start))
             stack.enter_context(holding(layer.register_forward_hook(end(number))))
         backbone(input_ids=tiny_ids(backbone), use_cache=False)
+
+
+def trace_names(backbone: nn.Module) -> frozenset[str]:
+    """Names of the modules of ``backbone`` that run on ids alone."""
+    ran: set[str] = set()
+    with contextlib.ExitStack() as stack, torch.no_grad():
+        for name, module in backbone.named_modules():
+
+            def note(*_: Any, name: str = name) -> None:
+                ran.add(name)
+
+            stack.enter_context(holding(module.register_forward_pre_hook(note)))
+        backbone(input_ids=tiny_ids(backbone), use_cache=False)
+    return frozenset(ran)
