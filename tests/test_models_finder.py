@@ -13,6 +13,7 @@ from langneurons.identification import Units, identify
 from langneurons.intervention import Intervention, Value, bake, intervene
 from langneurons.models import hook_site, wrap
 from langneurons.models.attention import layouts
+from langneurons.models.residual import mlp_writes
 from langneurons.models.trace import trace_layers
 from langneurons.statistics import collect
 
@@ -312,3 +313,39 @@ def test_layers_for_images_are_not_taken_for_the_decoders():
     model = wrap(AutoModelForCausalLM.from_config(config).eval(), tiny.tokenizer(), "images")
     assert type(model.layer_modules[0]).__name__ == "Gemma3DecoderLayer"
     assert model.sites["mlp.act"].widths == (48, 48)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "factor"),
+    [
+        *((family, {}, 1.0) for family in ("llama", "gpt2", "opt", "gemma2", "olmo2", "cohere")),
+        ("falcon", {}, 1.0),
+        ("granite", {"residual_multiplier": 0.22}, 0.22),
+    ],
+)  # fmt: skip
+def test_what_the_mlp_adds_to_the_stream(family, changes, factor):
+    model = tiny.lm(family, **changes)
+    for layer, written in enumerate(mlp_writes(model)):
+        assert written.factor == factor
+        assert written.normed == (family in ("gemma2", "olmo2"))
+        assert written.module is not model.sites.downs[layer] or not written.normed
+
+
+def test_a_multiplier_that_only_the_code_knows():
+    """MiniCPM3 divides by the root of the number of layers, Falcon-H1 multiplies within its MLP."""
+    config = AutoConfig.for_model(
+        "minicpm3", **{**_TEXT, "num_key_value_heads": 4, "q_lora_rank": 8, "kv_lora_rank": 8,
+                       "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8,
+                       "head_dim": 4, "scale_depth": 1.4, "num_hidden_layers": 2},
+    )  # fmt: skip
+    net = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    written = mlp_writes(wrap(net, tiny.tokenizer(), "minicpm3"))
+    assert [item.factor for item in written] == pytest.approx([1.4 / 2**0.5] * 2, rel=1e-4)
+    assert [item.factor for item in mlp_writes(lm("falcon_h1"))] == [2.0, 2.0]
+
+
+def test_what_is_no_multiple_is_refused():
+    with pytest.raises(
+        InputError, match="of layer 0 of gemma4_text adds to the residual stream is"
+    ):
+        mlp_writes(lm("gemma4_text"))

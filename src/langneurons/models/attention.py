@@ -76,7 +76,7 @@ def projection_columns(
             found[role] = (part, None)
     if found or any(separate(role, attention.projections) for role in _ROLES):
         return found
-    heads = int(config.num_attention_heads)
+    heads = int(getattr(config, "num_attention_heads", None) or 1)
     for part in attention.projections:
         for groups in {key_heads(config, heads), heads}:
             if heads % groups:

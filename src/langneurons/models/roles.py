@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,8 @@ class MLP:
         down: The projection behind it.
         direct: Whether the down projection reads exactly the activation, or the activation times
             ``up``; false where something else lies between (a norm, an adapter).
+        norm: The module that reads the down projection's output before it is added to the residual
+            stream (Gemma 2 and 3, OLMo 2, GLM 4); None where it is added as it is.
     """
 
     activation: Part | None
@@ -60,6 +62,7 @@ class MLP:
     up_start: int
     down: Part
     direct: bool
+    norm: Part | None = None
 
     @property
     def width(self) -> int:
@@ -109,7 +112,20 @@ def plan_layer(layer: nn.Module, calls: Sequence[Call]) -> LayerPlan:
     """
     mlp = _mlp(calls)
     down = next((c for c in calls if mlp is not None and c.path == mlp.down.path), None)
+    if mlp is not None and down is not None:
+        mlp = replace(mlp, norm=_norm(calls, down))
     return LayerPlan(mlp, _attention(layer, calls, down), describe(calls))
+
+
+def _norm(calls: Sequence[Call], down: Call) -> Part | None:
+    behind = calls[[c.path for c in calls].index(down.path) + 1 :]
+    reading = (
+        c for c in behind
+        if same_storage(c.source, down.result) and not same_storage(c.source, c.result)
+        and c.width_out == c.width_in and not c.is_projection
+    )  # fmt: skip
+    found = next(reading, None)
+    return None if found is None else Part.of(found)
 
 
 def describe(calls: Sequence[Call]) -> str:

@@ -415,7 +415,12 @@ class Sites(Mapping[str, Site]):
         if name == "attn.out":
             return self._site(name, outputs, "input")
         if name == "attn.head":
-            heads = int(self._config.num_attention_heads)
+            heads = int(getattr(self._config, "num_attention_heads", None) or 0)
+            if not heads:
+                raise InputError(
+                    f"the configuration of {self._model} does not say how many heads it has: use "
+                    "the site 'attn.out'."
+                )
             odd = next((p for p in outputs if p is not None and p.width_in % heads), None)
             if odd is not None:
                 raise InputError(

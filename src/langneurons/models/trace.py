@@ -162,8 +162,8 @@ def trace_layers(
             if hidden is not None and hidden.ndim == 3 and hidden.shape[:2] != (BATCH, SEQUENCE):
                 raise InputError(
                     f"layer {layer} of {type(backbone).__name__} runs on {tuple(hidden.shape[:2])} "
-                    f"tokens where it was given {(BATCH, SEQUENCE)}: it adds some of its own, so "
-                    "which are the text's is not known. Use another model."
+                    f"tokens where it was given {(BATCH, SEQUENCE)}: it adds some of its own or "
+                    "orders them otherwise, so which are the text's is not known. Use another one."
                 )
             calls.clear()
             inside[:] = [layer]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,12 @@ from langneurons.identification.attribution import check_finite
 from langneurons.identification.method import Found, ModelInput, method
 from langneurons.identification.selection import take_top
 from langneurons.models import LanguageModel, hook_site, read_outputs
+from langneurons.models.projection import matrix
+from langneurons.models.residual import mlp_writes
 from langneurons.progress import track
 from langneurons.statistics import run_backbone
 
 _SITE = "mlp.out"
-_POST_NORMS = ("post_feedforward_layernorm", "post_mlp_layernorm")
 
 
 @method("transfer", needs="model")
@@ -174,8 +175,8 @@ def _batches(
     """Run the backbone over the sentences; yield each layer's values at their last tokens."""
     decoders = [lm.layer_modules[layer] for layer in layers]
     downs = [lm.sites["mlp.out"].modules[layer] for layer in layers]
-    norms = [_post_norm(module) for module in decoders]
-    adding = [norm or down for norm, down in zip(norms, downs, strict=True)]
+    writes = mlp_writes(lm)
+    adding = [writes[layer].module for layer in layers]
     tokens = _LastTokens()
     with (
         track(name, len(blocks), "sentences") as bar,
@@ -190,11 +191,11 @@ def _batches(
             run_backbone(lm, batch.input_ids, batch.attention_mask)
             found = {}
             for number, layer in enumerate(layers):
-                factor = _multiplier(decoders[number])
+                factor = writes[layer].factor
                 down = tokens.kept["down", number]
                 added = tokens.kept["added", number] * factor
                 scale = torch.full_like(down, factor)
-                if norms[number] is not None:
+                if writes[layer].normed:
                     nonzero = down != 0
                     scale = torch.where(nonzero, added / torch.where(nonzero, down, 1.0), 0.0)
                 found[layer] = _Layer(
@@ -202,19 +203,6 @@ def _batches(
                 )
             yield found
             bar.advance(len(batch.document))
-
-
-def _post_norm(decoder: nn.Module) -> nn.Module | None:
-    for name in _POST_NORMS:
-        module = getattr(decoder, name, None)
-        if isinstance(module, nn.Module):
-            return module
-    return None
-
-
-def _multiplier(decoder: nn.Module) -> float:
-    """Granite scales what a block adds to the residual stream."""
-    return float(getattr(decoder, "residual_multiplier", 1.0))
 
 
 def _last_states(
@@ -256,10 +244,8 @@ def _towards(
 
 
 def _columns(module: nn.Module) -> Tensor:
-    """Down projection as (d, U), no copy; ``Conv1D`` stores it the other way round."""
-    base: nn.Module = getattr(module, "base_layer", module)
-    weight = cast("Tensor", base.weight).detach()
-    return weight if isinstance(base, nn.Linear) else weight.T
+    """Down projection as (d, U), a view."""
+    return matrix(module).detach()
 
 
 _COLUMNS_AT_ONCE = 1024  # units of which a copy in float32 exists
