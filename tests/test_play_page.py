@@ -151,8 +151,6 @@ def test_the_page_reports_to_nobody_and_shares_with_nobody(made, monkeypatch):
     assert page.launch(made)[1] == "http://x/"
     assert options["server_name"] == "127.0.0.1"
     assert options["share"] is False
-    fonts = options["theme"]._font_css if hasattr(options["theme"], "_font_css") else []
-    assert not any("http" in css for css in fonts)
 
 
 # ---------------------------------------------------------------- examples and sources
