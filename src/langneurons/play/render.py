@@ -52,8 +52,8 @@ def columns(frame: Frame) -> str:
         '<div class="ln-legend">Background: loss of a token, '
         f'0 <span class="ln-scale"></span> {DARKEST:g} nats or more. '
         "Line under a token: the language with the largest share of its neurons active there. "
-        "Rows below: that share for every language, token by token; an upright line marks where the "
-        "model begins to write.</div>"
+        "Rows below: that share for every language, token by token; an upright line marks where "
+        "the model begins to write.</div>"
     )
 
 
