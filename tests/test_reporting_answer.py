@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,10 +16,12 @@ from langneurons.parts.adapters.comparisons import adapters
 from langneurons.parts.interventions import answer
 from langneurons.parts.neurons import sentences as neuron_sentences
 from langneurons.parts.neurons.sentences import pooled
+from langneurons.parts.perplexity import answer as perplexity_answer
 from langneurons.parts.perplexity import sentences as perplexity_sentences
 from langneurons.parts.perplexity.rows import perplexity_rows
 from langneurons.parts.tasks.comparisons import interventions, over_seeds
 from langneurons.parts.tasks.sentences import chance, overwriting, rules
+from langneurons.reporting.inputs import Run
 from reporting_run import (
     LANGUAGES,
     neurons_table,
@@ -41,28 +45,36 @@ def rng():
 
 def test_clear_gain_beyond_random_is_said(rng):
     table = scores_table(rng, gain=5.0)
-    verdict = answer.verdict(table, None, ["en"])
+    verdict = answer.verdict(answer.see(table, None, ["en"]))
     assert verdict.tone == "finding"
+    assert re.fullmatch(
+        r"In part: \w+ written over own neurons gains \w\w 5\.\d \[.*\] points on "
+        r"mini-\w+, more than random neurons do \(the largest of 48 gains in 48 comparisons\)\.",
+        verdict.text,
+    )
     where = "(mini-nli: es, fr, vi, hi, ur and zh; mini-qa: es, fr, vi, hi, ur and zh)"
-    assert f"improved 48 of 48 comparisons {where}, 48 of these beyond random" in verdict.text
+    behind = _text(answer.more(answer.see(table, None, ["en"])))
+    assert f"improved 48 of 48 comparisons {where}, 48 of these beyond random" in behind
     said = _text(overwriting(table, ["en"]))
     assert f"48 gains {where} and 0 losses" in said
     assert "beyond every draw for the same comparison lie 48 of 48 gains" in said
 
 
 def test_gain_that_random_neurons_give_too_is_not_credited(rng):
-    verdict = answer.verdict(scores_table(rng, gain=5.0, control_gain=8.0), None, ["en"])
+    table = scores_table(rng, gain=5.0, control_gain=8.0)
+    verdict = answer.verdict(answer.see(table, None, ["en"]))
     assert verdict.tone == "none"
-    assert "Not shown to be the neurons' doing" in verdict.text
-    assert "0 of these beyond random neurons" in verdict.text
+    assert verdict.text.startswith("Not shown to be the neurons' doing: ")
+    assert verdict.text.endswith(", but random neurons do as much.")
+    assert "0 of these beyond random neurons" in _text(answer.more(answer.see(table, None, ["en"])))
 
 
 def test_no_effect_stands_beside_what_could_have_been_found(rng):
     table = scores_table(rng)
-    verdict = answer.verdict(table, None, ["en"])
+    verdict = answer.verdict(answer.see(table, None, ["en"]))
     assert verdict.tone == "none"
-    assert verdict.text.startswith("No improvement could be shown")
-    assert "no proof that there is none" in verdict.text
+    assert verdict.text == "No gain shown in any language."
+    assert "no proof that there is none" in _text(answer.more(answer.see(table, None, ["en"])))
     said = overwriting(table, ["en"])
     assert "0 gains and 0 losses" in said[0].text
     assert any("one smaller than about 1.7 points" in s.text for s in said)
@@ -71,13 +83,18 @@ def test_no_effect_stands_beside_what_could_have_been_found(rng):
 def test_loss_is_said(rng):
     table = scores_table(rng, gain=-12.0)
     assert "0 gains and 48 losses (mini-nli: es, fr" in _text(overwriting(table, ["en"]))
-    assert answer.verdict(table, None, ["en"]).text.startswith("No improvement")
+    text = answer.verdict(answer.see(table, None, ["en"])).text
+    assert re.fullmatch(
+        r"No gain shown in any language; \w+ written over own neurons costs \w\w 12\.\d \[.*\] "
+        r"points on mini-\w+, more than random neurons do \(the largest of 48 losses\)\.",
+        text,
+    )
 
 
 def test_scores_at_chance_are_not_read(rng):
     table = scores_table(rng, level=33.0, gain=5.0, tasks=("mini-nli",), languages=TARGETS)
     assert "every score it would have to be read from is at chance" in (
-        answer.verdict(table, None, ["en"]).text
+        answer.verdict(answer.see(table, None, ["en"])).text
     )
     assert "in every language the score is at chance" in _text(chance(table))
     said = overwriting(table, ["en"])
@@ -96,11 +113,28 @@ def test_one_language_at_chance_is_named_and_left_out(rng):
 def test_training_language_is_no_transfer(rng):
     table = scores_table(rng, gain=5.0, languages=("en",))
     assert interventions(table, ["en"]).empty
-    assert "cannot answer the question" in answer.verdict(table, None, ["en"]).text
+    assert "cannot answer the question" in answer.verdict(answer.see(table, None, ["en"])).text
 
 
-def test_without_tasks_there_is_no_answer():
-    assert answer.verdict(None).tone == "caution"
+def test_without_tasks_the_question_is_what_perplexity_can_answer(rng):
+    tables = {"perplexity": perplexity_table(rng)}
+    run = Run(Path("run"), {"name": "x"}, tables=tables)
+    assert answer.answer(run) is None
+    found = perplexity_answer.answer(run)
+    assert found.question.startswith("Does a language need its own neurons")
+    assert re.fullmatch(
+        r"Yes, for every language: zero written over them raises perplexity most on \w\w \(×1\.\d+ "
+        r"\[.*\]\)\.",
+        found.verdict.text,
+    )
+    assert "measured no task" in _text(found.more)
+    flat = perplexity_answer.answer(
+        Run(Path("run"), {"name": "x"}, tables={"perplexity": perplexity_table(rng, effect=0.0)})
+    )
+    assert flat.verdict.tone == "none"
+    assert flat.verdict.text.startswith("Not shown for any of 7 languages")
+    assert "no rise is shown" in flat.more[0].text
+    assert perplexity_answer.answer(Run(Path("run"), {"name": "x"})) is None
 
 
 def test_without_controls_nothing_is_credited(rng):
@@ -116,7 +150,7 @@ def test_adapter_gain_against_random_units(rng):
     assert "against random units: of 24 comparisons" in said
     assert "12 gains (mini-nli: es, fr, vi, hi, ur and zh; mini-qa: es" in said
     assert "and 0 losses are significant" in said
-    assert answer.verdict(table, None, ["en"]).tone == "finding"
+    assert answer.verdict(answer.see(table, None, ["en"])).tone == "finding"
 
 
 def test_adapter_without_gain_says_what_it_could_have_shown(rng):

@@ -66,6 +66,14 @@ def visit(browser, file):
         context.close()
 
 
+def opened(page, section, table=None):
+    """The page with a section, and a table in it, folded out as a reader does."""
+    page.locator(f"#{section} > h2 button").click()
+    if table is not None:
+        page.locator(f"#{table} > summary").click()
+    return page
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_renders_without_errors_and_without_sideways_scroll(visit, scheme, width):
@@ -88,7 +96,7 @@ def test_theme_button(visit):
 
 
 def test_tabs_by_click_and_by_key(visit):
-    page = visit()
+    page = opened(visit(), "perplexity")
     tabs = page.locator("#tabs-perplexity [role=tab]")
     panels = page.locator("#tabs-perplexity [role=tabpanel]")
     assert tabs.count() == 2
@@ -101,7 +109,7 @@ def test_tabs_by_click_and_by_key(visit):
 
 
 def test_sorting(visit):
-    page = visit()
+    page = opened(visit(), "part-passages", "tab-other_passages")
     table = page.locator("#tab-other_passages")
     shares = table.locator("tbody tr td:nth-child(2)")
     table.locator("th:nth-child(2) button").click()
@@ -115,8 +123,7 @@ def test_sorting(visit):
 
 
 def test_long_tables_have_pages(visit):
-    page = visit()
-    page.locator("#tab-perplexity summary").click()
+    page = opened(visit(), "perplexity", "tab-perplexity")
     rows = page.locator("#tab-perplexity tbody tr:visible")
     assert rows.count() == 25
     before = rows.first.inner_text()
@@ -132,11 +139,13 @@ def test_search_counts_and_opens(visit):
     assert page.locator("#tab-other_passages tbody tr:visible").count() == 1
     page.keyboard.press("Escape")
     assert page.locator("#found").inner_text() == ""
+    assert page.locator("#tab-other_passages tbody tr:visible").count() == 0  # folded again
+    opened(page, "part-passages", "tab-other_passages")
     assert page.locator("#tab-other_passages tbody tr:visible").count() == 3
 
 
 def test_values_under_the_pointer(visit):
-    page = visit()
+    page = opened(visit(), "neurons")
     page.locator("#fig-neurons_lape svg [data-tip]").nth(2).hover()
     tip = page.locator("#tip")
     assert tip.is_visible()
@@ -144,7 +153,7 @@ def test_values_under_the_pointer(visit):
 
 
 def test_right_to_left_text(visit):
-    page = visit()
+    page = opened(visit(), "part-passages", "tab-other_passages")
     cell = page.locator("#tab-other_passages td", has_text=URDU)
     assert cell.evaluate("cell => getComputedStyle(cell).direction") == "rtl"
     other = page.locator("#tab-other_passages td", has_text="plain")
@@ -160,15 +169,20 @@ def test_print_shows_everything(visit):
     assert all(panels.nth(i).is_visible() for i in range(panels.count()))
     assert not page.locator("header").is_visible()
     assert not page.locator("nav").is_visible()
+    assert page.locator("#neurons .body").is_visible()  # folded on the screen, laid out on paper
+    assert page.locator("#fig-neurons_lape svg").is_visible()
     assert len(page.pdf()) > 10_000
 
 
 def test_explorer_filters_and_shows_a_unit(visit):
-    page = visit()
+    page = opened(visit(), "explorer")
     app = page.locator("#explorer-app")
     units = app.locator(".units button")
+    # The largest measured effect comes first and is what is open.
+    assert units.all_inner_texts() == ["1.700\nhi\n●", "0.3\nen", f"5.12\n{URDU}"]
+    assert app.locator("article h3").inner_text() == "layer 1, unit 700"
+    app.locator("[name=order]").select_option("place")
     assert units.all_inner_texts() == ["0.3\nen", "1.700\nhi\n●", f"5.12\n{URDU}"]
-    assert app.locator("article h3").inner_text() == "layer 0, unit 3"
     app.locator("[name=language]").select_option(label="hi")
     assert units.count() == 1
     assert app.locator("article h3").inner_text() == "layer 1, unit 700"
@@ -181,11 +195,20 @@ def test_explorer_filters_and_shows_a_unit(visit):
     app.locator("[name=layer]").select_option("-1")
     app.locator("[name=unit]").fill("0.")
     assert units.count() == 1
+    assert "effect\nnot measured in this run" in app.locator("article .facts").inner_text()
+    app.locator("[name=unit]").fill("4.4")
+    assert app.locator("article h3").inner_text() == "No such unit here"
+    assert "holds no unit 4.4" in app.locator("article").inner_text()
+    app.locator("[name=unit]").fill("")
+    app.locator("[name=layer]").select_option("5")
+    app.locator("[name=unit]").fill("0.3")
+    assert "not with this language and layer" in app.locator("article").inner_text()
 
 
 def test_explorer_shows_distributions_passages_and_neighbours(visit):
-    page = visit()
+    page = opened(visit(), "explorer")
     app = page.locator("#explorer-app")
+    app.locator(".units button").nth(1).click()
     assert app.locator(".ridges g").count() == 3
     assert app.locator(".ridges g.own").count() == 1
     app.locator(".ridges g.own text").first.hover()
@@ -208,17 +231,19 @@ def test_explorer_link_leads_to_its_neuron(visit, file):
     text = app.locator(".passages p").first
     assert text.evaluate("text => getComputedStyle(text).direction") == "ltr"  # begins so
     assert app.locator(".share").get_attribute("data-copy") == page.url
-    app.locator(".units button").first.click()
+    app.locator(".units button").nth(1).click()
     assert page.url.endswith("#neuron=lape/0/3")
-    for odd in ("#neuron=lape/9/9", "#neuron=%E0%A4%A", "#neuron="):
-        page.evaluate("hash => { location.hash = hash; }", odd)
+    page.evaluate("hash => { location.hash = hash; }", "#neuron=%E0%A4%A")
     assert app.locator("article h3").inner_text() == "layer 0, unit 3"
+    for odd, said in (("lape/9/9", "holds no unit 9 in layer 9"), ("odd/0/3", "no neuron set odd")):
+        page.evaluate("hash => { location.hash = hash; }", f"#neuron={odd}")
+        assert said in app.locator("article").inner_text()
 
 
 def test_explorer_right_to_left_passage(visit, tmp_path):
     folder = write_run(tmp_path, small_tables())
     explored(folder, SMALL, text=URDU)
-    page = visit(where=report(folder).as_uri())
+    page = opened(visit(where=report(folder).as_uri()), "explorer")
     text = page.locator("#explorer-app .passages p").first
     assert text.evaluate("text => getComputedStyle(text).direction") == "rtl"
 
@@ -248,3 +273,52 @@ def test_works_without_script(visit):
     page = visit(java_script_enabled=False)
     assert page.locator("#tabs-perplexity > section").nth(1).is_visible()
     assert page.locator("#tab-other_passages").is_visible()
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_the_first_screen_is_the_answer_and_its_figure(visit, width):
+    page = visit(width=width)
+    shown = page.locator("#answer")
+    assert "zero-shot transfer" in shown.locator(".question").inner_text()
+    assert shown.locator(".verdict").is_visible()
+    assert shown.locator(".findings li").count() <= 3
+    box = shown.locator("#fig-answer svg").bounding_box()
+    assert box["y"] < 900
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+    sections = page.locator("section.part")
+    assert not any(sections.nth(at).locator(".body").is_visible() for at in range(sections.count()))
+    page.locator("#neurons > h2 button").click()
+    assert page.locator("#fig-neurons_lape svg").is_visible()
+
+
+def test_every_figure_is_whole_on_a_phone_and_can_be_enlarged(visit):
+    page = visit(width=390)
+    page.locator("nav summary").click()
+    page.locator("#fold").click()
+    figures = page.locator("figure svg:visible")
+    assert figures.count() > 3
+    for at in range(figures.count()):
+        box = figures.nth(at).bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+    figure = page.locator("#fig-neurons_lape")
+    figure.locator(".enlarge").click()
+    assert figure.locator("svg").bounding_box()["width"] > 500
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_term_is_explained_one_click_away(visit):
+    page = visit()
+    gloss = page.locator("#what-control")
+    assert not gloss.is_visible()
+    page.locator("#answer .what button", has_text="a control").click()
+    assert gloss.is_visible()
+    assert "drawn at random" in gloss.inner_text()
+
+
+def test_a_link_opens_what_is_folded(visit, file):
+    page = visit(where=file.as_uri() + "#tab-perplexity")
+    assert page.locator("#tab-perplexity tbody tr:visible").count() == 25
+    page.locator("nav a[href='#neurons']").click()
+    assert page.locator("#fig-neurons_lape svg").is_visible()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -226,7 +227,12 @@ def test_sets_join_what_was_measured_elsewhere(tmp_path, found):
     assert one.languages == ("ur", "en")  # the run's order
     assert one.details[2, 3]["f"] == [["perplexity, ur when set to zero", "×1.250 [1.100, 1.400]"]]
     assert one.details[0, 1]["f"] == [["polysemanticity", "task information 0.125"]]
-    assert set(one.order[:2]) == {(2, 3), (0, 1)}
+    assert one.order[:2] == ((2, 3), (0, 1))  # a measured effect before a mere fact
+    assert one.sizes == {(2, 3): pytest.approx(math.log(1.25))}
+    (entry,) = json.loads(payload([one], 10**6).text)
+    found = {(layer, index): size for layer, index, _, _, size in entry["units"]}
+    assert found[2, 3] == pytest.approx(math.log(1.25), rel=1e-3)
+    assert found[0, 1] is None
     assert one.members[0, 1] == {"en": 0.5, "ur": 1.0}
     assert len(one.details[2, 0]["d"]) == 2
     assert len(one.details[2, 0]["p"]) == 4
@@ -250,7 +256,8 @@ def test_every_unit_is_in_the_page_or_in_one_file(sizes, limit):
     inside = 0
     for at, (one, entry) in enumerate(zip(sets, index, strict=True)):
         assert len(entry["units"]) == len(one.order)
-        for layer, unit, _, part in entry["units"]:
+        for layer, unit, _, part, size in entry["units"]:
+            assert size is None
             key = f"{layer}.{unit}"
             if part < 0:
                 assert entry["details"][key]["p"] == one.details[layer, unit]["p"]

@@ -80,11 +80,17 @@ def test_gains_of_one_language_are_called_that(rng, task, language):
     table = scores_table(rng)
     for value in ("zero", "mean", "P10"):
         _set(table, 6.0, task=task, language=language, intervention=value, units="own")
-    text = answer.verdict(table, None, ["en"]).text
+    text = answer.verdict(answer.see(table, None, ["en"])).text
+    assert f"gains {language} 6.0 [5.0, 7.0] points on {task}, more than random" in text
+    assert "(the largest of 3 gains in 48 comparisons)" in text
+    text = _text(answer.more(answer.see(table, None, ["en"])))
     assert f"improved 3 of 48 comparisons ({task}: {language}), 3 of these beyond" in text
     assert f"3 gains ({task}: {language}) and 0 losses" in _text(overwriting(table, ["en"]))
     _set(table, -6.0, task="mini-qa", language="ur", intervention="P90", units="own")
-    assert "and worsened 1 (mini-qa: ur)" in answer.verdict(table, None, ["en"]).text
+    assert "and worsened 1 (mini-qa: ur)" in _text(answer.more(answer.see(table, None, ["en"])))
+    assert "; P90 written over own neurons costs ur 6.0 [5.0, 7.0] points on mini-qa, more" in (
+        answer.verdict(answer.see(table, None, ["en"])).text
+    )
 
 
 def test_only_some_gains_beyond_random_neurons_are_named_apart(rng):
@@ -93,7 +99,7 @@ def test_only_some_gains_beyond_random_neurons_are_named_apart(rng):
         cell = {"task": "mini-qa", "language": language, "intervention": "zero"}
         _set(table, 6.0, units="own", **cell)
     _set(table, 7.0, units="random", **cell)
-    text = answer.verdict(table, None, ["en"]).text
+    text = _text(answer.more(answer.see(table, None, ["en"])))
     assert "improved 2 of 48 comparisons (mini-qa: hi and zh), 1 of these (mini-qa: zh)" in text
 
 
@@ -103,7 +109,7 @@ def test_a_score_near_its_ceiling_is_no_place_for_gains(rng):
     (full,) = (s for s in said if "near 100 %" in s.text)
     assert full.tone == "caution"
     assert full.text.startswith("24 comparisons (mini-nli: es, fr, vi, hi, ur and zh)")
-    assert "24 of the former start too near 100 %" in answer.verdict(table, None, ["en"]).text
+    assert "24 of them start too near 100 %" in _text(answer.more(answer.see(table, None, ["en"])))
     assert "near 100 %" not in _text(overwriting(scores_table(rng), ["en"]))
 
 
@@ -269,5 +275,6 @@ def test_scores_that_were_to_be_there_are_missed(tmp_path):
     run = read(write_run(tmp_path, {"neurons": neurons_table(np.random.default_rng(0))},
                              tasks=["mini-nli", "mini-qa"]))  # fmt: skip
     said = answer.answer(run).verdict
+    assert answer.answer(run).picture is None
     assert said.tone == "failure"
     assert "was to measure mini-nli and mini-qa and holds no score" in said.text

@@ -160,7 +160,9 @@ def test_missing_tables_leave_their_sections_out(tmp_path, kept):
     assert {"methods", "reproduce"} <= names
     assert ("neurons" in names) == ("neurons" in kept)
     assert ("tasks" in names) == ("scores" in kept)
-    assert shown.answer.verdict.text
+    assert (shown.answer is not None) == bool({"scores", "perplexity"} & set(kept))
+    page = render(shown, {picture.name: "<svg></svg>" for picture in shown.pictures()}, Limits())
+    assert ("nothing that answers a question" in page.text) == (shown.answer is None)
 
 
 def test_unknown_and_empty_tables(tmp_path):

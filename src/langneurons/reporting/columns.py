@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
-UnitFact = Callable[[Mapping[str, Any]], "tuple[str, str] | None"]
-"""From a table's row to what it says of a single unit, as (what, result); None: nothing."""
+
+class UnitFact(NamedTuple):
+    """What a table's row says of a single unit.
+
+    Attributes:
+        what: What was measured.
+        result: What came out.
+        size: How much the unit matters, above 0, so that units can be put in order; None where
+            that is not what was measured.
+    """
+
+    what: str
+    result: str
+    size: float | None = None
 
 
 @dataclass(frozen=True)
@@ -20,14 +32,15 @@ class Columns:
         numbers: Columns read as numbers: one of only missing values has no type.
         old: Names that earlier versions gave to columns, and what these are called now.
         shown_as: For a table that no section shows: its caption where it is shown as it is.
-        unit: For a table with the columns layer and index: what the explorer says of a row.
+        unit: For a table with the columns layer and index: what the explorer says of a row, if
+            anything.
     """
 
     text: str = ""
     numbers: str = ""
     old: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     shown_as: str | None = None
-    unit: UnitFact | None = None
+    unit: Callable[[Mapping[str, Any]], UnitFact | None] | None = None
 
     def missing(self, present: Iterable[str]) -> list[str]:
         """Columns that are not among those present, in order."""

@@ -12,41 +12,55 @@ from langneurons.reporting.sections import Section
 from langneurons.reporting.tables import Table
 from langneurons.reporting.tables.plain import plain, stages
 
-_DEFINITIONS = (
+GLOSSARY = (
     (
-        "LAPE",
-        "A unit's activation probability in each language (share of tokens with a positive "
-        "activation), normalised over the languages; units of low entropy that are active in "
-        "some language belong to the languages in which they are active.",
+        "control",
+        "a control",
+        "As many units of the same layers drawn at random, none of them in the set, given the same "
+        "treatment; equally active (matched) draws have about the same activation probability. A "
+        "change is credited to the choice of neurons only beyond every draw.",
     ),
     (
-        "ratio",
-        "Perplexity with the units set, divided by the perplexity untouched, on the same held-out "
-        "text; its interval is over documents.",
+        "interval",
+        "an interval",
+        "A 95 % interval: the values that fit the data, had other examples (of a task), documents "
+        "(of perplexity) or trainings (of seeds) been drawn. One that leaves 0 out, or 1 for a "
+        "ratio, shows a change.",
     ),
     (
-        "random, matched",
-        "As many units of the same layers drawn at random, none of them in the set; matched draws "
-        "have about the same activation probability. A change is credited to the choice of "
-        "neurons only beyond every draw.",
-    ),
-    (
+        "significance",
         "significance",
         "Paired comparisons on the same examples with 95 % intervals; p-values after Holm's "
         "correction. Several seeds: the mean is shown, the interval is the envelope of the "
         "seeds' intervals, and the largest p-value counts.",
     ),
     (
+        "ratio",
+        "a ratio",
+        "Perplexity with the units set, divided by the perplexity untouched, on the same held-out "
+        "text; its interval is over documents.",
+    ),
+    (
+        "chance",
         "at chance",
         "The interval of a score does not lie above what guessing would reach; changes of such a "
         "score are not read.",
     ),
     (
         "detectable",
+        "detectable",
         "The minimum detectable effect: the smallest true difference the comparison would have "
         "found with 80 % probability. Where no difference is shown, smaller ones may exist.",
     ),
+    (
+        "lape",
+        "LAPE",
+        "A unit's activation probability in each language (share of tokens with a positive "
+        "activation), normalised over the languages; units of low entropy that are active in "
+        "some language belong to the languages in which they are active.",
+    ),
 )
+"""Terms that results are read with: key, term, and what it means; one click away on the page."""
 
 
 def flat(value: Any, name: str = "") -> list[tuple[str, str]]:
@@ -88,7 +102,7 @@ def methods(run: Run) -> Section:
             *_pairs(run.environment, "environment", "Environment", "Versions and device."),
             *([made] if made is not None else []),
         ],
-        _DEFINITIONS,
+        [(term, text) for _, term, text in GLOSSARY],
     )
 
 

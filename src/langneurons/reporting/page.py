@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from langneurons.reporting.explorer.data import payload
+from langneurons.reporting.methods import GLOSSARY
 from langneurons.reporting.sections import Explorer, Picture, Report
 from langneurons.reporting.tables import Table
 
@@ -80,6 +81,7 @@ def render(report: Report, drawn: Mapping[str, str], limits: Limits) -> Page:
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     text = environment.get_template("page.html").render(
         report=report,
+        glossary=GLOSSARY,
         svg={name: Markup(text) for name, text in drawn.items()},
         cells=lambda table: _cells(table, limits.rows),
         is_picture=lambda block: isinstance(block, Picture),

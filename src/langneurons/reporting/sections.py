@@ -67,15 +67,19 @@ class Section:
 
 @dataclass(frozen=True)
 class Answer:
-    """A run's answer to the question it was made for.
+    """A run's answer to the question it was made for: the first screen of the page.
 
     Attributes:
         question: The question.
-        verdict: The answer in one sentence.
+        verdict: The answer in one sentence, with size and place.
+        more: Three sentences at most.
+        picture: The one figure that carries the verdict; None where nothing was measured.
     """
 
     question: str
     verdict: Sentence
+    more: Sequence[Sentence] = ()
+    picture: Picture | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,6 @@ class Report:
         title: The run's name.
         facts: Short facts under the title, as (term, text).
         answer: The question asked and its answer; None where no part has one.
-        findings: The sentences of all sections, for the summary on top.
         sections: The sections in order.
         troubles: What went wrong in the run; stands above all else.
     """
@@ -94,7 +97,6 @@ class Report:
     title: str
     facts: Sequence[tuple[str, str]]
     answer: Answer | None
-    findings: Sequence[tuple[str, Sequence[Sentence]]]
     sections: Sequence[Section] = field(default_factory=list)
     troubles: Sequence[Sentence] = ()
 
@@ -112,6 +114,8 @@ class Report:
         return [one for block in blocks if isinstance(block, Explorer) for one in block.sets]
 
     def _flat(self) -> Iterable[Picture | Table]:
+        if self.answer is not None and self.answer.picture is not None:
+            yield self.answer.picture
         for section in self.sections:
             for block in section.blocks:
                 if isinstance(block, Tabs):

@@ -47,8 +47,8 @@ class Part:
         columns: Its tables by name, with the columns the page needs; a table that no part claims
             is shown as it is.
         page: Its sections of the report; none where the run has nothing for them.
-        answer: The run's answer to the question asked, where this part can give one; the report
-            shows that of the first part that does.
+        answer: The run's answer to a question, where this part can give one; the report shows that
+            of the last part that does.
     """
 
     word: str

@@ -50,12 +50,12 @@ def read(folder: str | Path) -> Run:
 
 
 def answer(run: Run) -> Answer | None:
-    """The answer of the first part that has one.
+    """The answer of the last part that has one: later parts build on what earlier ones measure.
 
     Args:
         run: What :func:`read` returns.
     """
-    found = (part.answer(run) for part in ordered() if part.answer is not None)
+    found = (part.answer(run) for part in reversed(ordered()) if part.answer is not None)
     return next((one for one in found if one is not None), None)
 
 
@@ -67,6 +67,7 @@ def compose(run: Run) -> Report:
     """
     parts = [part for part in ordered() if part.page is not None]
     with style.figure_style():
+        found = answer(run)
         before, behind = (
             [section for part in chosen if part.page for section in part.page(run)]
             for chosen in (
@@ -78,8 +79,7 @@ def compose(run: Run) -> Report:
     return Report(
         title=str(run.info.get("name", run.folder.name)),
         facts=facts(run),
-        answer=answer(run),
-        findings=[(s.title, s.sentences) for s in sections if s.sentences],
+        answer=found,
         sections=[*sections, methods(run), reproduce(run)],
         troubles=troubles(run),
     )

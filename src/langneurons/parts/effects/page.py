@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 
 from langneurons.parts.effects import figures
 from langneurons.reporting.aggregate import extreme
+from langneurons.reporting.columns import UnitFact
 from langneurons.reporting.inputs import Run
 from langneurons.reporting.numbers import with_interval
 from langneurons.reporting.sections import Picture, Section
@@ -52,7 +54,7 @@ def sentences(table: pd.DataFrame) -> Iterator[Sentence]:
         )
 
 
-def unit(row: Mapping[str, Any]) -> tuple[str, str]:
+def unit(row: Mapping[str, Any]) -> UnitFact:
     """What the explorer says of a unit.
 
     Args:
@@ -61,4 +63,5 @@ def unit(row: Mapping[str, Any]) -> tuple[str, str]:
     language = f", {row['language']}" if isinstance(row.get("language"), str) else ""
     value = f" when set to {row['value']}" if isinstance(row.get("value"), str) else ""
     shown = with_interval(row["ratio"], row.get("low"), row.get("high"), 3)
-    return (f"perplexity{language}{value}", f"×{shown}")
+    size = abs(math.log(row["ratio"])) if row["ratio"] > 0 else None
+    return UnitFact(f"perplexity{language}{value}", f"×{shown}", size)

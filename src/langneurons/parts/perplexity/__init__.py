@@ -15,5 +15,6 @@ add(
             "specificity": Columns(),
         },
         page=later(f"{__name__}.page:sections"),
+        answer=later(f"{__name__}.answer:answer"),
     )
 )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from langneurons.parts.perplexity.rows import matrix as cells_of
 from langneurons.reporting import style
-from langneurons.reporting.figures.canvas import blank, heat, logarithmic, short, tip
+from langneurons.reporting.figures.beside import beside
+from langneurons.reporting.figures.canvas import blank, heat, short
 from langneurons.reporting.numbers import number, with_interval
 
 
@@ -52,56 +53,24 @@ def matrix(perplexity: pd.DataFrame) -> Figure:
     return figure
 
 
-def controls(perplexity: pd.DataFrame) -> Figure:
+def controls(perplexity: pd.DataFrame, width: float = style.WIDTH) -> Figure:
     """Each language's own perplexity: its own neurons beside random and equally active ones.
 
     Args:
         perplexity: Rows of the ``perplexity`` table with one neuron set and one value.
+        width: Inches.
     """
     diagonal = perplexity[perplexity["row"] == perplexity["column"]]
-    order = list(dict.fromkeys(diagonal["row"]))
-    figure = blank(1.0 + 0.34 * len(order))
-    axes = figure.subplots()
-    seen: set[str] = set()
-    for place, language in enumerate(order):
-        group = diagonal[diagonal["row"] == language]
-        own = group[group["kind"] == "own"]
-        if len(own):
-            row = own.iloc[0]
-            bar = axes.plot([row["low"], row["high"]], [place - 0.22] * 2, color=style.OWN, lw=2)
-            (dot,) = axes.plot(row["ratio"], place - 0.22, "o", color=style.OWN, ms=6)
-            text = (
-                f"{language}: own neurons ×"
-                f"{with_interval(row['ratio'], row['low'], row['high'], 3)}, "
-                f"{number(row['documents'], 0)} documents, {number(row['tokens'], 0)} tokens"
-            )
-            tip(dot, text)
-            tip(bar[0], text)
-            seen.add("own")
-        for kind, offset, marker in (("random", 0.03, "|"), ("matched", 0.26, "x")):
-            draws = group[group["kind"] == kind]["ratio"].to_numpy(dtype=float)
-            if len(draws):
-                (marks,) = axes.plot(
-                    draws, [place + offset] * len(draws), marker, color=style.UNITS[kind], mew=1.4
-                )
-                tip(
-                    marks,
-                    f"{language}: {len(draws)} draws of {style.LABELS[kind]}, largest ×"
-                    f"{number(draws.max(), 3)}",
-                )
-                seen.add(kind)
-    axes.axvline(1, color=style.INK, lw=0.7, zorder=0)
-    top = float(np.nanmax(diagonal["high"].fillna(diagonal["ratio"])))
-    if top > 3:
-        logarithmic(axes, "x", 1, top)
-    else:
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
-    axes.set_yticks(range(len(order)), [short(name) for name in order])
-    axes.set_ylim(len(order) - 0.5, -0.5)
-    scale = ", logarithmic" if top > 3 else ""
-    axes.set_xlabel(f"perplexity ratio on the language itself{scale}")
-    for kind, marker in (("own", "o"), ("random", "|"), ("matched", "x")):
-        if kind in seen:
-            axes.plot([], [], marker, color=style.UNITS[kind], mew=1.4, label=style.LABELS[kind])
-    figure.legend(loc="outside upper left", ncols=3)
-    return figure
+    rows = diagonal.assign(language=diagonal["row"], value=diagonal["ratio"])
+    return beside(rows, "perplexity ratio on the language itself", 1, _say, ratio=True, width=width)
+
+
+def _say(row: dict[str, Any]) -> str:
+    kind = style.LABELS[row["kind"]]
+    size = (
+        f", {number(row['documents'], 0)} documents, {number(row['tokens'], 0)} tokens"
+        if row["kind"] == "own"
+        else ""
+    )
+    ratio = with_interval(row["value"], row["low"], row["high"], 3)
+    return f"{row['language']}: {kind} ×{ratio}{size}"

@@ -43,7 +43,7 @@ def perplexity(table: pd.DataFrame) -> list[Sentence]:
             f". The largest change is ×{_ratio(high)} ({high['language']}), "
             f"the smallest ×{_ratio(low)} ({low['language']})."
         )
-        said.append(Sentence(text, "finding" if _carried(group).any() else "none"))
+        said.append(Sentence(text, "finding" if carried(group).any() else "none"))
         unclear = [str(x) for x in group.loc[~group["shown"], "language"]]
         if unclear:
             whom = "any language" if len(unclear) == n else listing(unclear)
@@ -57,8 +57,12 @@ def perplexity(table: pd.DataFrame) -> list[Sentence]:
     return said
 
 
-def _carried(rows: pd.DataFrame) -> pd.Series:
-    """Rows whose rise is shown, is the language's own, and lies beyond every control drawn."""
+def carried(rows: pd.DataFrame) -> pd.Series:
+    """Which rises are shown, are the language's own, and lie beyond every control drawn.
+
+    Args:
+        rows: What :func:`perplexity_rows` returns.
+    """
     held = rows["shown"] & rows["dominant"]
     for kind in CONTROLS:
         held &= rows[f"beyond_{kind}"] | rows[kind].isna()

@@ -9,6 +9,7 @@ import pandas as pd
 
 from langneurons.parts.polysemanticity import figures
 from langneurons.reporting.aggregate import records
+from langneurons.reporting.columns import UnitFact
 from langneurons.reporting.inputs import Run
 from langneurons.reporting.names import slug
 from langneurons.reporting.numbers import number, with_interval
@@ -90,7 +91,7 @@ def sentences(table: pd.DataFrame, harm: pd.DataFrame | None) -> Iterator[Senten
         )
 
 
-def unit(row: Mapping[str, Any]) -> tuple[str, str] | None:
+def unit(row: Mapping[str, Any]) -> UnitFact | None:
     """What the explorer says of a unit; nothing where it is a control.
 
     Args:
@@ -110,4 +111,5 @@ def unit(row: Mapping[str, Any]) -> tuple[str, str] | None:
     if harm is not None and not pd.isna(harm):
         parts.append(f"harm when overwritten {number(harm, 4, signed=True)} nats")
     carries = "shown" if row["carries_task"] else "not shown"
-    return (f"task information, {row['task']}{language}", f"{carries}: {'; '.join(parts)}")
+    what = f"task information, {row['task']}{language}"
+    return UnitFact(what, f"{carries}: {'; '.join(parts)}")

@@ -19,10 +19,10 @@ def sections(run: Run) -> Iterator[Section]:
         return
     known = trained_on(run)
     rules = run.table("rules")
-    said = sentences.chance(table)
+    said = sentences.overwriting(table, known)
+    said += sentences.chance(table)
     if rules is not None:
         said += sentences.rules(table, rules)
-    said += sentences.overwriting(table, known)
     panels: list[tuple[str, Sequence[Picture | Table]]] = []
     for (task, adapter), group in table.groupby(["task", "adapter"], sort=False):
         if not (group["intervention"] != "none").any():

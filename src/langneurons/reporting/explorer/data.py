@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from langneurons.reporting.aggregate import records
+from langneurons.reporting.columns import UnitFact
 from langneurons.reporting.explorer.stored import Explored
 from langneurons.reporting.inputs import Run
 from langneurons.reporting.numbers import number
@@ -36,6 +37,7 @@ class UnitSet:
         members: (layer, index) to the languages the unit belongs to and its score there.
         order: The units, those a reader should see first in front.
         details: What is shown of each unit.
+        sizes: How much a unit matters, where that was measured (the largest of its effects).
     """
 
     name: str
@@ -43,6 +45,7 @@ class UnitSet:
     members: Mapping[Unit, Mapping[str, float | None]]
     order: tuple[Unit, ...]
     details: Mapping[Unit, Mapping[str, Any]]
+    sizes: Mapping[Unit, float] = field(default_factory=dict)
 
 
 def unit_sets(run: Run, explored: Mapping[str, Explored]) -> list[UnitSet]:
@@ -91,13 +94,21 @@ def _unit_set(name: str, explored: Explored, run: Run) -> UnitSet:
             other = (int(row["other_layer"]), int(row["other_index"]))
             theirs = [place[lang] for lang in members.get(other, ()) if lang in place]
             detail["n"].append([*other, _round(row["correlation"]), theirs])
+    sizes: dict[Unit, float] = {}
     for unit, facts in _facts(run, name).items():
         if unit in details:
-            details[unit]["f"] = facts
+            details[unit]["f"] = [[fact.what, fact.result] for fact in facts]
+            measured = [fact.size for fact in facts if fact.size is not None]
+            if measured:
+                sizes[unit] = max(measured)
     first = {unit: rank for rank, unit in sorted(ranked, reverse=True)}
-    # Units with facts of their own (a measured effect) come first: that is what one looks up.
-    order = sorted(details, key=lambda unit: ("f" not in details[unit], first[unit], unit))
-    return UnitSet(name, languages, members, tuple(order), details)
+    # Units with facts of their own come first, the largest effect before all: that is what one
+    # looks up.
+    order = sorted(
+        details,
+        key=lambda unit: ("f" not in details[unit], -sizes.get(unit, -1), first[unit], unit),
+    )
+    return UnitSet(name, languages, members, tuple(order), details, sizes)
 
 
 def _distribution(row: Mapping[str, Any], language: int) -> list[Any]:
@@ -118,9 +129,9 @@ def _round(value: float | None) -> float | None:
     return float(f"{value:.4g}")
 
 
-def _facts(run: Run, name: str) -> dict[Unit, list[list[str]]]:
-    """What other parts of the run measured of single units: (what, result) pairs."""
-    found: dict[Unit, list[list[str]]] = {}
+def _facts(run: Run, name: str) -> dict[Unit, list[UnitFact]]:
+    """What other parts of the run measured of single units."""
+    found: dict[Unit, list[UnitFact]] = {}
     for key, table in run.tables.items():
         if not {"layer", "index"} <= set(table.columns):
             continue
@@ -131,18 +142,18 @@ def _facts(run: Run, name: str) -> dict[Unit, list[list[str]]]:
             fact = say(row)
             if fact is not None:
                 unit = (int(row["layer"]), int(row["index"]))
-                found.setdefault(unit, []).append(list(fact))
+                found.setdefault(unit, []).append(fact)
     return found
 
 
-def _fact(key: str, row: Mapping[str, Any]) -> tuple[str, str]:
+def _fact(key: str, row: Mapping[str, Any]) -> UnitFact:
     language = f", {row['language']}" if isinstance(row.get("language"), str) else ""
     shown = [
         f"{column.replace('_', ' ')} {_say(value)}"
         for column, value in row.items()
         if column not in ("layer", "index", "neurons", "language") and not _missing(value)
     ]
-    return (f"{key.replace('_', ' ')}{language}", "; ".join(shown))
+    return UnitFact(f"{key.replace('_', ' ')}{language}", "; ".join(shown))
 
 
 def _missing(value: object) -> bool:
@@ -205,6 +216,7 @@ def payload(sets: Sequence[UnitSet], size: int) -> Payload:
                         *unit,
                         [[place[lang], score] for lang, score in one.members[unit].items()],
                         home.get(unit, -1),
+                        _round(one.sizes.get(unit)),
                     ]
                     for unit in sorted(one.order)
                 ],

@@ -54,7 +54,7 @@
     const scores = unit[2].filter(([place]) => language < 0 || place === language).map(([, value]) => value);
     return Math.max(...scores.map((value) => value ?? -Infinity), -Infinity);
   };
-  const measured = (unit) => Boolean(sets[set].details[name(unit)]?.f);
+  const measured = (unit) => unit[4] !== null;
   const fits = (unit) => {
     const language = Number(chooseLanguage.value), layer = Number(chooseLayer.value);
     return (language < 0 || unit[2].some(([place]) => place === language))
@@ -63,7 +63,7 @@
   const found = () => {
     const units = sets[set].units.filter(fits);
     if (chooseOrder.value === "score") units.sort((a, b) => score(b) - score(a) || 0);
-    if (chooseOrder.value === "effect") units.sort((a, b) => measured(b) - measured(a));
+    if (chooseOrder.value === "effect") units.sort((a, b) => (b[4] ?? -1) - (a[4] ?? -1));
     return units;
   };
 
@@ -199,6 +199,7 @@
     fact("neuron of", unit[2].map(([place, value]) =>
       value === null ? languages[place] : `${languages[place]} (score ${say(value)})`).join(", "));
     for (const [term, text] of detail?.f ?? []) fact(term, text);
+    if (detail && !detail.f) fact("effect", "not measured in this run");
     view.replaceChildren(head, facts);
     if (!detail) {
       view.append(make("p", "This unit's details are not in this file: `langneurons explore` with the run directory shows them."));
@@ -217,11 +218,23 @@
     details(set, unit).then((detail) => { if (unit === chosen) showUnit(unit, detail); },
       () => { if (unit === chosen) showUnit(unit, null); });
   };
+  // What is not there is said to be absent, rather than another unit shown in its place.
+  const absent = (text) => {
+    chosen = null;
+    showList();
+    view.replaceChildren(make("h3", "No such unit here"), make("p", text, { dir: "auto" }));
+  };
   const refresh = () => {
     page = 0;
     const units = found();
     showList();
     if (units.length && !units.includes(chosen)) choose(units[0], false);
+    const asked = find.value.trim();
+    if (!units.length) {
+      const there = sets[set].units.some((unit) => name(unit) === asked);
+      absent(there ? `Unit ${asked} is in set ${sets[set].name}, but not with this language and layer.`
+        : `Set ${sets[set].name} holds no unit ${asked || "of this language and layer"}: what belongs to no language is not kept here.`);
+    }
   };
   const change = (one) => {
     set = one;
@@ -241,7 +254,13 @@
     try { parts = location.hash.slice(8).split("/").map(decodeURIComponent); } catch { return; }
     const one = sets.findIndex((item) => item.name === parts[0]);
     const unit = sets[one]?.units.find(([layer, index]) => String(layer) === parts[1] && String(index) === parts[2]);
-    if (!unit) return;
+    if (!unit) {
+      const what = one < 0 ? `This run has no neuron set ${parts[0]} here.`
+        : `Set ${parts[0]} holds no unit ${parts[2]} in layer ${parts[1]}: what belongs to no language is not kept here.`;
+      absent(what);
+      document.getElementById("explorer").scrollIntoView();
+      return;
+    }
     change(one);
     page = Math.floor(found().indexOf(unit) / SHOWN);
     choose(unit, false);
@@ -254,6 +273,10 @@
   for (const select of [chooseLanguage, chooseLayer, chooseOrder]) select.addEventListener("change", refresh);
   find.addEventListener("input", refresh);
   addEventListener("hashchange", follow);
-  change(0);
+  // It opens on the unit that matters most, of all sets.
+  const largest = (one) => Math.max(-1, ...one.units.map((unit) => unit[4] ?? -1));
+  if (sets.every((one) => largest(one) < 0)) chooseOrder.value = "place";
+  change(sets.reduce((best, one, at) => largest(one) > largest(sets[best]) ? at : best, 0));
   follow();
+  document.getElementById("explorer").addEventListener("unfold", () => { if (chosen) choose(chosen, false); });
 })();

@@ -63,6 +63,42 @@
     choose(0);
   }
 
+  // Sections fold: a heading and its first sentence stay.
+  const parts = all("section.part");
+  const foldAll = document.getElementById("fold");
+  const fold = (part, folded) => {
+    if (part.classList.contains("folded") === folded) return;
+    part.classList.toggle("folded", folded);
+    part.querySelector("h2 button").setAttribute("aria-expanded", String(!folded));
+    if (!folded) part.dispatchEvent(new CustomEvent("unfold"));
+    const rest = parts.some((other) => other.classList.contains("folded"));
+    foldAll.textContent = rest ? "open all" : "fold all";
+  };
+  for (const part of parts) {
+    const head = part.querySelector("h2"), body = part.querySelector(".body");
+    const turn = document.createElement("button");
+    turn.type = "button";
+    turn.textContent = head.textContent;
+    body.id = `body-${part.id}`;
+    turn.setAttribute("aria-controls", body.id);
+    turn.setAttribute("aria-expanded", "true");
+    turn.addEventListener("click", () => fold(part, !part.classList.contains("folded")));
+    head.replaceChildren(turn);
+  }
+  parts.forEach((part) => fold(part, true));
+  foldAll.hidden = false;
+  foldAll.addEventListener("click", () => {
+    const folded = foldAll.textContent === "fold all";
+    parts.forEach((part) => fold(part, folded));
+  });
+
+  // Print: an appendix. Every section and every table that fits on a few pages is laid out.
+  const laid = new Set();
+  addEventListener("beforeprint", () => all("details.table").forEach((table) => {
+    if (!table.open && Number(table.dataset.rows) <= 60) { table.open = true; laid.add(table); }
+  }));
+  addEventListener("afterprint", () => { laid.forEach((table) => { table.open = false; }); laid.clear(); });
+
   // Tables: sorting and pages.
   const value = (row, column) => {
     const cell = row.cells[column];
@@ -122,7 +158,7 @@
   // Search: rows that hold every word.
   const search = document.getElementById("search");
   const found = document.getElementById("found");
-  const opened = new Set();
+  const opened = new Set(), unfolded = new Set();
   const look = () => {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     let total = 0;
@@ -143,10 +179,16 @@
       badge.textContent = here;
       if (words.length && here && !details.open) { details.open = true; opened.add(details); }
       const part = table.closest("section.part");
+      if (words.length && here && part.classList.contains("folded")) { fold(part, false); unfolded.add(part); }
       hits.set(part.id, (hits.get(part.id) ?? 0) + here);
       total += here;
     }
-    if (!words.length) { opened.forEach((details) => { details.open = false; }); opened.clear(); }
+    if (!words.length) {
+      opened.forEach((details) => { details.open = false; });
+      unfolded.forEach((part) => fold(part, true));
+      opened.clear();
+      unfolded.clear();
+    }
     for (const link of all("nav a")) {
       const badge = link.parentElement.querySelector(".hits");
       if (!badge) continue;
@@ -205,6 +247,9 @@
     if (!control) return;
     if (control.dataset.copy !== undefined) {
       copy(control, control.dataset.copy);
+    } else if (control.classList.contains("enlarge")) {
+      const wide = control.closest("figure").classList.toggle("wide");
+      control.textContent = wide ? "whole" : "enlarge";
     } else if (control.classList.contains("copy-caption")) {
       copy(control, control.closest("figcaption").firstChild.textContent.trim());
     } else if (control.classList.contains("copy-code")) {
@@ -217,14 +262,28 @@
     }
   });
 
-  // A link to a folded table opens it.
-  const open = () => {
-    if (location.hash.startsWith("#neuron=")) return;  // the explorer's
-    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  // A link to something folded opens it.
+  const open = (hash) => {
+    if (hash.startsWith("#neuron=")) {  // the explorer's
+      const explorer = document.getElementById("explorer");
+      if (explorer) fold(explorer, false);
+      return;
+    }
+    let target;
+    try { target = hash && document.getElementById(decodeURIComponent(hash.slice(1))); } catch { return; }
+    if (!target) return;
+    const part = target.closest("section.part");
+    const folded = part?.classList.contains("folded");
+    if (part) fold(part, false);
     if (target instanceof HTMLDetailsElement) target.open = true;
+    if (folded) target.scrollIntoView();
   };
-  addEventListener("hashchange", open);
-  open();
+  addEventListener("hashchange", () => open(location.hash));
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.('a[href^="#"]');
+    if (link) open(link.hash);
+  });
+  open(location.hash);
 
   // Where the reader is.
   const links = new Map(all("nav a").map((link) => [link.hash.slice(1), link]));
