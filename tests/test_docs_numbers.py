@@ -10,7 +10,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", "docs/what-survives.md", "docs/audit.md", "docs/identification.md",
          "docs/beyond/attention.md"]  # fmt: skip
 NUMBER = r"[+-]?\d+(?:\.\d+)?"
-SHOWN = re.compile(rf"(?<![\w.])({NUMBER})\s(?:%\s|points\s)?\[({NUMBER}),\s({NUMBER})\]")
+SHOWN = re.compile(
+    rf"(?<![\w.])({NUMBER})\s+(?:%\s+|points\s+(?:of F1\s+)?)?\[({NUMBER}),\s+({NUMBER})\]"
+)
 
 
 @pytest.fixture(scope="module")
