@@ -14,8 +14,11 @@ import tiny
 from langneurons.data.tasks import Example, NLIExample, QAExample, Task, encode_example
 from langneurons.errors import InputError, RunError
 from langneurons.evaluation import Scores, evaluate, generate
+from langneurons.evaluation.classification import classify
 from langneurons.evaluation.likelihood import continuation_scores, encode_continuation
 from langneurons.evaluation.shards import parts_folder
+from langneurons.identification import Units
+from langneurons.intervention import Intervention, intervene
 from langneurons.models import LanguageModel
 
 WORDS = ["the", "cat", "and", "dog", "العربية", "हिन्दी", "中文", "🐈", "é"]
@@ -300,3 +303,13 @@ def test_a_head_of_another_task_and_broken_numbers_are_refused() -> None:
         evaluate(lm, Pairs())
     with pytest.raises(InputError, match="batch_size"):
         evaluate(classifier(), Pairs(), batch_size=0)
+
+
+def test_the_last_token_of_an_input_that_ends_in_padding_is_the_one_that_is_read() -> None:
+    """It is left out, so that the scope ``last`` means what the head reads."""
+    lm = classifier()
+    touch = Intervention(Units([0] * 20 + [1] * 20, [*range(20), *range(20)]), 4.0, scope="last")
+    with intervene(lm, touch):
+        ends, plain = classify(lm, [[5, 9, 30, 0, 0]]), classify(lm, [[5, 9, 30]])
+    assert ends.tolist() == plain.tolist()
+    assert plain.tolist() != classify(lm, [[5, 9, 30]]).tolist()

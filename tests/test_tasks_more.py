@@ -24,7 +24,9 @@ from langneurons.data.tasks.pairs import pairs
 from langneurons.data.tasks.quality import count_flags, flags, is_romanised, left_in_english
 from langneurons.data.tasks.sources import squad_rows
 from langneurons.data.tasks.squad import qa_examples
+from langneurons.data.tasks.words import NLI_WORDS
 from langneurons.errors import InputError
+from langneurons.mini.lexicon import LEXICON
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no folder {DATA}")
@@ -224,3 +226,71 @@ def test_any_squad_file_keeps_its_text(rows: list[tuple[str, str, list[str]]]) -
     assert [row.answers for row in found] == [tuple(answers) for _, _, answers in rows]
     assert [row.context for row in found] == [context for context, _, _ in rows]
     assert len({row.group for row in found}) == len(rows)
+
+
+YES_AND_NO = {
+    "ar": ("نعم", "لا"), "bg": ("да", "не"), "de": ("ja", "nein"), "el": ("ναι", "όχι"),
+    "en": ("yes", "no"), "es": ("sí", "no"), "fr": ("oui", "non"), "hi": ("हाँ", "नहीं"),
+    "ja": ("はい", "いいえ"), "ko": ("네", "아니요"), "ru": ("да", "нет"),
+    "sw": ("ndiyo", "hapana"),
+    "th": ("ใช่", "ไม่"), "tr": ("evet", "hayır"), "ur": ("ہاں", "نہیں"), "vi": ("đúng", "không"),
+    "zh": ("是的", "不"),
+}  # fmt: skip
+ALSO = {
+    "ar": "أيضا", "bg": "също така", "de": "außerdem", "el": "επίσης", "en": "also",
+    "es": "también", "fr": "de plus", "hi": "साथ ही", "ja": "また", "ko": "또한", "ru": "также",
+    "sw": "pia", "th": "นอกจากนี้", "tr": "ayrıca", "ur": "اس کے علاوہ",
+    "vi": "ngoài ra", "zh": "此外",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lang", NLI_WORDS)
+def test_label_words_affirm_add_and_deny_in_this_order(lang: str) -> None:
+    """Entailment, neutral, contradiction: yes, also, no, in every language."""
+    yes, no = YES_AND_NO[lang]
+    assert [word.lower() for word in NLI_WORDS[lang].labels] == [yes, ALSO[lang], no]
+    if lang in ("en", "es", "fr", "hi", "ur"):
+        # The built-in world answers with words of its own choosing.
+        own_yes, own_no, _ = LEXICON[lang].answers
+        assert (own_yes.lower(), own_no.lower()) == (yes, no)
+    pair = NLIExample("1", "1", "P.", "H.", 0)
+    texts = [text.lower() for _, text in get_task("xnli").verbalised(pair, lang)]
+    for word, text in zip((yes, ALSO[lang], no), texts, strict=True):
+        assert word in text
+    different, same = get_task("paws-x").verbalised(pair, lang)
+    assert no in different[1].lower()
+    assert yes in same[1].lower()
+
+
+def test_a_limit_draws_by_its_seed_and_whole_groups(tmp_path: Path) -> None:
+    lines = ["premise_id\tlabel\tpremise\thypothesis"]
+    lines += [f"{n // 3}\tneutral\tp{n // 3}\th{n}" for n in range(120)]
+    for lang in ("en", "hi"):
+        (tmp_path / f"test.{lang}.tsv").write_text("\n".join(lines), encoding="utf-8")
+    task = get_task(f"xnli:{tmp_path}")
+    drawn = [[row.id for row in task.examples("en", limit=30, seed=seed)] for seed in range(4)]
+    assert len({tuple(ids) for ids in drawn}) == 4
+    assert drawn[0] == [row.id for row in task.examples("hi", limit=30)]
+    assert drawn[0] != [row.id for row in task.examples("en")][:30]
+    for seed in range(4):
+        groups = [row.group for row in task.examples("en", limit=30, seed=seed)]
+        assert len(set(groups)) == 10
+
+
+@pytest.mark.parametrize("holdout", [0.1, 0.2, 0.25, 0.5])
+def test_what_is_trained_on_is_never_tested(holdout: float, tmp_path: Path) -> None:
+    data = [
+        {"title": f"T{a}", "paragraphs": [
+            {"context": f"c{a}{p}", "qas": [
+                {"id": f"{a}-{p}-{q}", "question": "?", "answers": [{"text": "x"}]}
+                for q in range(1 + (a + p) % 4)]}
+            for p in range(5)]}
+        for a in range(20)
+    ]  # fmt: skip
+    (tmp_path / "xquad.en.json").write_text(json.dumps({"data": data}), encoding="utf-8")
+    task = get_task(f"xquad:{tmp_path}", holdout=holdout)
+    train, test = task.examples("en", "train"), task.examples("en", "test")
+    whole = get_task(f"xquad:{tmp_path}").examples("en")
+    assert [row.id for row in [*train, *test]] == [row.id for row in whole]
+    assert {row.section for row in train}.isdisjoint(row.section for row in test)
+    assert len(test) / len(whole) == pytest.approx(holdout, abs=0.06)
