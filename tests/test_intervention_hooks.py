@@ -296,6 +296,55 @@ def test_own_value_clipped_and_another_units_value():
         activations(lm, Units([0], [3]), value=Value.unit(0, 480))
 
 
+def test_another_units_value_is_taken_before_that_unit_is_written():
+    lm = tiny.lm("llama")
+    plain = activations(lm)
+    taking = Intervention(Units([1], [7]), Value.unit(0, 20))
+    for order in ([taking, Intervention(Units([0], [20]), 0.0)], [taking]):
+        found = activations(lm, order)
+        assert torch.equal(found[1][..., 7], plain[0][..., 20])
+    assert (activations(lm, [Intervention(Units([0], [20]), 0.0)])[0][..., 20] == 0).all()
+
+
+@pytest.mark.parametrize("scope", ["all", "text"])
+def test_nothing_is_written_in_place_where_autograd_needs_the_old_values(scope):
+    """ReLU's gradient is read off its output: written over in place, backward would fail."""
+    lm = tiny.lm("opt")
+    lm.model.requires_grad_(True)
+    units = some_units(lm)
+    mask = torch.ones_like(IDS)
+    for mode in VALUES:
+        lm.model.zero_grad()
+        with intervene(lm, units, 0.4, mode=mode, scope=scope):
+            lm.model(input_ids=IDS, attention_mask=mask, use_cache=False).logits.sum().backward()
+        rows = lm.sites.gates[0].module.weight.grad[units.by_layer(2)[0]]
+        assert (rows.abs().max() == 0) == (mode == "set")
+
+
+def test_a_head_of_norm_0_stays_0_and_keeps_gradients_finite():
+    lm = tiny.lm("llama")
+    lm.model.requires_grad_(True)
+    values = Units([0] * 16, range(16))
+    with (
+        intervene(lm, values, 0.0, site="attn.v"),
+        intervene(lm, Units([0], [2]), 3.0, site="attn.head"),
+    ):
+        logits = lm.model(input_ids=IDS, use_cache=False).logits
+        logits.square().sum().backward()
+    assert logits.isfinite().all()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in lm.model.parameters())
+    with intervene(lm, values, 0.0, site="attn.v"):
+        torch.testing.assert_close(run(lm), logits)
+
+
+def test_the_identity_of_an_intervention_tells_its_layers():
+    units = Units([0, 1], [3, 7])
+    whole, first = Intervention(units), Intervention(units, layers=(0,))
+    assert whole.identity() != first.identity()
+    assert first.identity() == Intervention(Units([0], [3])).identity()
+    assert whole.identity() == Intervention(units, layers=(0, 1)).identity()
+
+
 def test_training_under_an_intervention_with_and_without_checkpointing():
     gradients = []
     for checkpointing in (False, True):

@@ -232,6 +232,8 @@ def test_a_gate_of_the_layers_own_embedding_is_no_mlp():
     model = lm("gemma3n_text")
     assert [mlp.activation.path for mlp in model.sites.mlps] == ["mlp.act_fn"] * 2
     assert model.sites["attn.out"].modules[0] is model.layer_modules[0].self_attn.o_proj
+    with pytest.raises(InputError, match="gives one vector a token"):  # it gives four
+        model.sites["resid"]
     sparse = held(model, "mlp.pre", 0)
     assert (sparse == 0).double().mean() > 0.5
 
@@ -251,10 +253,10 @@ def test_an_up_projection_of_another_width_is_no_up():
     model = tiny.lm("llama")
     for layer in model.layer_modules:
         mlp = layer.mlp
-        mlp.beside = torch.nn.Linear(32, 48)
+        mlp.beside, mlp.narrow = torch.nn.Linear(32, 48), torch.nn.Linear(32, 40)
 
         def forward(x, mlp=mlp):
-            _ = mlp.beside(x)
+            _ = mlp.beside(x), mlp.narrow(x)
             return mlp.down_proj(mlp.act_fn(mlp.gate_proj(x)) * mlp.up_proj(x))
 
         mlp.forward = forward

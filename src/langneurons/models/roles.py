@@ -86,13 +86,14 @@ class LayerPlan:
         mlp: Its MLP, or None.
         attention: Its attention, or None.
         seen: The modules that ran in it, for messages.
-        ran: Whether the layer runs on ids alone at all.
+        stream: Width of what it gives, (batch, sequence, width); 0 where that has another shape or
+            the layer does not run on ids alone.
     """
 
     mlp: MLP | None
     attention: Attention | None
     seen: str
-    ran: bool = True
+    stream: int
 
 
 _FUNCTIONS: tuple[Callable[[Tensor], Tensor], ...] = (
@@ -104,7 +105,7 @@ _FUNCTIONS: tuple[Callable[[Tensor], Tensor], ...] = (
 )
 
 
-def plan_layer(layer: nn.Module, calls: Sequence[Call]) -> LayerPlan:
+def plan_layer(layer: nn.Module, calls: Sequence[Call], output: Tensor | None) -> LayerPlan:
     """Read the roles of a layer's modules from the trace of its calls.
 
     Raises:
@@ -114,7 +115,8 @@ def plan_layer(layer: nn.Module, calls: Sequence[Call]) -> LayerPlan:
     down = next((c for c in calls if mlp is not None and c.path == mlp.down.path), None)
     if mlp is not None and down is not None:
         mlp = replace(mlp, norm=_norm(calls, down))
-    return LayerPlan(mlp, _attention(layer, calls, down), describe(calls))
+    stream = output.shape[-1] if output is not None and output.ndim == 3 else 0
+    return LayerPlan(mlp, _attention(layer, calls, down), describe(calls), stream)
 
 
 def _norm(calls: Sequence[Call], down: Call) -> Part | None:

@@ -252,11 +252,11 @@ class Sites(Mapping[str, Site]):
                 f"{self._model} is a mixture of experts ({experts}), which is "
                 "not supported: its units are not the same for every token. Use a dense model."
             )
-        plans = [LayerPlan(None, None, "none", ran=False)] * len(self._layers)
+        plans = [LayerPlan(None, None, "none", 0)] * len(self._layers)
 
-        def read(number: int, calls: Sequence[Call]) -> None:
+        def read(number: int, calls: Sequence[Call], output: Tensor | None) -> None:
             try:
-                plans[number] = plan_layer(self._layers[number], calls)
+                plans[number] = plan_layer(self._layers[number], calls, output)
             except InputError as error:
                 raise InputError(f"layer {number} of {self._model}: {error}") from error
 
@@ -372,22 +372,15 @@ class Sites(Mapping[str, Site]):
         return self._at_mlp(name)
 
     def _residual(self) -> Site:
-        ran = [plan.ran for plan in self.plans]
-        if not any(ran):
+        widths = tuple(plan.stream for plan in self.plans)
+        if not any(widths):
             raise InputError(
-                f"no layer of {self._model} runs on text alone: use the text model within it."
+                f"no layer of {self._model} gives one vector a token (batch, sequence, width) when "
+                "run on text, so it has no 'resid': use another site."
             )
-        mlp = next((plan.mlp for plan in self.plans if plan.mlp is not None), None)
-        hidden = int(self._config.hidden_size if mlp is None else mlp.down.width_out)
-        found = [layer if one else None for layer, one in zip(self._layers, ran, strict=True)]
-        return Site(
-            "resid",
-            Parts(found, "output", self._model),
-            "output",
-            tuple(hidden if one else 0 for one in ran),
-            (None,) * len(ran),
-            model=self._model,
-        )
+        found = [layer if wide else None for layer, wide in zip(self._layers, widths, strict=True)]
+        modules = Parts(found, "output", self._model)
+        return Site("resid", modules, "output", widths, (None,) * len(widths), model=self._model)
 
     def _at_mlp(self, name: str) -> Site:
         parts: list[Part | None] = []

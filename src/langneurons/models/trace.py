@@ -133,15 +133,18 @@ def tiny_ids(backbone: nn.Module, rows: int = BATCH) -> Tensor:
 
 
 def trace_layers(
-    backbone: nn.Module, layers: Sequence[nn.Module], read: Callable[[int, Sequence[Call]], None]
+    backbone: nn.Module,
+    layers: Sequence[nn.Module],
+    read: Callable[[int, Sequence[Call], Tensor | None], None],
 ) -> None:
     """Run ``backbone`` once and hand over the calls made in each layer, when it ends.
 
     Args:
         backbone: Model without its head; called with ``input_ids`` of shape (2, 3).
         layers: Its decoder layers.
-        read: Called as ``read(layer, calls)``, in the order of the layers' ends; the tensors are
-            not needed afterwards. Layers that do not run are not among them.
+        read: Called as ``read(layer, calls, output)``, in the order of the layers' ends, with the
+            first tensor that the layer gives; the tensors are not needed afterwards. Layers that
+            do not run are not among them.
 
     Raises:
         InputError: If a layer runs more than once.
@@ -179,10 +182,10 @@ def trace_layers(
             calls.append(Call(path, module, source, result, source.clone(), result.clone()))
 
     def end(layer: int) -> Any:
-        def hook(*_: Any) -> None:
+        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
             inside.clear()
             done.add(layer)
-            read(layer, tuple(calls))
+            read(layer, tuple(calls), first_tensor(output))
             calls.clear()
 
         return hook
