@@ -81,6 +81,17 @@ def collect(
     rows: Annotated[
         int, typer.Option(min=0, help="Token rows kept for quantiles.")
     ] = defaults.ROWS,
+    generated: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Take each document as a prompt, let the model write at most so many tokens "
+            "after it, and count these alone.",
+        ),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="Of --generated: 0 writes the most probable tokens.")
+    ] = 0.0,
     dtype: Dtype = "auto",
     device: Device = "auto",
     trust_remote_code: Trust = False,
@@ -91,23 +102,24 @@ def collect(
     """Collect what every unit does in every language; one pass over the text."""
     from langneurons import statistics
 
+    options = statistics.Options(
+        site=site, tokens=tokens, block=None if generated else block, rows=rows, seed=seed,
+        generated=generated, temperature=temperature,
+    )  # fmt: skip
+
     not_of_a_study(output)
     texts = inputs.texts_of(model, text, languages, field, tokens=tokens)
     inputs.check_plan(model, trust_remote_code, block, texts)
     lm = inputs.load_model(model, dtype, device, trust_remote_code)
     if dry_run:
-        expected = statistics.estimate(
-            lm, texts, site=site, tokens=tokens, block=block, rows=rows, output=output
-        )
+        expected = statistics.estimate(lm, texts, options, output=output)
         if as_json:
             print_json(dataclasses.asdict(expected))
         else:
             typer.echo(str(expected))
         return
     say(f"Collecting {site} of {lm.name} in {' '.join(texts)}; results in {output}/")
-    stats = statistics.collect(
-        lm, texts, site=site, tokens=tokens, block=block, rows=rows, seed=seed, output=output
-    )
+    stats = statistics.collect(lm, texts, options, output=output)
     if as_json:
         print_json({"output": str(output), "site": stats.site, "tokens": stats.tokens})
     else:

@@ -24,6 +24,7 @@ from langneurons.statistics.collector import (
     saved_state,
 )
 from langneurons.statistics.forward import evaluation_mode
+from langneurons.statistics.generating import Prompts, generate_blocks
 from langneurons.statistics.group import GatheredRows, Group
 from langneurons.statistics.language import BatchQuantiles, LanguageStatistics
 from langneurons.statistics.moments import Moments
@@ -85,7 +86,7 @@ def collect(
         checkpoint_blocks: Save the state after so many blocks.
         fields: Fields of :class:`~langneurons.statistics.options.Options` (``site``, ``tokens``,
             ``block``, ``rows``, ``seed``, ``batch_size``, ``protocol``, ``quantiles``, ``pack``,
-            ``bos``), which take precedence over ``options``.
+            ``bos``, ``generated``, ``temperature``), which take precedence over ``options``.
 
     Returns:
         The statistics.
@@ -130,7 +131,8 @@ def estimate(
         texts: See :func:`collect`; an iterator is used up.
         options: See :func:`collect`.
         output: See :func:`collect`; nothing is written.
-        measure: Run two batches to measure the speed.
+        measure: Run two batches to measure the speed; never of generated text, of which the tokens
+            are an upper bound.
         fields: See :func:`collect`.
 
     Returns:
@@ -147,7 +149,7 @@ def estimate(
     folder = Path(output) if output is not None else None
     sizes = {source.lang: source.size for source in sources}
     expected = estimation.expect(lm, sizes, resolved, folder)
-    if not measure:
+    if not measure or asked.generated is not None:
         return expected
     with evaluation_mode(lm.model):
         rate = estimation.measure(lm, sources[0].blocks(), resolved)
@@ -186,6 +188,8 @@ class _Source:
         single: bool,
     ) -> _Source:  # fmt: skip
         """Cut the text once; the blocks are kept where ``single`` or where it reads only once."""
+        if asked.generated is not None:
+            return cls._of_prompts(lm, lang, text, asked)
         first = _blocks(lm, lang, text, asked)
         fingerprint = first.fingerprint
         size = estimation.Size(len(first), first.tokens)
@@ -202,6 +206,34 @@ class _Source:
             return again
 
         return cls(lang, size, fingerprint, _cut(first), blocks)
+
+    @classmethod
+    def _of_prompts(
+        cls, lm: LanguageModel, lang: str, text: Iterable[str] | Blocks, asked: Options
+    ) -> _Source:
+        """The text as prompts; what the model writes is known when it has written it."""
+        if isinstance(text, Blocks):
+            raise InputError(f"prompts of {lang!r} must be texts, not blocks: give the texts.")
+        new = asked.generated
+        assert new is not None
+        options = asked.resolved()
+        try:
+            prompts = Prompts(lm, text, options.bos)
+        except InputError as error:
+            raise InputError(f"text of {lang!r}: {error}") from error
+        how = {"generated": new, "temperature": float(asked.temperature), "tokens": asked.tokens}
+        if asked.temperature > 0:  # draws depend on who stands beside whom
+            how["batch_size"] = asked.batch_size
+
+        def blocks() -> Blocks:
+            return generate_blocks(
+                lm, prompts, new, temperature=asked.temperature, seed=options.seed,
+                tokens=asked.tokens, batch_size=asked.batch_size, name=f"Written text {lang}",
+            )  # fmt: skip
+
+        size = estimation.Size(len(prompts.ids), new * len(prompts.ids))
+        cut = {"block": None, "pack": False, "lead": None, **how}
+        return cls(lang, size, digest("generated", prompts.ids, prompts.keys, how), cut, blocks)
 
 
 def _blocks(lm: LanguageModel, lang: str, text: Iterable[str] | Blocks, asked: Options) -> Blocks:
@@ -303,7 +335,7 @@ class _Run:
         shape = (lm.layers, len(selection), lm.sites[options.site].width)
         dtype = estimation.row_dtype(lm, options)
         scratch, state, saved = None, None, None
-        pass_key = digest(key, group.rank, group.size)
+        pass_key = digest(key, blocks.fingerprint, group.rank, group.size)
         if folder is not None:
             scratch = folder / f".{lang}.{group.rank}.partial"
             state = scratch / "state.safetensors"

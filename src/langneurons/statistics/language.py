@@ -132,7 +132,8 @@ _PARTS = {
     "sample": "token rows",
     "batch_quantiles": "quantiles of batches",
 }
-_ALIKE_BETWEEN = ("dtype", "state", "block", "pack", "lead", "special", "prefix_tokens")
+_ALIKE_BETWEEN = ("dtype", "state", "block", "pack", "lead", "special", "prefix_tokens",
+                  "generated", "temperature")  # fmt: skip
 """Options in which languages must be alike to be compared."""
 
 _ALIKE_WITHIN = (*_ALIKE_BETWEEN, "seed", "quantiles", "batch_size")

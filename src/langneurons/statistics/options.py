@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral
@@ -49,6 +50,11 @@ class Options:
             protocol's.
         pack: Fill blocks across document boundaries; None: the protocol's.
         bos: See :func:`langneurons.data.make_blocks`; None: the protocol's.
+        generated: Take the documents as prompts, let the model write at most so many tokens after
+            each, and count these alone; None: the documents themselves. ``tokens`` then stops with
+            the batch of prompts in which it is reached.
+        temperature: Of the generated tokens: 0 takes the most probable one; above, they are drawn
+            with ``seed``.
     """
 
     site: str | None = None
@@ -61,6 +67,8 @@ class Options:
     quantiles: Quantiles | None = None
     pack: bool | None = None
     bos: bool | None = None
+    generated: int | None = None
+    temperature: float = 0.0
 
     @classmethod
     def of(cls, options: Options | None, given: Mapping[str, Any]) -> Options:
@@ -87,12 +95,23 @@ class Options:
         """
         if self.protocol not in PROTOCOLS:
             raise unknown("protocol", self.protocol, PROTOCOLS)
-        for name, least in (("tokens", 1), ("block", 1), ("rows", 0), ("batch_size", 1)):
+        for name, least in (
+            ("tokens", 1),
+            ("block", 1),
+            ("rows", 0),
+            ("batch_size", 1),
+            ("generated", 1),
+        ):
             check_integer(name, getattr(self, name), least)
         check_integer("seed", self.seed)
         for name in ("pack", "bos"):
             if getattr(self, name) not in (None, True, False):
                 raise InputError(f"{name} must be true or false, not {getattr(self, name)!r}.")
+        if self.generated is not None and (self.block is not None or self.pack):
+            raise InputError(
+                "block and pack cut text, and generated text is not cut: leave them out."
+            )
+        _check_temperature(self.temperature)
         usual = PROTOCOLS[self.protocol]
         values: dict[str, Any] = {}
         for name in (field.name for field in fields(Resolved)):
@@ -108,6 +127,11 @@ class Options:
 def _plain(value: Any) -> Any:
     """Integers as Python's own: those of numpy cannot be written as JSON."""
     return value if isinstance(value, bool) or not isinstance(value, Integral) else int(value)
+
+
+def _check_temperature(value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise InputError(f"temperature must be 0 or more, not {value!r}.")
 
 
 def check_integer(name: str, value: object, least: int | None = None) -> None:
