@@ -59,7 +59,7 @@ def test_every_command_shows_an_example(run, command):
         (["run", "none.yaml"], "cannot read study file 'none.yaml'"),
         (["run", "-s", "sead=1"], "unknown key 'sead' in the study. Did you mean 'seed'?"),
         (["run", "--model", "x.gguf"], "needs text"),
-        (["run", "text", "-s", "model=x.gguf"], "no model 'x.gguf'"),
+        (["run", "-m", "x.gguf", "-l", "en,hi"], "no model 'x.gguf'"),
         (["run", "-s", "statistics.site=mlp.atc"], "Did you mean 'mlp.act'?"),
         (["run", "-t", "en"], "must be LANG=PATH"),
         (["run", "-t", "a/{lang}.txt"], "needs --languages"),
@@ -71,7 +71,9 @@ def test_every_command_shows_an_example(run, command):
         (["finetune", "mini-nli", "-o", "x", "-p", "rnak=3"], "Did you mean 'rank'"),
         (["neurons", "show", "none.json"], "none.json"),
         (["report", "nowhere"], "no run directory"),
-        (["explain", "neurons/lpae"], "Did you mean 'neurons/lape'"),
+        (["explain", "mini", "neurons/lpae"], "Did you mean 'neurons/lape'"),
+        (["explain", "."], "is no run directory (it has no study.yaml)"),
+        (["explain", "minni"], "unknown stage 'minni'"),
         (["run", "--nope"], "--nope"),
     ],
 )
@@ -115,7 +117,7 @@ def test_a_folder_that_cannot_be_written_is_named(run, tmp_path, text):
     (tmp_path / "file").write_text("")
     code, _, err = run("--quiet", "run", "-t", f"en={text}", "-o", str(tmp_path / "file" / "out"))
     assert code == 2
-    assert "cannot write to" in err
+    assert "file' is a file: give a folder" in err
 
 
 def test_presets_and_doctor_speak_json(run):

@@ -349,3 +349,47 @@ def test_durations_in_units_people_read(seconds, said):
 def test_every_command_is_described():
     for name, command in COMMANDS.items():
         assert inspect.cleandoc(command.help or ""), name
+
+
+def test_a_run_takes_the_same_words_in_place_of_the_study_s_keys(run, monkeypatch):
+    from langneurons.study import Study
+
+    seen = {}
+
+    def series(cls, preset, overrides, changes):
+        seen.update(changes)
+        raise InputError("seen enough.")
+
+    monkeypatch.setattr(Study, "series", classmethod(series))
+    words = ["--device", "cpu", "--dtype", "float32", "--seed", "3", "--field", "body"]
+    assert run("run", "mini", *words)[0] == 2
+    assert seen == {"device": "cpu", "dtype": "float32", "seed": 3, "field": "body"}
+    seen.clear()
+    run("run", "mini")
+    assert seen == {}
+
+
+def test_a_study_says_which_field_holds_its_text(world):
+    import yaml
+
+    from langneurons.study import Study
+
+    for lang in ("en", "hi"):
+        rows = [f"{n};{lang} document number {n} of some length" for n in range(40)]
+        (world / f"rows.{lang}.csv").write_text("id;body\n" + "\n".join(rows) + "\n")
+    study = {"model": str(world / "model"), "languages": ["en", "hi"], "field": "body",
+             "text": str(world / "rows.{lang}.csv"), "statistics": {"block": 32}}  # fmt: skip
+    (world / "rows.yaml").write_text(yaml.safe_dump(study))
+    texts = Study.from_yaml(world / "rows.yaml").texts()
+    assert texts["hi"].statistics[0] == "hi document number 0 of some length"
+    with pytest.raises(InputError, match=r"text of en: .*name the field \(--field NAME\)"):
+        Study.from_yaml(world / "rows.yaml", ["field=null"]).texts()
+
+
+def test_explain_takes_the_run_first_and_its_old_form_still(run):
+    code, out, err = run("explain", "mini", "statistics/en")
+    assert code == 0, err
+    assert out.startswith("statistics/en: would run")
+    code, again, err = run("explain", "statistics/en", "-o", "runs/mini")
+    assert (code, again) == (0, out)
+    assert "explain STAGE -o RUN is now explain RUN STAGE" in err

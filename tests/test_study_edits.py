@@ -117,7 +117,7 @@ def test_a_form_that_was_left_is_set_aside_said_and_taken_up_again(world, small,
     fewer = Study.from_yaml(world / "study.yaml", ["languages=[en,hi]", "threads=1"])
     assert fewer.run(out).failed == []
     assert not (out / "statistics" / "es.safetensors").exists()
-    said = CliRunner().invoke(app, ["explain", "statistics/es", "-o", str(out)])
+    said = CliRunner().invoke(app, ["explain", str(out), "statistics/es"])
     assert said.exit_code == 0
     assert "statistics/es: set aside" in said.output
     back = Study.from_yaml(world / "study.yaml", ["threads=1"])

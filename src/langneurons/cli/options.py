@@ -34,8 +34,9 @@ Text = Annotated[
 Field = Annotated[
     str | None,
     typer.Option(
+        "--field",
         help="Column that holds the text, by its name (or number, in a table without a header); "
-        "default: text."
+        "default: text.",
     ),
 ]
 Languages = Annotated[

@@ -9,9 +9,12 @@ import typer
 
 from langneurons.cli.options import (
     AsJson,
+    DryRun,
+    Field,
     Languages,
     Output,
     Text,
+    Trust,
     debugging,
     is_pattern,
     language_list,
@@ -43,7 +46,7 @@ def add(app: typer.Typer) -> None:
     app.command(epilog=_RUN)(run)
     app.command(epilog="Example: langneurons report runs/mini")(report)
     app.command(epilog="Example: langneurons explore runs/mini")(explore)
-    app.command(epilog="Example: langneurons explain neurons/lape -o runs/mini")(explain)
+    app.command(epilog="Example: langneurons explain runs/mini neurons/lape")(explain)
     app.command(name="presets", epilog="Example: langneurons presets --json")(list_presets)
 
 
@@ -69,14 +72,13 @@ def run(
         typer.Option("--model", "-m", help="Another model: a Hub id, a folder, a .gguf file."),
     ] = None,
     text: Text = None,
+    text_field: Field = None,
     languages: Languages = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be done and stop.")
-    ] = False,
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option("--trust-remote-code", help="Let code from the model's repository run."),
-    ] = False,
+    dtype: Annotated[str | None, typer.Option(help="As the study's key, in its place.")] = None,
+    device: Annotated[str | None, typer.Option(help="As the study's key, in its place.")] = None,
+    seed: Annotated[int | None, typer.Option(help="As the study's key, in its place.")] = None,
+    dry_run: DryRun = False,
+    trust_remote_code: Trust = False,
     keep_code: KeepCode = False,
     as_json: AsJson = False,
 ) -> None:
@@ -85,6 +87,8 @@ def run(
 
     changes = _changes(model, text, languages, named=study is not None)
     preset = study or ("text" if changes else "mini")
+    keys = {"field": text_field, "dtype": dtype, "device": device, "seed": seed}
+    changes |= {key: value for key, value in keys.items() if value is not None}
     studies = Study.series(preset, overrides or (), changes)
     results = []
     for member, made in studies.items():
@@ -285,19 +289,34 @@ def explore(
 
 
 def explain(
-    stage: Annotated[str, typer.Argument(help="A stage, or the first part of its name.")],
-    study: Annotated[str | None, typer.Option("--study", help="Preset or YAML file.")] = None,
+    run: Annotated[str, typer.Argument(help="A run directory; or a preset or YAML file.")],
+    stage: Annotated[
+        str, typer.Argument(help="A stage, or the first part of its name; default: all.")
+    ] = "",
     overrides: Overrides = None,
-    output: Output = None,
+    study: Annotated[str | None, typer.Option("--study", hidden=True)] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", hidden=True)] = None,
     keep_code: KeepCode = False,
 ) -> None:
     """Say why a stage would run again, or that its result stands; and what is set aside."""
-    from langneurons.study import Study, records
+    from langneurons.study import Study, presets, records
 
-    if study is None and output is not None and (output / "study.yaml").is_file():
-        study = str(output / "study.yaml")
-    made = Study.from_yaml(study or "mini", overrides or ())
-    out = output or Path("runs") / made.config.name
+    stands = Path(run).exists() or run in presets()
+    old = study is not None or output is not None or not (stage or stands)
+    if old:  # the stage stood first
+        say("explain STAGE -o RUN is now explain RUN STAGE; the old form goes with the next.")
+        run, stage = str(output or study or "mini"), run
+    out = Path(run)
+    if study is None and (out / "study.yaml").is_file():
+        study = str(out / "study.yaml")
+    elif study is None and out.is_dir():
+        raise InputError(
+            f"{run!r} is no run directory (it has no study.yaml): give the folder that "
+            "`langneurons run -o DIR` wrote."
+        )
+    made = Study.from_yaml(study or ("mini" if old else run), overrides or ())
+    if not out.is_dir():
+        out = output or Path("runs") / made.config.name
     laid = made.plan(out=out, keep_code=keep_code)
     aside = [item for item in records.aside(out) if item["stage"].startswith(stage)]
     aside = [item for item in aside if item["key"] not in laid.keys.values()]

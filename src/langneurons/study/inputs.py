@@ -93,7 +93,7 @@ def _enough(config: StudyConfig, source: str) -> Iterator[str]:
     if config.perplexity:
         wanted = max(wanted, config.perplexity.tokens / config.held_out)
     left = wanted * _CHARACTERS_PER_TOKEN
-    for text in iter_texts(source):
+    for text in iter_texts(source, field=config.field):
         yield text
         left -= len(text)
         if left <= 0:

@@ -63,6 +63,9 @@ class StudyConfig(Spec):
         description="Source (or list of sources) per language, or for all with {lang} in it: "
         "a file, hub:REPO:CONFIG, mini.",
     )
+    field: str | None = Field(
+        None, description="Column that holds the text, in sources of rows; default: text."
+    )
     held_out: float = Field(
         0.2, gt=0, lt=1, description="Share of each language's documents kept for perplexity."
     )
