@@ -150,7 +150,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(run, world, monkeypa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-m", "modle"], "no model 'modle': no such folder or file. Did you mean 'model'?"),
+        (["-m", "modle"], "Hub name. Did you mean 'model'?"),
         (["-m", "adapter"], "holds an adapter, no model"),
         (["-m", "t5"], "is a model of the kind 't5'"),
         (["-m", "bare"], "holds no tokenizer"),

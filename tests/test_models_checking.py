@@ -224,7 +224,7 @@ def test_a_block_longer_than_the_positions_is_one_line():
         ("modle", "Did you mean 'model'"),
         ("modles/model", None),
         ("here/modle", "Did you mean 'here/model'"),
-        ("here/other", "no such folder or file. Give"),
+        ("here/other", "no such folder or file; give"),
         ("./model2", "no such folder"),
         ("a/b/c", "no such folder"),
         ("weights.safetensors", "no such folder"),

@@ -208,14 +208,14 @@ def _read_separated(path: Path, field: str | None, delimiters: str) -> Iterator[
                 if header:
                     continue
             if len(row) != width:
-                cure = (
+                advice = (
                     "a text with tabs in it needs another format"
                     if plain
                     else f"put a text with {_NAMED[delimiter]} in it into double quotes"
                 )
                 raise InputError(
                     f"{str(path)!r}, line {rows.line_num}: {len(row)} fields, {width} in the first "
-                    f"line: {cure}."
+                    f"line: {advice}."
                 )
             assert place is not None
             yield row[place]
@@ -235,14 +235,16 @@ def _place(first: list[str], field: str | None, path: Path) -> tuple[int, bool]:
     if field is not None and field.isdigit() and field not in first:
         if not 1 <= int(field) <= len(first):
             raise InputError(
-                f"{str(path)!r} has no column {field}: its first line has {len(first)} fields."
+                f"{str(path)!r} has no column {field}: name one of the {len(first)} of its first "
+                "line."
             )
         return int(field) - 1, False
     if field is not None or "text" in first:
         name = field or "text"
         if name not in first:
             raise InputError(
-                f"{str(path)!r} has no field {name!r}; its first line holds: {_shown(first)}."
+                f"{str(path)!r} has no field {name!r}: name one of its first line "
+                f"({_shown(first)})."
             )
         return first.index(name), True
     raise InputError(

@@ -37,18 +37,18 @@ def check_complete(info: Mapping[str, Any], label: str) -> None:
     unexpected = sorted(info.get("unexpected_keys") or ())
     shown = ", ".join(missing[:_SHOWN])
     more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
-    cure = "fetch or save it whole"
+    advice = "fetch or save it whole"
     if all(_is_head(name) for name in missing):
-        cure = (
+        advice = (
             "it was saved without its language-model head (a classifier, or the body alone); give "
             "the causal model it was made from"
         )
     for prefix, said in _WRAPPERS.items():
         if any(prefix in name for name in unexpected) and not any(prefix in x for x in missing):
-            cure = f"its files' names begin with {prefix!r}, as saved from inside {said}"
+            advice = f"its files' names begin with {prefix!r}, as saved from inside {said}"
             break
     raise InputError(
-        f"{label!r} lacks weights, which would be random numbers: {shown}{more}: {cure}."
+        f"{label!r} lacks weights, which would be random numbers: {shown}{more}: {advice}."
     )
 
 
@@ -147,8 +147,8 @@ def check_path(name: str) -> None:
     if written or near:
         hint = f" Did you mean {str(Path(name).parent / near[0])!r}?" if near else ""
         raise InputError(
-            f"no model {name!r}: no such folder or file.{hint} Give a model folder, a .gguf file "
-            "or a Hub name."
+            f"no model {name!r}: no such folder or file; give a folder, .gguf file or "
+            f"Hub name.{hint}"
         )
 
 
