@@ -3,10 +3,19 @@
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from langneurons.errors import ArtifactError
 from langneurons.registry import Registry
-from langneurons.study.part import Part, later, ordered
+from langneurons.reporting.columns import Columns
+from langneurons.reporting.sections import Section
+from langneurons.reporting.sentences import Sentence
+from langneurons.reporting.tables.plain import plain
+from langneurons.study.part import PARTS, Part, add, later, ordered
+from langneurons.study.report import compose, read
+from reporting_run import perplexity_table, scores_table, write_run
 
 
 def test_parts_are_found_without_loading_what_they_need():
@@ -39,3 +48,28 @@ def test_another_distribution_adds_an_entry(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "thing", things, raising=False)
     assert things.names() == ["mine"]
     assert things.get("mine") == 1
+
+
+def test_a_part_brings_columns_and_section_without_a_line_outside_it(tmp_path, monkeypatch):
+    ordered()  # the package's own are there
+    monkeypatch.setattr(PARTS, "_entries", dict(PARTS._entries))
+
+    def page(run):
+        table = run.table("mine")
+        if table is not None:
+            shown = plain(table, "mine", "Mine", "What is mine.")
+            yield Section("mine", "Mine", [Sentence(f"Mine is {table['x'].max():g}.")], [shown])
+
+    add(Part("mine", 250, columns={"mine": Columns("a", "x")}, page=page))
+    mine = pd.DataFrame({"a": ["b"], "x": ["7"]})
+    tables = {"mine": mine, "perplexity": perplexity_table(np.random.default_rng(0), draws=1)}
+    tables["scores"] = scores_table(np.random.default_rng(0), languages=("hi",))
+    made = compose(read(write_run(tmp_path, tables)))
+    names = [section.name for section in made.sections]
+    assert names.index("perplexity") < names.index("mine") < names.index("tasks")
+    (section,) = (section for section in made.sections if section.name == "mine")
+    assert section.sentences[0].text == "Mine is 7."
+    assert "part-mine" not in names  # claimed, so not shown a second time as it is
+    write_run(tmp_path, {"mine": mine.drop(columns="x")})
+    with pytest.raises(ArtifactError, match=r"lacks the column\(s\) x"):
+        read(tmp_path)

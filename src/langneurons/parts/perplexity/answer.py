@@ -63,8 +63,9 @@ def verdict(rows: pd.DataFrame) -> Sentence:
         )
         return Sentence(text, "none")
     worst = extreme(yes, "ratio", largest=True)
-    whom = "every language" if no.empty else listing(list(map(str, yes["language"])))
-    text = f"Yes, for {whom}: {what} raises perplexity most on {worst['language']} ({ratio(worst)})"
+    whom = f"In part, for {listing(list(map(str, yes['language'])))}"
+    whom = "Yes, for every language" if no.empty else whom
+    text = f"{whom}: {what} raises perplexity most on {worst['language']} ({ratio(worst)})"
     text += f"; not shown for {listing(list(map(str, no['language'])))}." if len(no) else "."
     return Sentence(text, "finding")
 

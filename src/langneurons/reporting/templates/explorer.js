@@ -275,7 +275,7 @@
   addEventListener("hashchange", follow);
   // It opens on the unit that matters most, of all sets.
   const largest = (one) => Math.max(-1, ...one.units.map((unit) => unit[4] ?? -1));
-  if (sets.every((one) => largest(one) < 0)) chooseOrder.value = "place";
+  if (sets.every((one) => largest(one) < 0)) chooseOrder.value = "score";
   change(sets.reduce((best, one, at) => largest(one) > largest(sets[best]) ? at : best, 0));
   follow();
   document.getElementById("explorer").addEventListener("unfold", () => { if (chosen) choose(chosen, false); });
