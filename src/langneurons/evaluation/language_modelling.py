@@ -15,6 +15,7 @@ from langneurons.evaluation.intervals import ratio_interval
 from langneurons.evaluation.losses import Losses, loss_batches
 from langneurons.evaluation.token_loss import Head, find_head
 from langneurons.evaluation.touched import Interventions, intervened
+from langneurons.models.checking import warn_without_beginning
 from langneurons.progress import track
 
 if TYPE_CHECKING:
@@ -147,7 +148,9 @@ def as_blocks(
         InputError: If blocks and a number of tokens are given.
     """
     if not isinstance(texts, Blocks):
-        return make_blocks(texts, lm.tokenizer, block=block, tokens=tokens)
+        made = make_blocks(texts, lm.tokenizer, block=block, tokens=tokens)
+        warn_without_beginning(lm, None if made.cut is None else made.cut.lead)
+        return made
     if tokens is not None:
         raise InputError("tokens applies to texts, blocks are taken whole: leave tokens out.")
     return texts

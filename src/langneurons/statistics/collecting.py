@@ -12,8 +12,10 @@ import torch
 
 from langneurons.artifacts import digest
 from langneurons.data import Blocks, make_blocks
+from langneurons.data.expected import Watched, warn_of_other_languages
 from langneurons.errors import ArtifactError, InputError, RunError
 from langneurons.models import LanguageModel
+from langneurons.models.checking import warn_without_beginning
 from langneurons.models.fingerprint import running_state
 from langneurons.progress import track
 from langneurons.statistics import estimation
@@ -102,8 +104,7 @@ def collect(
     _check_names(texts)
     shape = (lm.layers, lm.sites[resolved.site].width)
     folder = Path(output) if output is not None else None
-    sources = [_Source.read(lm, lang, item, asked, single=len(texts) == 1)
-               for lang, item in texts.items()]  # fmt: skip
+    sources = [_Source.read(lm, lang, texts, asked, single=len(texts) == 1) for lang in texts]
     sizes = {source.lang: source.size for source in sources}
     estimation.refuse_if_too_large(estimation.expect(lm, sizes, resolved, folder), folder)
     lm.refresh()
@@ -144,8 +145,10 @@ def estimate(
     asked = Options.of(options, fields)
     resolved = asked.resolved()
     _check_names(texts)
-    sources = [_Source.read(lm, lang, item, asked, single=number == 0)
-               for number, (lang, item) in enumerate(texts.items())]  # fmt: skip
+    sources = [
+        _Source.read(lm, lang, texts, asked, single=number == 0)
+        for number, lang in enumerate(texts)
+    ]
     folder = Path(output) if output is not None else None
     sizes = {source.lang: source.size for source in sources}
     expected = estimation.expect(lm, sizes, resolved, folder)
@@ -184,13 +187,17 @@ class _Source:
 
     @classmethod
     def read(
-        cls, lm: LanguageModel, lang: str, text: Iterable[str] | Blocks, asked: Options, *,
-        single: bool,
-    ) -> _Source:  # fmt: skip
+        cls, lm: LanguageModel, lang: str, texts: Texts, asked: Options, *, single: bool
+    ) -> _Source:
         """Cut the text once; the blocks are kept where ``single`` or where it reads only once."""
+        text = texts[lang]
         if asked.generated is not None:
             return cls._of_prompts(lm, lang, text, asked)
-        first = _blocks(lm, lang, text, asked)
+        watched = text if isinstance(text, Blocks) else Watched(text)
+        first = _blocks(lm, lang, watched, asked)
+        if isinstance(watched, Watched):
+            warn_of_other_languages(watched.seen, lang, texts)
+        warn_without_beginning(lm, None if first.cut is None else first.cut.lead)
         fingerprint = first.fingerprint
         size = estimation.Size(len(first), first.tokens)
         kept = first if single or isinstance(text, Blocks) or iter(text) is text else None
