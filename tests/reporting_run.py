@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom
 
+from langneurons.reporting.figures import canvas
+
 LANGUAGES = ("en", "es", "fr", "vi", "hi", "ur", "zh")
 LAYERS, UNITS = 6, 768
+
+
+def tips(figure) -> list[str]:
+    """What a figure says under the pointer."""
+    root = ElementTree.fromstring(canvas.svg(figure, "f"))
+    return [item.get("data-tip") for item in root.iter() if item.get("data-tip")]
 
 
 def _names(text: str) -> list[str]:

@@ -21,6 +21,7 @@ from langneurons.parts.perplexity import sentences as perplexity_sentences
 from langneurons.parts.perplexity.rows import perplexity_rows
 from langneurons.parts.tasks.comparisons import interventions, over_seeds
 from langneurons.parts.tasks.sentences import chance, overwriting, rules
+from langneurons.reporting.figures import canvas
 from langneurons.reporting.inputs import Run
 from reporting_run import (
     LANGUAGES,
@@ -29,6 +30,7 @@ from reporting_run import (
     perplexity_table,
     rules_table,
     scores_table,
+    tips,
 )
 
 TARGETS = [name for name in LANGUAGES if name != "en"]
@@ -341,3 +343,42 @@ def test_adapters_over_seeds_are_counted_and_tabled():
     assert shown.data["significant"].tolist() == [True, False]
     assert adapter_sentences.over_seeds(table, ["en", "hi"]) == []
     assert adapters_shown.over_seeds(table, ["en", "hi"]) is None
+
+
+def _pictured(**tables):
+    return answer.answer(Run(Path("run"), {"train_language": "en"}, tables=tables))
+
+
+def test_the_figure_is_of_what_the_verdict_speaks_of(rng):
+    """Every language's own change stands in it, with every draw, and the controls' names."""
+    table = scores_table(rng, gain=5.0, tasks=("mini-nli",))
+    made = _pictured(scores=table)
+    value = made.verdict.text.split()[2]
+    said = tips(made.picture.figure)
+    own = table[(table["intervention"] == value) & (table["units"] == "own")]
+    for row in own.to_dict("records"):
+        change = f"{row['language']}, own neurons: +{row['difference']:.1f} ["
+        assert any(tip.startswith(change) for tip in said)
+    assert sum("3 draws, the farthest: " in tip for tip in said) == len(LANGUAGES)
+    assert "beside as many random neurons (a mark a draw)" in made.picture.caption
+    assert ">en (trained on)<" in canvas.svg(made.picture.figure, "f")
+
+
+def test_where_only_adapters_gain_the_figure_is_theirs(rng):
+    table = scores_table(rng, adapter_gain=15.0, tasks=("mini-nli",))
+    made = _pictured(scores=table)
+    assert made.verdict.text.startswith("In part: fine-tuning only them gains ")
+    assert "difference in points to training no units" in made.picture.caption
+    assert "(adapter target)" in made.picture.caption
+    said = tips(made.picture.figure)
+    score = table[table["intervention"] == "none"].set_index(["language", "adapter"])["value"]
+    for language in LANGUAGES:
+        change = score[language, f"target:{language}"] - score[language, "none"]
+        assert any(tip.startswith(f"{language}, own neurons: +{change:.1f} [") for tip in said)
+    assert sum("1 draw, the farthest: " in tip for tip in said) == len(LANGUAGES)
+
+
+def test_where_nothing_can_be_read_no_figure_carries_it(rng):
+    table = scores_table(rng, level=33.0, tasks=("mini-nli",), languages=TARGETS)
+    made = _pictured(scores=table)
+    assert (made.verdict.tone, made.picture) == ("caution", None)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from xml.etree import ElementTree
-
 import pandas as pd
 import pytest
 
@@ -18,9 +16,8 @@ from langneurons.parts.forcing import page as forcing
 from langneurons.parts.polysemanticity import figures as polysemanticity_figures
 from langneurons.parts.polysemanticity import page as polysemanticity
 from langneurons.reporting import style
-from langneurons.reporting.figures import canvas
 from langneurons.study.report import compose, read, report
-from reporting_run import write_run
+from reporting_run import tips, write_run
 
 
 def effect(value: float, half: float = 0.01) -> dict[str, float]:
@@ -95,11 +92,6 @@ def forcing_table() -> pd.DataFrame:
             for how, name, share in rows
         ]
     )  # fmt: skip
-
-
-def tips(figure) -> list[str]:
-    root = ElementTree.fromstring(canvas.svg(figure, "f"))
-    return [item.get("data-tip") for item in root.iter() if item.get("data-tip")]
 
 
 def test_deactivation_in_words():

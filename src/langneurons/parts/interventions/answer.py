@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from langneurons.parts.adapters.comparisons import References, adapters, compared_with
-from langneurons.parts.interventions.figures import carried
+from langneurons.parts.interventions.figures import carried, learnt
 from langneurons.parts.tasks.comparisons import interventions, trained_on
 from langneurons.reporting.aggregate import extreme
 from langneurons.reporting.inputs import Run
@@ -38,10 +38,16 @@ def answer(run: Run) -> Answer | None:
             "the question."
         )
         return Answer(QUESTION, Sentence(text, "failure"))
-    known = trained_on(run)
-    seen = see(scores, run.table("adapters"), known, compared_with(run))
+    known, base, paired = trained_on(run), compared_with(run), run.table("adapters")
+    seen = see(scores, paired, known, base)
     said = verdict(seen)
-    picture = None if said.tone == "caution" else carried(scores, known)
+    picture = None
+    if said.tone != "caution":
+        # The figure is of what the verdict speaks of: overwrites, unless only adapters gain.
+        if len(seen.tests) and (len(seen.gains) or seen.up.empty):
+            picture = carried(scores, known)
+        else:
+            picture = learnt(scores, paired, base, known)
     return Answer(QUESTION, said, more(seen), picture)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
@@ -32,7 +33,12 @@ def against(run: Run) -> Iterator[Section]:
     if not found:
         return
     blocks: list[Block] = [findings.table(found)]
+    counted = Counter(finding.verdict for finding in found)
+    tally = ", ".join(f"{many} {what}" for what, many in counted.items())
     sentences = [
+        Sentence(f"{count(len(found), 'finding')} of the paper beside this run: {tally}.", "none"),
+    ]
+    sentences += [
         Sentence(
             f"{finding.claim} {finding.verdict.capitalize()}: {finding.here}.",
             _TONES.get(finding.verdict, "caution"),
