@@ -78,7 +78,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)  ## speed as ratios, interleaved in one process
+bench: $(STAMP)  ## speed as ratios; one table of all in bench/results (half an hour, on an idle machine)
 	$(BIN)/python -m bench
 
 bench-busy: $(STAMP)  ## what two threads get done beside 0, 1, 2 and 4 busy processes (8 minutes)

@@ -1,6 +1,7 @@
 """Run every benchmark of this folder that has a ``run(console)``, or those named.
 
-Those that need real models or data (``ON_REQUEST``) run only when named.
+Those that need real models or data (``ON_REQUEST``) run only when named. What has a figure to stand
+beside is written as one table into ``bench/results``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import time
 from pathlib import Path
 
 from rich.console import Console
+
+from bench._ratios import write
 
 
 def names() -> list[str]:
@@ -33,6 +36,9 @@ def main(chosen: list[str]) -> int:
         start = time.perf_counter()
         module.run(console)
         console.print(f"[dim]{time.perf_counter() - start:.0f} s[/dim]")
+    written = write()
+    if written is not None:
+        console.print(f"all ratios: {written}")
     return 0
 
 

@@ -5,7 +5,7 @@ that do nothing but count. Three ways take turns in every round, so that whateve
 does falls on all of them: threads as langneurons sets them, threads that spin (PyTorch's own way),
 and one process a core with one thread, which waits for nobody: what the scheduler gives.
 
-Run it on a machine without other work. Sizes: `python -m bench.busy --seconds 5 --rounds 5`.
+Run it on a machine without other work. Sizes: `python -m bench.busy --seconds 5 --rounds 3`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from collections import defaultdict
 from rich.console import Console
 from rich.table import Table
 
+from bench._ratios import note
 from langneurons import threads
 
-ON_REQUEST = True
 BUSY = (0, 1, 2, 4)
 SPINS = {"GOMP_SPINCOUNT": "300000", "KMP_BLOCKTIME": "200"}  # what the runtimes do of themselves
 OURS, SPINNING, APART = "langneurons", "spinning", "one thread a process"
@@ -78,7 +78,7 @@ def rate(count: int, processes: int, busy: int, seconds: float, given: dict[str,
             process.wait()
 
 
-def run(console: Console, seconds: float = 5.0, rounds: int = 5) -> None:
+def run(console: Console, seconds: float = 5.0, rounds: int = 3) -> None:
     """Measure and print one row a number of busy processes."""
     cores = threads.cores()
     ways = {OURS: (cores, 1, {}), SPINNING: (cores, 1, SPINS), APART: (1, cores, {})}
@@ -87,6 +87,13 @@ def run(console: Console, seconds: float = 5.0, rounds: int = 5) -> None:
         for busy in BUSY:
             for name, (count, processes, given) in ways.items():
                 found[name, busy].append(rate(count, processes, busy, seconds, given))
+    for busy in BUSY:
+        note(
+            f"perplexity on {cores} threads beside {busy} busy processes, by the clock",
+            statistics.median(found[OURS, busy]), "threads that spin, PyTorch's own way",
+            statistics.median(found[SPINNING, busy]), unit="passes/s",
+            wanted="" if busy else "0.97",
+        )  # fmt: skip
     console.print(f"{cores} cores; medians of {rounds} rounds of {seconds:g} s")
     console.print(table(found, cores))
     console.print(
@@ -127,7 +134,7 @@ if __name__ == "__main__":
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     words.add_argument("--worker", type=int)
     words.add_argument("--seconds", type=float, default=5.0)
-    words.add_argument("--rounds", type=int, default=5)
+    words.add_argument("--rounds", type=int, default=3)
     given = words.parse_args()
     if given.worker:
         worker(given.seconds, given.worker)

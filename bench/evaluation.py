@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from bench._ratios import note
 from langneurons.evaluation.batching import sequence_batches
 from langneurons.evaluation.classification import classify
 from langneurons.evaluation.qa import generate
@@ -138,6 +139,14 @@ def run(console: Any) -> None:
         found = measure()
     finally:
         torch.set_num_threads(threads)
+    note(
+        f"answers to {PROMPTS} prompts, batched and cached", found["generate"],
+        "released code: one by one, no cache", found["uncached"], wanted="1/15",
+    )  # fmt: skip
+    note(
+        f"classes of {SENTENCES} inputs", found["classify"],
+        "bare forward passes of Transformers", found["forward"], wanted="1.1",
+    )  # fmt: skip
     console.print(
         f"answers, {PROMPTS} prompts of {LENGTHS[0]} to {LENGTHS[1]} tokens, {NEW} new tokens, "
         f"fp32: batch {BATCH} with cache {found['generate']:.1f} s, "

@@ -25,6 +25,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from bench._ratios import note
 from langneurons.finetuning.examples import Item, collate
 from langneurons.finetuning.loss import accepted, loss_sum
 from langneurons.finetuning.recipe import Recipe
@@ -228,8 +229,8 @@ def with_trainer(lm: LanguageModel, items: list[Item], sampling: str) -> float:
         return _timed(trainer.train, lm.device)
 
 
-def epochs(rounds: int = 3) -> dict[str, float]:
-    """Time of an epoch against PEFT with Trainer in the same round, medians."""
+def epochs(rounds: int = 3) -> dict[str, tuple[float, float]]:
+    """Time of an epoch, and against PEFT with Trainer in the same round; medians."""
     lm, items = model(), examples()
     width = lm.sites["mlp.act"].width
     one_percent = Units.from_layers([range(int(SHARE * width))] * lm.layers)
@@ -244,7 +245,10 @@ def epochs(rounds: int = 3) -> dict[str, float]:
         for name, way in ways.items():
             times[name].append(way())
     return {
-        name: statistics.median(a / b for a, b in zip(found, times[TRAINER], strict=True))
+        name: (
+            statistics.median(found),
+            statistics.median(a / b for a, b in zip(found, times[TRAINER], strict=True)),
+        )
         for name, found in times.items()
     }
 
@@ -261,7 +265,11 @@ def run(console: Any) -> None:
         f"training step, {SHARE:.0%} of the rows, batch {BATCH} x {LENGTH} tokens, fp32, "
         f"{rows[0]['seconds'] * 1e3:.0f} ms with plain LoRA"
     )
+    ours = next(row for row in rows if row["name"] == "row-sparse LoRA")
     for row in rows:
+        if row is not ours:
+            peer = f"{row['name']}, {'PEFT' if 'plain' in row['name'] else 'released code'}"
+            note("a training step, 1 % of the rows", ours["seconds"], peer, row["seconds"])
         console.print(
             f"  {row['name']:<20} {row['ratio']:.2f} x   {row['trained']:>9,} trained weights   "
             f"{row['state'] / 1e6:.2f} MB optimiser state"
@@ -269,5 +277,8 @@ def run(console: Any) -> None:
     console.print(
         f"an epoch of {EXAMPLES} examples of 12 to 200 tokens, batch {BATCH}, against {TRAINER}:"
     )
-    for name, ratio in found.items():
+    for name, (seconds, ratio) in found.items():
+        if "LoRA" in name:
+            peer = found[TRAINER][0]
+            note(f"an epoch of fine-tuning, {name}", seconds, TRAINER, peer, wanted="0.8")
         console.print(f"  {name:<28} {ratio:.2f} x" + (" (wanted: 0.8)" if "LoRA" in name else ""))

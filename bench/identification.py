@@ -23,6 +23,7 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from bench._planting import plant
+from bench._ratios import note
 from langneurons.identification import identify
 from langneurons.identification.attribution import mean_loss, to_blocks
 from langneurons.identification.methods.transfer import _batches, _columns, _gain
@@ -202,6 +203,7 @@ def against_loops(console: Any) -> None:
             fast.append(timed(partial(_identify, statistics, name)) / SMALL_UNITS)
             slow.append(timed(partial(_each, loop)) / LOOPED)
         a, b = float(np.median(fast)), float(np.median(slow))
+        note(f"{name}, a unit", a * 1e6, "a loop over units", b * 1e6, unit="us")
         console.print(
             f"{name}: {a * 1e6:,.1f} us a unit, per-unit loop {b * 1e6:,.1f} us: "
             f"{b / a:,.0f} times as fast"
@@ -229,6 +231,7 @@ def on_the_model(console: Any) -> None:
                 statistics, name, model=planted.lm, texts=texts, **options
             )
         )
+        note(f"{name}, {units} units", seconds, "replacing one after the other", looped)
         console.print(
             f"{name}: {seconds:.2f} s for {units} units, replacing one after the other "
             f"{looped:.0f} s: {looped / seconds:,.0f} times as fast"
@@ -249,6 +252,7 @@ def on_the_model(console: Any) -> None:
         / 20
         / columns.shape[1]
     )
+    note("transfer, a unit", fast * 1e6, "a loop over units", slow * 1e6, unit="us")
     console.print(
         f"transfer: {fast * 1e6:,.2f} us a unit, per-unit loop {slow * 1e6:,.1f} us: "
         f"{slow / fast:,.0f} times as fast"
@@ -264,11 +268,16 @@ def run(console: Any) -> None:
             warnings.simplefilter("ignore", UserWarning)
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 seconds, memory = pool.apply(lape_at_full_size)
+            note(
+                f"LAPE at {LAYERS} x {UNITS} units, {LAPE_LANGUAGES} languages", seconds,
+                wanted="2 s",
+            )  # fmt: skip
             console.print(
                 f"LAPE {LAYERS} x {UNITS} x {LAPE_LANGUAGES} languages: {seconds:.2f} s "
                 f"(target 2), {memory:,.0f} MiB in all (target 2048)"
             )
             alone, together = (s * LAYERS / DLN_LAYERS for s in dln_at_full_width(threads))
+            note(f"dln at {LAYERS} x {UNITS} units", alone, wanted="60 s on two cores")
             console.print(
                 f"dln {LAYERS} x {UNITS} x {DLN_LANGUAGES} languages x {DLN_ROWS} rows, from "
                 f"{DLN_LAYERS} layers: {alone:.1f} s of the process on one thread, "

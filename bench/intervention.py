@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
+from bench._ratios import note
 from langneurons.identification import Units
 from langneurons.intervention import Intervention, Value, bake, intervene
 from langneurons.models import LanguageModel, wrap
@@ -206,7 +207,17 @@ def run(console: Any) -> None:
     )
     for name, value in found.items():
         if not name.startswith("large"):
+            stage, _, way = name.partition(": ")
+            loop = found[f"{stage}: loop over pairs"]
+            if way not in ("plain", "loop over pairs"):
+                what = f"{stage}, {way}, times plain"
+                note(what, value, "a loop over pairs", loop, unit="", wanted="ours 1.03 at most")
             console.print(f"  {name:<26} {value:.3f} x")
+    note(
+        f"added to a token, {SHARE:.0%} of {LARGE_LAYERS} x {LARGE_UNITS}",
+        1e3 * found["large: ours, seconds"], "a loop over pairs",
+        1e3 * found["large: loop, seconds"], unit="ms", wanted="1/20",
+    )  # fmt: skip
     console.print(
         f"added to one token at {SHARE:.0%} of {LARGE_LAYERS} x {LARGE_UNITS}: ours "
         f"{found['large: ours, seconds'] * 1e3:.2f} ms, a loop over pairs "

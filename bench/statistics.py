@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from bench._ratios import note
 from langneurons.data import Blocks
 from langneurons.models import LanguageModel, hook_site, wrap
 from langneurons.statistics import LanguageStatistics, Statistics, quantiles_of, run_backbone
@@ -237,6 +238,9 @@ def run(console: Any) -> None:
     console.print(
         f"statistics, one layer of {UNITS} units, bf16, {rows[0]['seconds']:.2f} s a plain batch"
     )
+    plain = rows[0]["seconds"]
+    for row in rows[1:]:
+        note(f"statistics: {row['name']}", row["seconds"], "the plain forward pass", plain)
     for row in rows:
         console.print(f"  {row['name']:<32} {row['ratio']:.3f} x")
     console.print("error of quantiles in probability, mean and 99.9th percentile")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench._ratios import note
+
 TARGETS = {"full": (480, 3.0), "small": (120, 3.0)}
 """Seconds and gigabytes wanted on two cores, by budget."""
 
@@ -34,6 +36,7 @@ def run(console: Console) -> None:
     """Print both budgets beside what is wanted of them."""
     for budget, (most_seconds, most_memory) in TARGETS.items():
         seconds, memory, code = once(budget)
+        note(f"langneurons run mini, {budget}, by the clock", seconds, wanted=f"{most_seconds} s")
         console.print(
             f"langneurons run mini -s budget={budget}: {seconds:.0f} s (wanted {most_seconds}), "
             f"peak {memory:.2f} GB (wanted {most_memory}), exit code {code}"

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from bench._ratios import note
 from bench.evaluation import tokenizer
 from langneurons.data import Blocks, make_blocks
 from langneurons.evaluation.language_modelling import PerplexityResult, perplexity
@@ -65,10 +66,12 @@ def _seconds(work: Callable[[], list[PerplexityResult]]) -> tuple[float, list[Pe
     return time.process_time() - start, found
 
 
-def compare(lm: LanguageModel, blocks: Blocks, items: list[Intervention], rounds: int) -> float:
-    """Median ratio of the CPU time of one by one to that of all together."""
+def compare(
+    lm: LanguageModel, blocks: Blocks, items: list[Intervention], rounds: int
+) -> tuple[float, float]:
+    """Median CPU time of all together, and of one by one."""
     head = find_head(lm)
-    ratios = []
+    times = []
     for _ in range(rounds):
         apart, wanted = _seconds(
             lambda: [perplexity(lm, blocks, intervention=item, head=head) for item in items]
@@ -76,8 +79,9 @@ def compare(lm: LanguageModel, blocks: Blocks, items: list[Intervention], rounds
         together, found = _seconds(lambda: perplexities(lm, blocks, items, head=head))
         for one, other in zip(found, wanted, strict=True):
             assert one.rows.equals(other.rows)
-        ratios.append(apart / together)
-    return statistics.median(ratios)
+        times.append((together, apart))
+    together, apart = (statistics.median(found) for found in zip(*times, strict=True))
+    return together, apart
 
 
 def run(console: Any, rounds: int = ROUNDS) -> None:
@@ -90,11 +94,13 @@ def run(console: Any, rounds: int = ROUNDS) -> None:
         words = torch.randint(1, VOCABULARY, (8, 256), generator=generator).tolist()
         texts = [" ".join(f"w{word}" for word in row) for row in words]
         blocks = make_blocks(texts, lm.tokenizer, block=256)
-        singles = compare(lm, blocks, single_units(), rounds)
-        banded = compare(lm, blocks, bands(), rounds)
+        found = {
+            f"perplexity under {SINGLE} single units of {LAYERS} layers": single_units(),
+            f"perplexity under {BANDS} bands of layers, {CONTROLS} controls each": bands(),
+        }
+        for what, items in found.items():
+            together, apart = compare(lm, blocks, items, rounds)
+            note(what, together, "a whole pass for each", apart)
+            console.print(f"{what}: {apart / together:.2f} x faster together than one by one")
     finally:
         torch.set_num_threads(threads)
-    console.print(
-        f"{SINGLE} single units over {LAYERS} layers: {singles:.2f} x faster together than one by "
-        f"one; {BANDS} bands of layers with {CONTROLS} controls each: {banded:.2f} x"
-    )

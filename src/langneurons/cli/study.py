@@ -41,6 +41,15 @@ KeepCode = Annotated[
 ]
 
 
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify",
+        help="Read every file anew, also where size and times say that it has not changed.",
+    ),
+]
+
+
 def add(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.command(epilog=_RUN)(run)
@@ -80,6 +89,7 @@ def run(
     dry_run: DryRun = False,
     trust_remote_code: Trust = False,
     keep_code: KeepCode = False,
+    verify: Verify = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a study, or go on with one; the same command continues after a stop."""
@@ -98,7 +108,13 @@ def run(
             continue
         _announce(made, out)
         results.append(
-            made.run(out, report=_tell, trust_remote_code=trust_remote_code, keep_code=keep_code)
+            made.run(
+                out,
+                report=_tell,
+                trust_remote_code=trust_remote_code,
+                keep_code=keep_code,
+                verify=verify,
+            )
         )
         if as_json:
             print_json(_summary(results[-1]))
@@ -297,9 +313,10 @@ def explain(
     study: Annotated[str | None, typer.Option("--study", hidden=True)] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", hidden=True)] = None,
     keep_code: KeepCode = False,
+    verify: Verify = False,
 ) -> None:
     """Say why a stage would run again, or that its result stands; and what is set aside."""
-    from langneurons.study import Study, presets, records
+    from langneurons.study import Study, memory, presets, records
 
     stands = Path(run).exists() or run in presets()
     old = study is not None or output is not None or not (stage or stands)
@@ -317,7 +334,8 @@ def explain(
     made = Study.from_yaml(study or ("mini" if old else run), overrides or ())
     if not out.is_dir():
         out = output or Path("runs") / made.config.name
-    laid = made.plan(out=out, keep_code=keep_code)
+    laid = made.plan(out=out, keep_code=keep_code, verify=verify)
+    digests = memory.Digests(out, verify=verify)
     aside = [item for item in records.aside(out) if item["stage"].startswith(stage)]
     aside = [item for item in aside if item["key"] not in laid.keys.values()]
     found = [item for item in laid.stages if item.name.startswith(stage)]
@@ -326,7 +344,7 @@ def explain(
 
         raise unknown("stage", stage, (item.name for item in laid.stages))
     for item in found:
-        reason = records.why(out, laid, item)
+        reason = records.why(out, laid, item, digests)
         typer.echo(f"{item.name}: {'would run: ' + reason if reason else 'stands'}")
         if reason is None:
             earlier = records.changed_code(records.read(out, item) or {}, laid, item)

@@ -1,8 +1,29 @@
-"""Where the units of an architecture are: loading models, finding sites, hooking them."""
+"""Where the units of an architecture are: loading models, finding sites, hooking them.
 
-from langneurons.models.hooks import hook_site, read_outputs
-from langneurons.models.language_model import LanguageModel, wrap
-from langneurons.models.loading import load
-from langneurons.models.sites import SITES, Site
+The names are resolved on first use, so that looking at a name or a folder loads no PyTorch.
+"""
 
-__all__ = ["SITES", "LanguageModel", "Site", "hook_site", "load", "read_outputs", "wrap"]
+from typing import TYPE_CHECKING
+
+from langneurons import lazy as _lazy
+
+_HOME = {
+    "hook_site": "langneurons.models.hooks",
+    "read_outputs": "langneurons.models.hooks",
+    "LanguageModel": "langneurons.models.language_model",
+    "wrap": "langneurons.models.language_model",
+    "load": "langneurons.models.loading",
+    "SITES": "langneurons.models.sites",
+    "Site": "langneurons.models.sites",
+}
+__all__ = sorted(_HOME)
+__getattr__, __dir__ = _lazy.names(__name__, _HOME)
+
+if TYPE_CHECKING:
+    from langneurons.models.hooks import hook_site as hook_site
+    from langneurons.models.hooks import read_outputs as read_outputs
+    from langneurons.models.language_model import LanguageModel as LanguageModel
+    from langneurons.models.language_model import wrap as wrap
+    from langneurons.models.loading import load as load
+    from langneurons.models.sites import SITES as SITES
+    from langneurons.models.sites import Site as Site

@@ -6,15 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from langneurons.artifacts import digest, file_digest
 from langneurons.data import iter_texts
-from langneurons.data.tasks import Task, get_task
 from langneurons.errors import InputError, LangNeuronsError
 from langneurons.models.checking import check_path
 from langneurons.study import hub
 from langneurons.study.plan import Identity
 from langneurons.study.schema import StudyConfig
+
+if TYPE_CHECKING:
+    from langneurons.data.tasks import Task
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -188,6 +191,8 @@ def model_repository(name: str) -> str | None:
 
 def task_repository(source: str) -> str | None:
     """The dataset that a task is read from; None where its files lie here."""
+    from langneurons.data.tasks import get_task
+
     name, _, where = source.partition(":")
     return None if where else getattr(get_task(name), "repo", None)
 
@@ -231,6 +236,8 @@ def task_identity(source: str, commits: Mapping[str, str] = _NONE) -> str:
 
 def pinned(source: str, commits: Mapping[str, str]) -> Task:
     """A task whose examples come from the commit that its stages' keys name."""
+    from langneurons.data.tasks import get_task
+
     repository = task_repository(source)
     sha = repository and commits.get(hub.name("dataset", repository))
     return get_task(source, repo=f"{repository}@{sha}") if sha else get_task(source)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -150,10 +150,18 @@ def stands(out: Path, plan: Plan, stage: Stage) -> bool:
     return record is not None and record["key"] == plan.keys[stage.name]
 
 
-def why(out: Path, plan: Plan, stage: Stage) -> str | None:
+def why(
+    out: Path, plan: Plan, stage: Stage, checksum_of: Callable[[Path], str] = file_digest
+) -> str | None:
     """Why a stage has to run, in a few words; None if its result stands, be it set aside.
 
     Every file's checksum is compared, so that a damaged or truncated file is found and named.
+
+    Args:
+        out: Run directory.
+        plan: The plan.
+        stage: One of its stages.
+        checksum_of: SHA-256 of a file; :class:`langneurons.study.memory.Digests` remembers them.
     """
     key = plan.keys[stage.name]
     root, record = out, read(out, stage)
@@ -168,7 +176,7 @@ def why(out: Path, plan: Plan, stage: Stage) -> str | None:
         path = root / name
         if not path.is_file():
             return f"{name} is missing"
-        if file_digest(path) != checksum:
+        if checksum_of(path) != checksum:
             return f"{name} is damaged (checksum differs)"
     return None
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from langneurons.artifacts import read_json, write_json, write_text
+from langneurons.artifacts import digest, file_digest, read_json, write_json, write_text
 from langneurons.errors import LangNeuronsError, unknown
 from langneurons.progress import track
-from langneurons.study import checks, hub, inputs, loading, records
+from langneurons.study import checks, hub, inputs, loading, memory, records
 from langneurons.study.environment import describe, public
 from langneurons.study.plan import Plan, plan
 from langneurons.study.runner import Outcome, execute, locked
@@ -75,6 +75,7 @@ class Study:
         self._commits: dict[str, str] = {}
         self._tasks: dict[str, Task] = {}
         self._out: Path | None = None
+        self._new: Plan | None = None
 
     def _repr_html_(self) -> str:
         from langneurons.study.notebook import study_html
@@ -113,7 +114,12 @@ class Study:
         return self._texts
 
     def plan(
-        self, *, fetch: bool = True, out: str | Path | None = None, keep_code: bool = False
+        self,
+        *,
+        fetch: bool = True,
+        out: str | Path | None = None,
+        keep_code: bool = False,
+        verify: bool = False,
     ) -> Plan:
         """All stages with their keys; checks everything that can be checked without a model.
 
@@ -123,17 +129,33 @@ class Study:
             fetch: Whether text of the Hub is read for its content. Without it such languages'
                 keys stand for the names of their sources: good for a look at a study that has no
                 results yet, since nothing can be kept.
+            verify: Whether a plan that ``out`` remembers of the same study, code and files (by
+                their sizes and times) is laid out anew.
 
         Raises:
             InputError: Unreadable or empty text, unknown method, task or fine-tuning setting.
         """
-        self.check()
-        if not fetch and self._texts is None:
-            return plan(self.config, inputs.identify_names(self.config))
-        known = self._commits or (hub.read(Path(out)) if out is not None else {})
-        self._commits = hub.resolve(inputs.repositories(self.config), known)
-        laid = plan(self.config, inputs.identify(self.config, self.texts(), self._commits))
-        return records.accept(Path(out), laid) if keep_code and out is not None else laid
+        folder = None if out is None else Path(out)
+        known = self._commits or (hub.read(folder) if folder is not None else {})
+        laid = self._new = None
+        if folder is not None and not verify:
+            laid = memory.recall(folder, self.config, known)
+        if laid is not None:
+            self._commits = dict(known)
+        else:
+            self.check()
+            if not fetch and self._texts is None:
+                return plan(self.config, inputs.identify_names(self.config))
+            repositories = inputs.repositories(self.config)
+            self._commits = hub.resolve(repositories, known)
+            laid = plan(self.config, inputs.identify(self.config, self.texts(), self._commits))
+            self._new = laid  # remembered once the run directory is there
+        return records.accept(folder, laid) if keep_code and folder is not None else laid
+
+    def _remember(self, folder: Path, laid: Plan) -> None:
+        # What the Hub did not tell may be told next time.
+        if len(self._commits) == len(inputs.repositories(self.config)):
+            memory.remember(folder, self.config, self._commits, laid)
 
     def tasks(self) -> dict[str, Task]:
         """The study's tasks, each with the examples that have been read."""
@@ -173,6 +195,7 @@ class Study:
         *,
         trust_remote_code: bool = False,
         keep_code: bool = False,
+        verify: bool = False,
     ) -> Result:
         """Do everything that does not stand yet, then write the report.
 
@@ -184,6 +207,8 @@ class Study:
                 cannot ask for it.
             keep_code: Whether results that earlier code made stand where nothing else has
                 changed; the report then says so.
+            verify: Whether every file is read and the report written anew, also where sizes and
+                times say that nothing has changed since the last run.
 
         Returns:
             Outcomes and the report's path. A failed stage does not stop the others.
@@ -197,14 +222,14 @@ class Study:
         start, started = time.perf_counter(), _now()
         folder = self._out = Path(out)
         checks.check_place(folder)
-        laid = self.plan(out=folder, keep_code=keep_code)
-        if self.config.threads:
-            import torch
-
-            torch.set_num_threads(self.config.threads)
+        laid = self.plan(out=folder, keep_code=keep_code, verify=verify)
         with locked(folder):
-            reasons = {stage.name: records.why(folder, laid, stage) for stage in laid.stages}
+            digests = memory.Digests(folder, verify=verify)
+            reasons = {
+                stage.name: records.why(folder, laid, stage, digests) for stage in laid.stages
+            }
             if any(reasons.values()):
+                self.check()  # a plan that was remembered was not held against this machine
                 self.check_data(folder, trust_remote_code=trust_remote_code)
                 if executor == "local":
                     checks.check_machine(self.config)
@@ -220,10 +245,13 @@ class Study:
             page = None
             if (folder / "tables").is_dir():
                 try:
-                    page = self.report(folder)
+                    page = self._page(folder, laid, verify)
                 except LangNeuronsError as error:
                     # A report that cannot be written is one more failure, not the loss of the list.
                     outcomes = [*outcomes, Outcome("report", "failed", 0.0, str(error))]
+            if self._new is not None:
+                self._remember(folder, self._new)
+            digests.save()
         return Result(folder, tuple(outcomes), page, time.perf_counter() - start)
 
     def plot(self, kind: str | None = None, out: str | Path | None = None) -> Drawing:
@@ -246,6 +274,15 @@ class Study:
         report: Callable[[Outcome], None],
         trusted: bool,
     ) -> list[Outcome]:
+        if not any(reasons.values()):
+            kept = [Outcome(stage.name, "kept", 0.0, "") for stage in laid.stages]
+            for outcome in kept:
+                report(outcome)
+            return kept
+        if self.config.threads:
+            import torch
+
+            torch.set_num_threads(self.config.threads)
         if executor == "ray":
             from langneurons.study import distributed
 
@@ -273,6 +310,22 @@ class Study:
         from langneurons.study.report import report
 
         return report(out)
+
+    def _page(self, out: Path, laid: Plan, verify: bool) -> Path:
+        """The report's page, written anew only where it would be another."""
+        made = [
+            [stage.name, (records.read(out, stage) or {}).get("files")] for stage in laid.stages
+        ]
+        about = [
+            file_digest(path) if path.is_file() else None
+            for path in (out / "run.json", out / "environment.json")
+        ]
+        of = digest(made, about)
+        if not verify and memory.report_stands(out, of):
+            return out / "report" / "index.html"
+        page = self.report(out)
+        memory.remember_report(out, of)
+        return page
 
     def _is_news(self, out: Path, laid: Plan, outcomes: Sequence[Outcome]) -> bool:
         """Whether there is more to say of a run than ``run.json`` says already."""

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from langneurons.artifacts import file_digest
 from langneurons.errors import InputError, LangNeuronsError
-from langneurons.identification import METHODS
 from langneurons.study.plan import Identity, Stage, held_out, of_set, statistics_of, task_module
 from langneurons.study.schema import StudyConfig
 
@@ -127,6 +126,8 @@ def _subspaces(config: StudyConfig, identity: Identity) -> list[Stage]:
 
 
 def _features(config: StudyConfig, identity: Identity) -> list[Stage]:
+    from langneurons.identification import METHODS
+
     if config.perplexity is None:
         return []
     stages = []

@@ -1,0 +1,195 @@
+"""What was worked out before and still holds, as far as the sizes and times of files tell.
+
+A finished run is asked again and again whether anything is left to do. Its plan follows from the
+study, this package's own files and the files it reads; checksums follow from the files. Both are
+kept in the run directory beside the size, times and inode of every file they came from, and worked
+out anew where one of these differs. ``--verify`` believes none of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import glob
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import langneurons
+from langneurons.artifacts import digest, file_digest, read_json, write_json
+from langneurons.errors import LangNeuronsError
+from langneurons.study.plan import Plan, Stage
+from langneurons.study.schema import StudyConfig
+
+_FORMAT = 1
+_FRESH_SECONDS = 2.0
+"""A file changed so lately may change again within one tick of the file system's clock."""
+
+
+def signature(path: Path) -> list[int] | None:
+    """Size, times of content and of state (ns), and inode; None where there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+
+
+class Digests:
+    """Checksums of a run directory's files, remembered.
+
+    Args:
+        out: Run directory.
+        verify: Whether every file is read, whatever its size and times.
+    """
+
+    def __init__(self, out: Path, *, verify: bool = False) -> None:
+        self._out, self._verify = out, verify
+        self._kept: dict[str, list[Any]] = {} if verify else _read(out, "digests").get("files", {})
+        self._used: dict[str, list[Any]] = {}
+
+    def __call__(self, path: Path) -> str:
+        """SHA-256 (hex) of a file."""
+        name, now = path.relative_to(self._out).as_posix(), signature(path)
+        kept = self._kept.get(name)
+        if now is not None and kept is not None and kept[:-1] == now:
+            self._used[name] = kept
+            return str(kept[-1])
+        found = file_digest(path)
+        if now is not None and time.time() - max(now[1], now[2]) / 1e9 > _FRESH_SECONDS:
+            self._used[name] = [*now, found]
+        return found
+
+    def save(self) -> None:
+        """Keep what was asked for."""
+        if self._used != self._kept or self._verify:
+            write_json(_path(self._out, "digests"), {"files": self._used})
+
+
+def recall(out: Path, config: StudyConfig, commits: Mapping[str, str]) -> Plan | None:
+    """The plan that was laid out for the same study, code and files; None where one differs.
+
+    Args:
+        out: Run directory.
+        config: The study.
+        commits: Commits of what it reads from the Hub.
+    """
+    kept = _read(out, "plan")
+    if not kept or kept.get("of") != _fingerprint(config, commits):
+        return None
+    try:
+        stages = tuple(_stage(item) for item in kept["stages"])
+        code = {stage.name: kept["codes"][kept["code"][stage.name]] for stage in stages}
+        return Plan(stages, kept["keys"], kept["plain"], code)
+    except (KeyError, TypeError, IndexError):
+        return None
+
+
+def remember(out: Path, config: StudyConfig, commits: Mapping[str, str], laid: Plan) -> None:
+    """Keep a plan for :func:`recall`, where everything that it follows from can be seen again.
+
+    Args:
+        out: Run directory.
+        config: The study.
+        commits: Commits of what it reads from the Hub, all of them.
+        laid: The plan.
+    """
+    codes: list[dict[str, str]] = []
+    places = {}
+    for name, code in laid.code.items():
+        if code not in codes:
+            codes.append(code)
+        places[name] = codes.index(code)
+    own = all(module.startswith("langneurons.") for code in codes for module in code)
+    of = _fingerprint(config, commits) if own else None
+    if of is None:
+        _path(out, "plan").unlink(missing_ok=True)
+        return
+    stages = [asdict(stage) for stage in laid.stages]
+    write_json(
+        _path(out, "plan"),
+        {
+            "of": of, "stages": stages, "keys": laid.keys, "plain": laid.plain, "codes": codes,
+            "code": places,
+        },
+    )  # fmt: skip
+
+
+def report_stands(out: Path, of: str) -> bool:
+    """Whether the report was made from the same files by the same code and is as it was written.
+
+    Args:
+        out: Run directory.
+        of: Digest of what it is made from.
+    """
+    kept = _read(out, "report")
+    return kept.get("of") == digest(of, _code()) and kept.get("files") == _report_files(out)
+
+
+def remember_report(out: Path, of: str) -> None:
+    """Keep what a report that was just written is made from; see :func:`report_stands`."""
+    write_json(_path(out, "report"), {"of": digest(of, _code()), "files": _report_files(out)})
+
+
+def _report_files(out: Path) -> dict[str, list[int] | None]:
+    inside = sorted(path for path in (out / "report").rglob("*") if path.is_file())
+    found = {path.relative_to(out).as_posix(): signature(path) for path in inside}
+    return found if "report/index.html" in found else {}
+
+
+def _stage(item: dict[str, Any]) -> Stage:
+    lists = ("parents", "beside", "scratch", "entries")
+    return Stage(**{**item, **{name: tuple(item[name]) for name in lists}})
+
+
+def _fingerprint(config: StudyConfig, commits: Mapping[str, str]) -> str | None:
+    """Digest of all that a plan follows from; None where that cannot be told by looking."""
+    files = _inputs(config)
+    if files is None:
+        return None
+    seen = [[str(path.resolve()), signature(path)] for path in files]
+    return digest(_FORMAT, config.model_dump(mode="json"), dict(commits), _code(), seen)
+
+
+def _inputs(config: StudyConfig) -> list[Path] | None:
+    """Files of this machine whose content is in the keys; None where some lie elsewhere."""
+    from langneurons.study.inputs import model_path, sources_of
+
+    sources = {source for lang in config.languages for source in sources_of(config, lang)}
+    if any(source.startswith("hub:") for source in sources):
+        return None
+    places = [Path(source).expanduser() for source in sorted(sources - {"mini"})]
+    places.append(model_path(config.model))
+    for name, task in config.tasks.items():
+        where = (task.source or name).partition(":")[2]
+        places += [Path(where).expanduser()] if where else []
+    for features in config.features.values():
+        path = features.path or ""
+        places += [Path(found) for found in sorted(glob.glob(path.replace("{layer}", "*")))]
+    return [path for place in places for path in _within(place)]
+
+
+def _within(place: Path) -> Iterable[Path]:
+    if not place.is_dir():
+        return [place]
+    return sorted(path for path in place.rglob("*") if path.is_file())
+
+
+@functools.cache
+def _code() -> str:
+    """Digest of the names, sizes, times and inodes of this package's own files."""
+    top = Path(langneurons.__file__).parent
+    files = sorted(path for path in top.rglob("*") if path.suffix != ".pyc" and path.is_file())
+    return digest([[path.relative_to(top).as_posix(), signature(path)] for path in files])
+
+
+def _path(out: Path, name: str) -> Path:
+    return out / ".stages" / "memory" / f"{name}.json"
+
+
+def _read(out: Path, name: str) -> dict[str, Any]:
+    try:
+        return read_json(_path(out, name))
+    except LangNeuronsError:
+        return {}

@@ -1,0 +1,192 @@
+"""A finished run asks nothing of libraries, and whatever has changed since is still noticed."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+import study_world
+from langneurons.study import Study, memory, records
+
+HEAVY = ("torch", "transformers", "scipy", "pandas", "matplotlib", "datasets", "peft")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study's folder and its finished run, some seconds old for the clock of the memory."""
+    world = study_world.build(tmp_path_factory.mktemp("memory"))
+    Study.from_yaml(world / "study.yaml").run(world / "run")
+    past = time.time() - 100
+    for path in (world / "run").rglob("*"):
+        if path.is_file() and ".stages" not in path.parts:
+            os.utime(path, (past, past))
+    return world
+
+
+@pytest.fixture
+def world(finished, tmp_path, monkeypatch):
+    """A copy with a memory of its own: sizes, times and inodes of the copied files."""
+    shutil.copytree(finished, tmp_path / "world")
+    found = tmp_path / "world"
+    for name in ("study.yaml", "tasks.yaml"):
+        path = found / name
+        path.write_text(path.read_text(encoding="utf-8").replace(str(finished), str(found)))
+    monkeypatch.setattr(memory, "_FRESH_SECONDS", -1.0)  # files are as old as they are written
+    made, out = study(found), found / "run"
+    made._remember(out, made.plan(out=out))
+    assert reasons(found, save=True) == {}
+    return found
+
+
+def study(world, *overrides):
+    return Study.from_yaml(world / "study.yaml", overrides)
+
+
+def statuses(world, **options):
+    return {outcome.status for outcome in study(world).run(world / "run", **options).outcomes}
+
+
+def reasons(world, *overrides, verify=False, save=False):
+    """Stage to why it would run, of those that would."""
+    made, out = study(world, *overrides), world / "run"
+    laid = made.plan(out=out, verify=verify)
+    digests = memory.Digests(out, verify=verify)
+    found = {stage.name: records.why(out, laid, stage, digests) for stage in laid.stages}
+    if save:
+        digests.save()
+    return {name: reason for name, reason in found.items() if reason}
+
+
+def test_a_plan_that_is_remembered_is_the_plan(world):
+    config, out = study(world).config, world / "run"
+    kept = memory.recall(out, config, {})
+    assert kept == study(world).plan()
+    assert kept == study(world).plan(out=out) == study(world).plan(out=out, verify=True)
+
+
+@pytest.mark.parametrize("words", [["run", "STUDY", "-o", "RUN"], ["explain", "neu", "-o", "RUN"]])
+def test_a_finished_run_imports_nothing_heavy(world, words):
+    names = {"STUDY": str(world / "study.yaml"), "RUN": str(world / "run")}
+    code = (
+        "import sys, json\nfrom langneurons.study import memory\n"
+        f"sys.argv = ['langneurons', *{[names.get(word, word) for word in words]!r}]\n"
+        "from langneurons.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *said, heavy = done.stdout.strip().splitlines()
+    assert json.loads(heavy) == []
+    if words[0] == "explain":
+        assert said == ["neurons/lape: stands", "neurons/two: stands"]
+    else:
+        assert said == [f"Report: {world / 'run' / 'report' / 'index.html'}"]
+        assert "0 stages done" in done.stderr
+
+
+def test_a_changed_setting_is_noticed(world):
+    assert reasons(world) == {}
+    assert set(reasons(world, "statistics.rows=64")) >= {"statistics/en", "neurons/lape", "tables"}
+    assert reasons(world) == {}
+
+
+def changed(path, keep_times=False):
+    """Change a byte in the middle, with the size as it was and, if wanted, the times."""
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    if keep_times:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "keep_times"),
+    [
+        ("en.txt", "statistics/en", True),
+        ("model/model.safetensors", "statistics/hi", False),
+        ("run/neurons/lape.json", "neurons/lape", True),
+        ("run/tables/perplexity.parquet", "tables", False),
+    ],
+)
+def test_a_changed_file_is_noticed(world, name, stage, keep_times):
+    path = world / name
+    if name == "en.txt":
+        text = path.read_text(encoding="utf-8").replace("cat", "cot", 1)
+        before = path.stat()
+        path.write_text(text, encoding="utf-8")
+        if keep_times:
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    else:
+        changed(path, keep_times)
+    assert stage in reasons(world)
+    assert reasons(world) == reasons(world, verify=True)
+
+
+def test_files_that_are_added_or_gone_are_noticed(world):
+    (world / "model" / "more.json").write_text("{}", encoding="utf-8")
+    assert "statistics/en" in reasons(world)
+    (world / "model" / "more.json").unlink()
+    assert reasons(world) == {}
+    (world / "run" / "neurons" / "lape.json").unlink()
+    assert reasons(world) == {"neurons/lape": "neurons/lape.json is missing"}
+
+
+def test_changed_code_is_looked_at_anew(world, monkeypatch):
+    out, config = world / "run", study(world).config
+    assert memory.recall(out, config, {}) is not None
+    monkeypatch.setattr(memory, "_code", lambda: "of another day")
+    assert memory.recall(out, config, {}) is None
+    assert reasons(world) == {}  # the code that stages reach is the same
+
+
+def test_verify_believes_no_size_and_no_time(world, monkeypatch):
+    monkeypatch.setattr(memory, "signature", lambda path: [1, 1, 1, 1])
+    assert statuses(world, verify=True) == {"kept"}
+    changed(world / "run" / "neurons" / "lape.json")
+    assert reasons(world) == {}  # nothing to be seen
+    assert set(reasons(world, verify=True)) == {"neurons/lape"}
+
+
+def test_a_file_changed_just_now_is_not_remembered(world, monkeypatch):
+    monkeypatch.setattr(memory, "_FRESH_SECONDS", 1000.0)
+    path = world / "run" / "overlap.parquet"
+    path.write_bytes(path.read_bytes())
+    for _ in range(2):
+        digests = memory.Digests(world / "run")
+        wanted = digests(path)
+        digests.save()
+        assert "overlap.parquet" not in memory._read(world / "run", "digests")["files"]
+    monkeypatch.setattr(memory, "_FRESH_SECONDS", -1.0)
+    digests = memory.Digests(world / "run")
+    assert digests(path) == wanted
+    digests.save()
+    assert memory._read(world / "run", "digests")["files"]["overlap.parquet"][-1] == wanted
+
+
+def page(world):
+    return (world / "run" / "report" / "index.html").stat().st_mtime_ns
+
+
+def test_the_report_is_written_again_only_where_it_would_be_another(world):
+    assert statuses(world) == {"kept"}
+    before = page(world)
+    assert statuses(world) == {"kept"}
+    assert page(world) == before
+    assert statuses(world, verify=True) == {"kept"}
+    assert page(world) > before
+    before = page(world)
+    next((world / "run" / "report" / "tables").iterdir()).unlink()
+    statuses(world)
+    assert page(world) > before
+
+
+def test_a_damaged_memory_costs_time_alone(world):
+    for path in (world / "run" / ".stages" / "memory").iterdir():
+        path.write_text("{", encoding="utf-8")
+    assert statuses(world) == {"kept"}
+    assert memory.recall(world / "run", study(world).config, {}) is not None
