@@ -54,9 +54,9 @@ def test_what_does_not_fit_stays_as_stored(tmp_path, monkeypatch):
     folder = stored(tmp_path, torch.bfloat16)
     count = measured.parameters(AutoConfig.from_pretrained(folder))
     assert count == sum(parameter.numel() for parameter in tiny.model().parameters())
-    monkeypatch.setattr(measured, "free_memory", lambda device: 4 * count - 1)
+    monkeypatch.setattr(measured, "memory", lambda device: 4 * count - 1)
     assert load(folder, device="cpu").dtype == torch.bfloat16
-    monkeypatch.setattr(measured, "free_memory", lambda device: 4 * count)
+    monkeypatch.setattr(measured, "memory", lambda device: 4 * count)
     assert load(folder, device="cpu").dtype == torch.float32
 
 
@@ -96,4 +96,4 @@ def test_the_measurement_is_one_and_a_device_without_bfloat16_gains_nothing(monk
 
 def test_a_real_product_is_timed():
     assert measured._seconds("cpu", 8, 64, torch.float32) > 0
-    assert measured.free_memory(CPU) > 0
+    assert measured.memory(CPU) > 0

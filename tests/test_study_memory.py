@@ -32,7 +32,7 @@ def world(finished, tmp_path, monkeypatch):
     """A copy with a memory of its own: sizes, times and inodes of the copied files."""
     shutil.copytree(finished, tmp_path / "world")
     found = tmp_path / "world"
-    for name in ("study.yaml", "tasks.yaml"):
+    for name in ("study.yaml", "run/study.yaml"):
         path = found / name
         path.write_text(path.read_text(encoding="utf-8").replace(str(finished), str(found)))
     monkeypatch.setattr(memory, "_FRESH_SECONDS", -1.0)  # files are as old as they are written
@@ -70,6 +70,8 @@ def test_a_plan_that_is_remembered_is_the_plan(world):
 
 @pytest.mark.parametrize("words", [["run", "STUDY", "-o", "RUN"], ["explain", "neu", "-o", "RUN"]])
 def test_a_finished_run_imports_nothing_heavy(world, words):
+    if words[0] == "run":
+        statuses(world)  # the report of the copy
     names = {"STUDY": str(world / "study.yaml"), "RUN": str(world / "run")}
     code = (
         "import sys, json\nfrom langneurons.study import memory\n"

@@ -42,7 +42,7 @@ def load(
         dtype: ``"auto"``, a name such as ``"bfloat16"``, or a ``torch.dtype``. Auto is float32
             for weights stored in float32; for those of 16 bits and of GGUF files bfloat16 where
             the device multiplies it clearly faster (measured), else float32, if that fits into
-            the memory that is free.
+            the device's memory.
         device: ``"auto"`` (an accelerator where there is one; in one of several processes its
             own), ``"balanced"`` (spread over all of
             them by Accelerate), or a device.

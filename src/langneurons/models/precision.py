@@ -53,7 +53,7 @@ def auto_dtype(config: Any, device: torch.device, *, quantised_file: bool = Fals
 
     Weights stored in float32 stay float32. Those stored in 16 bits, or in fewer in a file
     (``.gguf``), are computed in the device's :func:`fast_dtype`; where that is float32 and would
-    not fit into the memory that is free, they stay as stored. A model that is quantised in memory
+    not fit into the device's memory, they stay as stored. A model that is quantised in memory
     is left to Transformers.
 
     Args:
@@ -70,7 +70,7 @@ def auto_dtype(config: Any, device: torch.device, *, quantised_file: bool = Fals
     if stored not in (torch.bfloat16, torch.float16) and not quantised_file:
         return "auto"
     wanted = fast_dtype(device)
-    if wanted == torch.float32 and 4 * parameters(config) > free_memory(device):
+    if wanted == torch.float32 and 4 * parameters(config) > memory(device):
         return "auto"
     return wanted
 
@@ -87,10 +87,10 @@ def parameters(config: Any) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a device."""
+def memory(device: torch.device) -> int:
+    """Bytes of memory that a device has: what is free of it would change from run to run."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        return int(torch.cuda.mem_get_info(device)[1])
     import psutil
 
-    return int(psutil.virtual_memory().available)
+    return int(psutil.virtual_memory().total)
