@@ -9,6 +9,7 @@ from langneurons import load
 from langneurons.finetuning.recipe import Recipe
 from langneurons.finetuning.training import precision
 from langneurons.models import precision as measured
+from langneurons.models.loading import auto_name
 
 CPU = torch.device("cpu")
 
@@ -97,3 +98,12 @@ def test_the_measurement_is_one_and_a_device_without_bfloat16_gains_nothing(monk
 def test_a_real_product_is_timed():
     assert measured._seconds("cpu", 8, 64, torch.float32) > 0
     assert measured.memory(CPU) > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_the_name_of_auto_is_what_loading_gives(tmp_path, gain, dtype):
+    folder = stored(tmp_path, dtype)
+    wanted = load(folder, device="cpu").dtype
+    assert auto_name(folder, device="cpu") == str(wanted).removeprefix("torch.")
+    assert auto_name("nobody/knows-this-model", device="cpu") == "auto"
+    assert auto_name("any.gguf") == ("bfloat16" if gain > 1 else "float32")

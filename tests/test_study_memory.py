@@ -10,6 +10,7 @@ import time
 import pytest
 
 import study_world
+from langneurons.models import precision
 from langneurons.study import Study, memory, records
 
 HEAVY = ("torch", "transformers", "scipy", "pandas", "matplotlib", "datasets", "peft")
@@ -192,3 +193,18 @@ def test_a_damaged_memory_costs_time_alone(world):
         path.write_text("{", encoding="utf-8")
     assert statuses(world) == {"kept"}
     assert memory.recall(world / "run", study(world).config, {}) is not None
+
+
+def test_auto_enters_the_keys_as_what_it_stands_for(world, monkeypatch):
+    def laid(gain, *overrides):
+        monkeypatch.setattr(precision, "bf16_gain", lambda kind: gain)
+        return study(world, *overrides).plan()["statistics/en"].settings["dtype"]
+
+    assert laid(9.0) == laid(0.1) == "float32"  # the tiny model is stored in it
+    config = world / "model" / "config.json"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace('"float32"', '"bfloat16"'), encoding="utf-8")
+    assert laid(9.0) == "bfloat16"
+    assert laid(0.1) == "float32"
+    assert laid(0.1, "dtype=bfloat16") == "bfloat16"
+    assert laid(0.1, "executor=ray") == "auto"

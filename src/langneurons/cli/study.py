@@ -204,8 +204,8 @@ def _print_plan(study: Study, out: Path, as_json: bool, keep_code: bool, trusted
     reasons = {stage.name: records.why(out, laid, stage) for stage in laid.stages}
     todo = [stage for stage in laid.stages if reasons[stage.name]]
     kept = [record for stage in laid.stages if (record := records.read(out, stage))]
-    flops = measured_flops(study.config.dtype) if todo else None
-    expected = expect(study.config, laid, todo, flops=flops, records=kept)
+    flops = measured_flops(study.resolved.dtype) if todo else None
+    expected = expect(study.resolved, laid, todo, flops=flops, records=kept)
     rows = [
         {
             "stage": stage.name,

@@ -21,7 +21,7 @@ from langneurons.models.checking import (
 )
 from langneurons.models.gguf import check_header, converted, dequantised, without_bars
 from langneurons.models.language_model import LanguageModel, positions, wrap
-from langneurons.models.precision import auto_dtype
+from langneurons.models.precision import auto_dtype, fast_dtype
 
 MINI = "mini"
 
@@ -171,6 +171,36 @@ def configuration(name: str | Path, *, revision: str | None = None) -> Any:
     except Exception:  # whatever is wrong is said when the model is loaded
         return None
     return found.get_text_config(decoder=True)
+
+
+def auto_name(
+    name: str | Path, *, revision: str | None = None, device: str | torch.device = "auto"
+) -> str:
+    """The name of the dtype that :func:`load` takes for ``"auto"`` on this machine.
+
+    Args:
+        name: As for :func:`load`; of a model on the Hub the configuration is fetched.
+        revision: As for :func:`load`.
+        device: As for :func:`load`.
+
+    Returns:
+        Such as ``"float32"``; ``"auto"`` where that shows only when the model is loaded.
+    """
+    from transformers import AutoConfig
+
+    where = _device("auto" if device == "balanced" else device)
+    label = str(name)
+    if label.lower().endswith(".gguf"):
+        return str(fast_dtype(where)).removeprefix("torch.")
+    try:
+        place, options = _place(label, revision, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(place, **options)
+    except Exception:  # whatever is wrong is said when the model is loaded
+        return "auto"
+    found = auto_dtype(config, where)
+    if found == "auto" and getattr(config, "quantization_config", None) is None:
+        found = getattr(config, "dtype", None) or "auto"
+    return str(found).removeprefix("torch.")
 
 
 def _place(label: str, revision: str | None, trust_remote_code: bool) -> tuple[str, dict[str, Any]]:

@@ -19,6 +19,7 @@ from typing import Any
 import langneurons
 from langneurons.artifacts import digest, file_digest, read_json, write_json
 from langneurons.errors import LangNeuronsError
+from langneurons.study.environment import versions
 from langneurons.study.plan import Plan, Stage
 from langneurons.study.schema import StudyConfig
 
@@ -149,7 +150,9 @@ def _fingerprint(config: StudyConfig, commits: Mapping[str, str]) -> str | None:
     if files is None:
         return None
     seen = [[str(path.resolve()), signature(path)] for path in files]
-    return digest(_FORMAT, config.model_dump(mode="json"), dict(commits), _code(), seen)
+    # What `dtype: auto` stands for was measured with it.
+    made = versions(("torch",))
+    return digest(_FORMAT, config.model_dump(mode="json"), dict(commits), made, _code(), seen)
 
 
 def _inputs(config: StudyConfig) -> list[Path] | None:

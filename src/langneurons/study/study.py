@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,22 @@ class Study:
         found = loading.load_series(path, overrides, changes)
         return {name: cls(config) for name, config in found.items()}
 
+    @cached_property
+    def resolved(self) -> StudyConfig:
+        """The study with the dtype that ``auto`` stands for on this machine.
+
+        Workers of Ray may be other machines: there ``auto`` stays.
+        """
+        if self.config.dtype != "auto" or self.config.executor == "ray":
+            return self.config
+        from langneurons.models.loading import auto_name
+
+        checks.check_machine(self.config)
+        name = auto_name(
+            self.config.model, revision=self.config.revision, device=self.config.device
+        )
+        return self.config.model_copy(update={"dtype": name})
+
     def texts(self) -> dict[str, inputs.Texts]:
         """Every language's documents, read once."""
         if self._texts is None:
@@ -148,7 +165,8 @@ class Study:
                 return plan(self.config, inputs.identify_names(self.config))
             repositories = inputs.repositories(self.config)
             self._commits = hub.resolve(repositories, known)
-            laid = plan(self.config, inputs.identify(self.config, self.texts(), self._commits))
+            identity = inputs.identify(self.config, self.texts(), self._commits)
+            laid = plan(self.resolved, identity)
             self._new = laid  # remembered once the run directory is there
         return records.accept(folder, laid) if keep_code and folder is not None else laid
 
@@ -294,7 +312,7 @@ class Study:
         from langneurons.study.workshop import Workshop
 
         workshop = Workshop(
-            self.config, out, self.texts(), trusted, laid, self._revision(), self.tasks()
+            self.resolved, out, self.texts(), trusted, laid, self._revision(), self.tasks()
         )
         return execute(out, laid, lambda stage: stages.run(workshop, stage), report, reasons)
 
