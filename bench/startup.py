@@ -60,7 +60,7 @@ def run(console: Console) -> None:
     for title in ("CPU s, median", "wanted"):
         table.add_column(title, justify="right")
     for name, seconds in times.items():
-        note(f"langneurons {name}", statistics.median(seconds), wanted=f"{chosen[name][0]:.1f} s")
+        note(f"CPU time of `{name}`", statistics.median(seconds), wanted=f"{chosen[name][0]:.1f} s")
         table.add_row(name, f"{statistics.median(seconds):.2f}", f"{chosen[name][0]:.1f}")
     console.print(table)
     if not finished:
