@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[float, list[str]]] = {
     "--help": (0.5, ["-m", "langneurons", "--help"]),
     "presets": (1.0, ["-m", "langneurons", "presets"]),
     "neurons show": (1.0, ["-m", "langneurons", "neurons", "show", "{set}"]),
-    "explain": (2.0, ["-m", "langneurons", "explain", "neurons/lape", "-o", "{run}"]),
+    "explain": (2.0, ["-m", "langneurons", "explain", "{run}", "neurons/lape"]),
     "doctor": (3.0, ["-m", "langneurons", "doctor"]),
     "run, finished": (3.0, ["-m", "langneurons", "run", "{run}/study.yaml", "-o", "{run}"]),
 }

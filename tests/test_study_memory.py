@@ -69,7 +69,7 @@ def test_a_plan_that_is_remembered_is_the_plan(world):
     assert kept == study(world).plan(out=out) == study(world).plan(out=out, verify=True)
 
 
-@pytest.mark.parametrize("words", [["run", "STUDY", "-o", "RUN"], ["explain", "neu", "-o", "RUN"]])
+@pytest.mark.parametrize("words", [["run", "STUDY", "-o", "RUN"], ["explain", "RUN", "neu"]])
 def test_a_finished_run_imports_nothing_heavy(world, words):
     if words[0] == "run":
         statuses(world)  # the report of the copy

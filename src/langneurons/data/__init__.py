@@ -22,7 +22,6 @@ _HOME = {
     "read_texts": "langneurons.data.readers",
 }
 __all__ = sorted(_HOME)
-__getattr__, __dir__ = _lazy.names(__name__, _HOME)
 
 if TYPE_CHECKING:
     from langneurons.data.blocks import Batch as Batch
@@ -37,3 +36,5 @@ if TYPE_CHECKING:
     from langneurons.data.readers import READERS as READERS
     from langneurons.data.readers import iter_texts as iter_texts
     from langneurons.data.readers import read_texts as read_texts
+else:
+    __getattr__, __dir__ = _lazy.names(__name__, _HOME)

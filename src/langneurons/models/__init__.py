@@ -17,7 +17,6 @@ _HOME = {
     "Site": "langneurons.models.sites",
 }
 __all__ = sorted(_HOME)
-__getattr__, __dir__ = _lazy.names(__name__, _HOME)
 
 if TYPE_CHECKING:
     from langneurons.models.hooks import hook_site as hook_site
@@ -27,3 +26,5 @@ if TYPE_CHECKING:
     from langneurons.models.loading import load as load
     from langneurons.models.sites import SITES as SITES
     from langneurons.models.sites import Site as Site
+else:
+    __getattr__, __dir__ = _lazy.names(__name__, _HOME)
