@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import logging
+import subprocess
 import sys
 import types
 
@@ -393,3 +395,28 @@ def test_explain_takes_the_run_first_and_its_old_form_still(run):
     code, again, err = run("explain", "statistics/en", "-o", "runs/mini")
     assert (code, again) == (0, out)
     assert "explain STAGE -o RUN is now explain RUN STAGE" in err
+
+
+def test_a_set_of_another_model_is_refused_by_every_command(run, world):
+    NeuronSet({"en": Units([1], [30]), "hi": Units([1], [31])}, (2, 40)).save(world / "other.json")
+    small = ["-m", "model", "-n", "other.json"]
+    for words in (
+        ["perplexity", *small, "-t", "{lang}.txt", "-l", "en,hi"],
+        ["sweep", *small, "-t", "en.txt", "-l", "en"],
+        ["finetune", "xnli:nli", *small, "--units", "hi", "-o", "none"],
+        ["evaluate", "xnli:nli", *small, "--value", "zero", "-l", "en"],
+        ["force", "the cat", *small, "--off", "en"],
+    ):
+        code, _, err = run("--quiet", *words)
+        assert code == 2, words
+        assert "2 layers x 40 units" in err, words
+    assert not (world / "none").exists()
+
+
+def test_retries_of_the_hub_are_not_told_one_by_one():
+    code = (
+        "from langneurons.cli import app; app._options()\n"
+        "from huggingface_hub.utils import logging; print(logging.get_verbosity())"
+    )
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(seen.stdout) == logging.ERROR

@@ -92,8 +92,8 @@ def force(
     stats = inputs.read_statistics(statistics) if statistics else None
     put = None if on is None else inputs.value_of(value, stats, on)
     candidates = _candidates(language_list(languages) or list(held.found), off, on)
-    inputs.check_plan(model, trust_remote_code, None, {})
     if dry_run:
+        inputs.check_plan(model, trust_remote_code, None, {})
         show_plan(
             {
                 "model": model,

@@ -100,8 +100,9 @@ def identify(
             model, text, ",".join(chosen or stats.languages), field,
             otherwise=stats.languages, tokens=None, made=20_000,
         )  # fmt: skip
-        inputs.check_plan(model, trust_remote_code, None, texts)
-        if not dry_run:
+        if dry_run:
+            inputs.check_plan(model, trust_remote_code, None, texts)
+        else:
             lm = inputs.load_model(model, dtype, device, trust_remote_code)
             given = {"model": lm, "texts": texts}
     if dry_run:

@@ -109,7 +109,8 @@ def collect(
 
     not_of_a_study(output)
     texts = inputs.texts_of(model, text, languages, field, tokens=tokens)
-    inputs.check_plan(model, trust_remote_code, block, texts)
+    if dry_run:
+        inputs.check_plan(model, trust_remote_code, block, texts)
     lm = inputs.load_model(model, dtype, device, trust_remote_code)
     if dry_run:
         expected = statistics.estimate(lm, texts, options, output=output)
@@ -167,8 +168,8 @@ def perplexity(
         model, text, languages, field, otherwise=file.found, tokens=2 * tokens, split="heldout"
     )
     controls = {"random": random, "matched": inputs.draws(matched, stats)}
-    inputs.check_plan(model, trust_remote_code, block, texts)
     if dry_run:
+        inputs.check_plan(model, trust_remote_code, block, texts)
         passes = len(texts) + len(rows) * (len(texts) + sum(controls.values()))
         show_plan(
             {
@@ -252,8 +253,8 @@ def finetune(
         raise InputError(f"--languages {languages!r} must name one language: training has one.")
     file = _file_of_units(neurons, units)
     made = get_task(task)
-    inputs.check_plan(model, trust_remote_code, None, {})
     if dry_run:
+        inputs.check_plan(model, trust_remote_code, None, {})
         counted = "" if file is None else f" ({len(inputs.units_of(file.found, units or '')):,})"
         examples = made.examples(named[0], recipe.split, limit or recipe.limit, seed)
         show_plan(
@@ -350,8 +351,8 @@ def evaluate(
                     f"the neuron set has no unit for {lang}: leave it out of --languages."
                 )
             values[lang] = inputs.value_of(value, stats, lang)
-    inputs.check_plan(model, trust_remote_code, None, {})
     if dry_run:
+        inputs.check_plan(model, trust_remote_code, None, {})
         made = None if task.startswith(HARNESS) else get_task(task)
         counts = (
             {}

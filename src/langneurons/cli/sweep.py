@@ -135,8 +135,8 @@ def sweep(
         "random": random,
         "matched": inputs.draws(matched, stats, defaults.SWEEP_MATCHED),
     }
-    inputs.check_plan(model, trust_remote_code, block, texts)
     if dry_run:
+        inputs.check_plan(model, trust_remote_code, block, texts)
         points = len(names) + len(lines) * (len(parts) + bands)
         passes = len(wanted) * (1 + points * (1 + sum(controls.values())))
         show_plan(
