@@ -19,7 +19,7 @@ from langneurons.cli import old_words
 from langneurons.cli.options import text_sources
 from langneurons.errors import InputError
 from langneurons.identification import NeuronSet, Units
-from langneurons.study.expectation import human_time
+from langneurons.progress import human_time
 from langneurons.study.parts import PerplexitySpec, StatisticsSpec
 from langneurons.study.sweeps import SweepSpec
 from study_world import WORDS, files, write_pairs
@@ -239,6 +239,9 @@ def test_identify_reads_published_counts_as_they_lie(run, world):
     code, out, err = run("--quiet", "identify", "stats", "-p", "top=0.2", "--json", "-o", "f.json")
     assert code == 0, err
     assert set(json.loads(out)["units"]) == set(WORDS)
+    (world / "stats/model.safetensors").write_bytes(b"weights of something")
+    assert run("--quiet", "identify", "stats", "-p", "top=0.2", "-o", "g.json")[0] == 0
+    (world / "stats/model.safetensors").unlink()
     code, _, err = run("--quiet", "identify", "stats", "-l", "en,ur")
     assert code == 2
     assert "unknown language of the statistics 'ur'" in err

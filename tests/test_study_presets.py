@@ -10,8 +10,9 @@ from langneurons import Study
 from langneurons.cli.app import app
 from langneurons.errors import InputError
 from langneurons.identification.language_sets import LANGUAGE_SETS
+from langneurons.progress import human_bytes, human_time
 from langneurons.study import loading
-from langneurons.study.expectation import PREDICTING, Size, expect, human_bytes, human_time, size_of
+from langneurons.study.expectation import PREDICTING, Size, expect, size_of
 from langneurons.study.grid import expand
 from langneurons.study.plan import Identity, plan
 from langneurons.study.schema import parse

@@ -73,7 +73,7 @@ class _Lines:
         of = f"/{self.total:,.0f}" if self.total else ""
         left = ""
         if self.total and rate > 0:
-            left = f", {max(self.total - self.done, 0) / rate:,.0f} s left"
+            left = f", {human_time(max(self.total - self.done, 0) / rate)} left"
         sys.stderr.write(
             f"{self.description}: {self.done:,.0f}{of} {self.unit}, "
             f"{rate:,.1f} {self.unit}/s{left} {self.text}".rstrip()
@@ -172,3 +172,28 @@ _stack: list[Any] = []
 
 def _current() -> Any:
     return _stack[-1] if _stack else None
+
+
+def human_bytes(count: float) -> str:
+    """A size in the unit people read: ``12.3 GB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit in ("B", "kB") else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def human_time(seconds: float) -> str:
+    """A duration in the unit people read: ``5 s``, ``12 min``, ``3.4 h``, ``3 months``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours = seconds / 3600
+    if hours < 48:
+        return f"{hours:.1f} h"
+    days = hours / 24
+    if days < 60:
+        return f"{days:.1f} days"
+    return f"{days / 30.4:.0f} months" if days < 730 else f"{days / 365.25:,.0f} years"

@@ -102,9 +102,12 @@ def read_statistics(path: Path) -> Statistics:
     for one in (path, path / "counts.safetensors"):
         if one.is_file():
             return read_counts(one)
-    if path.is_dir() and not any(path.glob("*.safetensors")) and has_counts(path):
-        return read_counts(path)
-    return Statistics.load(path)
+    try:
+        return Statistics.load(path)
+    except LangNeuronsError:
+        if path.is_dir() and has_counts(path):
+            return read_counts(path)
+        raise
 
 
 def shape_of(word: str | None) -> tuple[int, int] | None:

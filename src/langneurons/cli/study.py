@@ -195,8 +195,9 @@ def _summary(result: Result) -> dict[str, Any]:
 def _print_plan(study: Study, out: Path, as_json: bool, keep_code: bool, trusted: bool) -> None:
     import pandas as pd
 
+    from langneurons.progress import human_bytes, human_time
     from langneurons.study import records
-    from langneurons.study.expectation import expect, human_bytes, human_time, measured_flops
+    from langneurons.study.expectation import expect, measured_flops
 
     # Text of the Hub is not streamed just to find that there is nothing to keep.
     laid = study.plan(fetch=(out / ".stages").is_dir(), out=out, keep_code=keep_code)

@@ -14,6 +14,7 @@ import torch
 from langneurons.data import Blocks
 from langneurons.errors import InputError
 from langneurons.models import LanguageModel
+from langneurons.progress import human_bytes, human_time
 from langneurons.statistics.collector import Collector, first_limits, running_order
 from langneurons.statistics.moments import BYTES_PER_UNIT
 from langneurons.statistics.options import PAPER_PROBABILITIES, Resolved
@@ -52,11 +53,11 @@ class Estimate:
 
     def __str__(self) -> str:
         counts = ", ".join(f"{lang} {count:,}" for lang, count in self.tokens.items())
-        text = f"tokens {counts}; memory {_bytes(self.memory)} beyond the model"
+        text = f"tokens {counts}; memory {human_bytes(self.memory)} beyond the model"
         if self.disk:
-            text += f"; disk {_bytes(self.disk)}"
+            text += f"; disk {human_bytes(self.disk)}"
         if self.seconds is not None and self.tokens_per_second is not None:
-            text += f"; {self.seconds:,.0f} s at {self.tokens_per_second:,.0f} tokens/s"
+            text += f"; {human_time(self.seconds)} at {self.tokens_per_second:,.0f} tokens/s"
         return text
 
 
@@ -133,8 +134,8 @@ def refuse_if_too_large(estimate: Estimate, output: Path | None) -> None:
             "give an output folder (rows then lie on disk)" if output is None else "use fewer rows"
         )
         raise InputError(
-            f"statistics need {_bytes(estimate.memory)} of memory beyond the model, "
-            f"{_bytes(available)} are free: {advice}."
+            f"statistics need {human_bytes(estimate.memory)} of memory beyond the model, "
+            f"{human_bytes(available)} are free: {advice}."
         )
     if output is None:
         return
@@ -144,15 +145,6 @@ def refuse_if_too_large(estimate: Estimate, output: Path | None) -> None:
     free = shutil.disk_usage(folder).free
     if estimate.disk > free:
         raise InputError(
-            f"statistics need {_bytes(estimate.disk)} on disk, {_bytes(free)} are free in "
-            f"{str(folder)!r}: use fewer rows or another folder."
+            f"statistics need {human_bytes(estimate.disk)} on disk, {human_bytes(free)} are free "
+            f"in {str(folder)!r}: use fewer rows or another folder."
         )
-
-
-def _bytes(size: int) -> str:
-    value = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit in ("B", "kB") else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"

@@ -304,28 +304,3 @@ def disk(config: StudyConfig, laid: Plan, size: Size) -> float:
         )
         total += cells * (task.limit or 1000) * _SCORE_BYTES
     return total
-
-
-def human_bytes(count: float) -> str:
-    """``12.3 GB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit in ("B", "kB") else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def human_time(seconds: float) -> str:
-    """``3 h 20 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    hours = seconds / 3600
-    if hours < 48:
-        return f"{hours:.1f} h"
-    days = hours / 24
-    if days < 60:
-        return f"{days:.1f} days"
-    return f"{days / 30.4:.0f} months" if days < 730 else f"{days / 365.25:,.0f} years"
