@@ -30,7 +30,6 @@ ROOMS = {
     "beyond": "Beyond the paper",
     "reporting": "Report",
     "study": "Studies",
-    "parts": "Studies",
     "play": "Live page",
     "cli": "Command line",
     "mini": "Built-in world",
