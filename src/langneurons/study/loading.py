@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml.constructor import ConstructorError
 
 from langneurons.errors import InputError, unknown
+from langneurons.study.narrowing import narrow
 from langneurons.study.schema import StudyConfig, parse, plain
 
 _PRESETS = importlib.resources.files("langneurons.study") / "presets"
@@ -61,13 +62,14 @@ def load(
     Raises:
         InputError: Unknown preset, unreadable file, unknown key or impossible value.
     """
-    data = {**_read(study, ()), **(changes or {})}
+    file = _read(study, ())
+    data = {**file, **(changes or {})}
     if data.get("series"):
         raise InputError(
             f"{str(study)!r} is a series of studies ({', '.join(map(str, data['series']))}): "
             "read it with load_series, or run it from the command line."
         )
-    return _resolve(data, overrides)
+    return _resolve(data, overrides, file.get("languages"))
 
 
 def load_series(
@@ -88,10 +90,11 @@ def load_series(
     Raises:
         InputError: See :func:`load`.
     """
-    data = {**_read(study, ()), **(changes or {})}
+    file = _read(study, ())
+    data, named = {**file, **(changes or {})}, file.get("languages")
     series = data.pop("series", None)
     if not series or "model" in (changes or {}):
-        return {"": _resolve(data, overrides)}
+        return {"": _resolve(data, overrides, named)}
     if not isinstance(series, Mapping) or not all(isinstance(s, Mapping) for s in series.values()):
         raise InputError(
             "series must be a mapping of names to changed keys, such as {a: {seed: 1}}."
@@ -102,12 +105,13 @@ def load_series(
     except ValueError as error:
         raise InputError(f"series: {error}.") from error
     return {
-        member: _resolve(_merge({**data, "name": f"{name}-{member}"}, change), overrides)
+        member: _resolve(_merge({**data, "name": f"{name}-{member}"}, change), overrides, named)
         for member, change in members.items()
     }
 
 
-def _resolve(data: dict[str, Any], overrides: Sequence[str]) -> StudyConfig:
+def _resolve(data: dict[str, Any], overrides: Sequence[str], named: Any) -> StudyConfig:
+    """The checked study; ``named`` are the languages of its file, some of which may be gone."""
     merged = _override(data, overrides)
     budget = merged.get("budget", "full")
     budgets = merged.get("budgets") or {}
@@ -116,7 +120,7 @@ def _resolve(data: dict[str, Any], overrides: Sequence[str]) -> StudyConfig:
             raise unknown("budget", budget, ["full", *budgets])
         # The overrides come last: what a person types wins over the budget.
         merged = _override(_merge(data, budgets[budget]), overrides)
-    return parse(merged)
+    return parse(narrow(merged, named))
 
 
 def _read(study: str | Path, seen: tuple[Path, ...]) -> dict[str, Any]:
