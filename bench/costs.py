@@ -95,7 +95,7 @@ def _languages() -> Callable[[], object]:
 
 
 def _bootstrap() -> Callable[[], object]:
-    """50 replicates of LAPE over statistics on disk: 3 languages, 4 layers x 4096, 4096 rows."""
+    """10 replicates of LAPE over statistics on disk: 3 languages, 4 layers x 4096, 4096 rows."""
     from langneurons.identification import bootstrap
     from langneurons.statistics import Statistics, collect
 
@@ -104,7 +104,7 @@ def _bootstrap() -> Callable[[], object]:
     texts = {f"l{k}": [_words(100 * k + n, 240) for n in range(6)] for k in range(3)}
     collect(lm, texts, rows=4096, output=folder)
     statistics = Statistics.load(folder)
-    return lambda: bootstrap(statistics, "lape", replicates=50, filter=0.5, bar=0.5)
+    return lambda: bootstrap(statistics, "lape", replicates=10, filter=0.5, bar=0.5)
 
 
 def _gradient() -> Callable[[], object]:

@@ -116,10 +116,17 @@ def marks(backbone: nn.Module) -> tuple[Any, ...]:
     named = dict(tensors)
     foreign = _adapter_names(named)
     return tuple(
-        (_WRAPPED.sub("", name), tensor.data_ptr(), tensor.dtype, _version(tensor))
+        (_WRAPPED.sub("", name), _address(tensor), tensor.dtype, _version(tensor))
         for name, tensor in named.items()
         if name not in foreign and tensor.is_floating_point() and not tensor.is_meta
     )
+
+
+def _address(tensor: torch.Tensor) -> int:
+    try:
+        return tensor.data_ptr()
+    except RuntimeError:  # a tensor around others, as sharded and quantised weights are
+        return id(tensor)
 
 
 def _version(tensor: torch.Tensor) -> int:
