@@ -15,7 +15,7 @@ from langneurons.parts.tasks.comparisons import (
 )
 from langneurons.reporting.aggregate import extreme
 from langneurons.reporting.numbers import count, listing, number, with_interval
-from langneurons.reporting.sentences import Sentence, counted, detectable, places, points
+from langneurons.reporting.sentences import Sentence, Tone, counted, detectable, places, points
 
 
 def chance(scores: pd.DataFrame) -> list[Sentence]:
@@ -113,12 +113,12 @@ def overwriting(scores: pd.DataFrame, trained_on: Collection[str] = ()) -> list[
     gains = readable[readable["significant"] & (readable["difference"] > 0)]
     losses = readable[readable["significant"] & (readable["difference"] < 0)]
     text = (
-        f"Overwriting a language's own neurons was compared with leaving them alone "
-        f"{count(len(readable), 'time')} (task, language, adapter, neuron set and value). "
-        f"Significant after Holm's correction: {counted(gains, 'gain')} and "
-        f"{counted(losses, 'loss', 'losses')}. {_extremes(readable)}"
+        f"Of {count(len(readable), 'comparison')} of overwriting a language's own neurons with "
+        f"leaving them alone, {counted(gains, 'gain')} and {counted(losses, 'loss', 'losses')} are "
+        "significant after Holm's correction."
     )
-    said.append(Sentence(text, "finding" if len(gains) or len(losses) else "none"))
+    tone: Tone = "finding" if len(gains) or len(losses) else "none"
+    said += [Sentence(text, tone), Sentence(_extremes(readable), tone)]
     said.extend(_controlled(readable, gains, losses, control_changes(scores, trained_on)))
     said.extend(_at_home(scores, trained_on))
     said.extend(detectable(readable[~readable["significant"]]))

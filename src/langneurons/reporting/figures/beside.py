@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from langneurons.reporting import style
 from langneurons.reporting.aggregate import records
@@ -72,6 +72,8 @@ def beside(
         label += ", logarithmic"
     elif ratio:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.set_yticks(range(len(order)), [short(name) for name in order])
     axes.set_ylim(len(order) - 0.5, -0.5)
     axes.set_xlabel(label)
