@@ -6,6 +6,7 @@ import abc
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from langneurons.data.languages import same_language
@@ -246,6 +247,36 @@ class Task(abc.ABC):
     def describe(self) -> dict[str, Any]:
         """What defines the task's input, for keys of caches and for result files."""
         return {"task": self.name, "template": self.template, "splits": self.splits}
+
+
+class SourcedTask(Task):
+    """A task whose data lie in local files or on the Hub.
+
+    Args:
+        path: Folder with the files (or one file, where the task says so); None reads the Hub.
+        repo: Dataset of the Hub, or a folder laid out like it; None for the task's own.
+        template: See :class:`Task`.
+        splits: See :class:`Task`.
+    """
+
+    default_repo: ClassVar[str]
+
+    def __init__(
+        self,
+        *,
+        path: str | Path | None = None,
+        repo: str | None = None,
+        template: str | None = None,
+        splits: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(template=template, splits=splits)
+        self.path = None if path is None else Path(path).expanduser()
+        self.repo = repo or self.default_repo
+
+    def describe(self) -> dict[str, Any]:
+        """See :meth:`Task.describe`."""
+        source = self.repo if self.path is None else self.path.name
+        return {**super().describe(), "source": source}
 
 
 TASKS: Registry[type[Task]] = Registry("task", package="langneurons.data.tasks")

@@ -7,10 +7,9 @@ Language Variants"; CC BY-SA 4.0.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from langneurons.data.tasks.base import NO_GOLD, TASKS, ChoiceExample, Example, Task
+from langneurons.data.tasks.base import NO_GOLD, TASKS, ChoiceExample, Example, SourcedTask
 from langneurons.data.tasks.sources import find_file, load_hub, read_rows
 from langneurons.errors import InputError
 
@@ -44,14 +43,10 @@ CODES: Mapping[str, str] = {
 
 
 @TASKS.register("belebele")
-class Belebele(Task):
+class Belebele(SourcedTask):
     """Belebele, a test set, from files ``<code>.jsonl`` or from the Hub.
 
-    Args:
-        path: Folder; None reads the Hub.
-        repo: Dataset of the Hub, or a folder laid out like it.
-        template: Input text with ``{context}``, ``{question}`` and ``{options}``.
-        splits: See :class:`Task`.
+    See :class:`SourcedTask`; a template has ``{context}``, ``{question}`` and ``{options}``.
     """
 
     name = "belebele"
@@ -59,19 +54,8 @@ class Belebele(Task):
     labels = LETTERS
     languages = tuple(CODES)
     context_field = "context"
+    default_repo = "facebook/belebele"
     default_template = "{context}\n\nQuestion: {question}\n{options}\nAnswer:"
-
-    def __init__(
-        self,
-        *,
-        path: str | Path | None = None,
-        repo: str = "facebook/belebele",
-        template: str | None = None,
-        splits: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(template=template, splits=splits)
-        self.path = None if path is None else Path(path).expanduser()
-        self.repo = repo
 
     def _read(self, lang: str, split: str) -> Sequence[Example]:
         code = CODES.get(lang, lang)
@@ -96,11 +80,6 @@ class Belebele(Task):
         """The letters, after the question."""
         text = self.encode(example)
         return tuple((text, f" {letter}") for letter in LETTERS)
-
-    def describe(self) -> dict[str, Any]:
-        """See :meth:`Task.describe`."""
-        source = self.repo if self.path is None else self.path.name
-        return {**super().describe(), "source": source}
 
 
 def _example(row: Mapping[str, Any], source: str) -> ChoiceExample:

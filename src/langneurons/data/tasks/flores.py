@@ -6,10 +6,9 @@ NLLB Team 2022, "No Language Left Behind: Scaling Human-Centered Machine Transla
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from langneurons.data.tasks.base import TASKS, Example, Task, TranslationExample
+from langneurons.data.tasks.base import TASKS, Example, SourcedTask, TranslationExample
 from langneurons.data.tasks.belebele import CODES
 from langneurons.data.tasks.sources import find_file, load_hub
 from langneurons.errors import InputError
@@ -43,39 +42,29 @@ _SPLITS = {"dev": "dev", "test": "devtest"}
 
 
 @TASKS.register("flores")
-class Flores(Task):
+class Flores(SourcedTask):
     """Translation from one language into the language asked for.
 
     Args:
-        path: Folder with ``devtest.<lang>.txt`` (and ``dev.<lang>.txt``), a sentence a line, the
-            lines parallel; None reads the Hub.
         source: Language translated from; where it is the one asked for, English is.
-        repo: Dataset of the Hub, or a folder laid out like it.
-        template: Input text with ``{source}``, ``{source_language}`` and ``{target_language}``.
-        splits: See :class:`Task`; ``test`` is the data set's ``devtest``.
+        **data: See :class:`SourcedTask`. Local files are ``devtest.<lang>.txt`` and
+            ``dev.<lang>.txt``, a sentence a line, the lines parallel; a template has ``{source}``,
+            ``{source_language}`` and ``{target_language}``; the split ``test`` is ``devtest``.
     """
 
     name = "flores"
     kind = "translation"
     languages = tuple(NAMES)
     context_field = "source"
+    default_repo = "openlanguagedata/flores_plus"
     default_template = "{source_language}: {source}\n{target_language}:"
     max_answer_tokens = 128
 
-    def __init__(
-        self,
-        *,
-        path: str | Path | None = None,
-        source: str = "en",
-        repo: str = "openlanguagedata/flores_plus",
-        template: str | None = None,
-        splits: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(template=template, splits=splits)
+    def __init__(self, *, source: str = "en", **data: Any) -> None:
+        super().__init__(**data)
         if source not in NAMES:
             raise InputError(f"flores has no name for {source!r}; known: {', '.join(NAMES)}.")
-        self.path = None if path is None else Path(path).expanduser()
-        self.source, self.repo = source, repo
+        self.source = source
 
     def _read(self, lang: str, split: str) -> Sequence[Example]:
         if split not in _SPLITS:
@@ -117,5 +106,4 @@ class Flores(Task):
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Task.describe`."""
-        place = self.repo if self.path is None else self.path.name
-        return {**super().describe(), "source": place, "from": self.source}
+        return {**super().describe(), "from": self.source}

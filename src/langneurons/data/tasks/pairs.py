@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from langneurons.data.tasks.base import NO_GOLD, NLIExample
-from langneurons.data.tasks.sources import TABLE_SUFFIXES, find_file, read_rows
+from langneurons.data.tasks.base import NO_GOLD, Example, NLIExample, SourcedTask
+from langneurons.data.tasks.sources import TABLE_SUFFIXES, find_file, load_hub, read_rows
+from langneurons.data.tasks.words import label_words
 from langneurons.errors import InputError
 
 _ID = ("row", "id", "uid", "pairID", "idx")
@@ -17,6 +18,44 @@ _SECOND = ("hypothesis", "sentence2")
 _LABEL = ("label", "gold_label")
 _UNKNOWN = {"", "-", "-1", "nan", "none"}
 _SPELLINGS = {"contradictory": "contradiction"}
+
+
+class PairTask(SourcedTask):
+    """Two sentences and a label, from local files or the Hub; see :class:`SourcedTask`.
+
+    Local files are ``<split>.<lang>.tsv`` (or .csv, .jsonl, .parquet), see :func:`read_pairs`.
+    """
+
+    kind = "classification"
+    context_field = "premise"
+    words: ClassVar[tuple[int, ...]]
+    """Which of yes, also and no (0, 1, 2) stands for each label, in the order of the labels."""
+    files: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """File names below the language's folder, by split, where they are the data set's own."""
+
+    def _read(self, lang: str, split: str) -> Sequence[Example]:
+        if self.path is not None:
+            own = tuple(f"{lang}/{name}" for name in self.files.get(split, ()))
+            return read_pairs(self.path, self.name, lang, split, self.labels, own)
+        there = "validation" if split == "dev" else split
+        return pairs(
+            load_hub(self.repo, lang, there, f"{self.name} {lang!r}"), self.labels, self.repo
+        )
+
+    def verbalised(self, example: Example, lang: str) -> tuple[tuple[str, str], ...]:
+        """``premise, right? Yes|Also|No, hypothesis`` in the language, one for each label.
+
+        Raises:
+            InputError: If there are no label words in the language.
+        """
+        assert isinstance(example, NLIExample)
+        words = label_words(self.name, lang)
+        premise = example.premise.rstrip(" .。।۔")
+        prefix = f"{premise}{words.comma}{words.right}"
+        return tuple(
+            (prefix, f"{words.space}{words.labels[place]}{words.comma}{example.hypothesis}")
+            for place in self.words
+        )
 
 
 def read_pairs(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from langneurons.data.tasks.base import TASKS, Example, QAExample, Task
+from langneurons.data.tasks.base import TASKS, Example, QAExample, SourcedTask
 from langneurons.data.tasks.sources import find_file, load_hub, read_squad
 from langneurons.errors import InputError
 
@@ -54,7 +54,7 @@ def qa_examples(
     ]
 
 
-class SquadTask(Task):
+class SquadTask(SourcedTask):
     """A task in the SQuAD layout, from official JSON files or from the Hub.
 
     Args:
@@ -62,14 +62,13 @@ class SquadTask(Task):
         repo: Dataset of the Hub, or a folder laid out like it.
         holdout: Share of the questions, in whole articles at the end of the test split, that is
             kept as the test split while the rest becomes the training split (the paper: 0.2).
-        template: See :class:`Task`.
-        splits: See :class:`Task`.
+        template: See :class:`SourcedTask`.
+        splits: Likewise.
     """
 
     kind = "qa"
     context_field = "context"
     default_template = "{context}\n\nQuestion: {question}\nAnswer:"
-    default_repo: ClassVar[str]
     hub_split: ClassVar[Mapping[str, str]]
     paragraphs_each: ClassVar[int | None] = None
     """Paragraphs of an article where the Hub's rows do not name it."""
@@ -88,9 +87,7 @@ class SquadTask(Task):
                 raise InputError(f"holdout must lie between 0 and 1, got {holdout}.")
             cut = round(100 * (1 - holdout))
             splits = {"train": f"test[:{cut}%]", "test": f"test[{cut}%:]", **(splits or {})}
-        super().__init__(template=template, splits=splits)
-        self.path = None if path is None else Path(path).expanduser()
-        self.repo = repo or self.default_repo
+        super().__init__(path=path, repo=repo, template=template, splits=splits)
 
     def _stems(self, lang: str, split: str) -> list[str]:
         """File names without suffix in which a language and split may lie."""
@@ -116,11 +113,6 @@ class SquadTask(Task):
             self.repo, self._config(lang), self.hub_split[split], f"{self.name} {lang!r}"
         )
         return qa_examples(rows, self.paragraphs_each)
-
-    def describe(self) -> dict[str, Any]:
-        """See :meth:`Task.describe`."""
-        source = self.repo if self.path is None else self.path.name
-        return {**super().describe(), "source": source}
 
 
 @TASKS.register("squad")
