@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from bench._ratios import note
+from langneurons.finetuning.description import Purpose
 from langneurons.finetuning.examples import Item, collate
 from langneurons.finetuning.loss import accepted, loss_sum
 from langneurons.finetuning.recipe import Recipe
@@ -61,6 +62,9 @@ class DenseMasked(nn.Module):
         return self.base(x) + F.linear(x, change.to(x.dtype))
 
 
+PURPOSE = Purpose("classification", ("a", "b", "c"), pad=0)
+
+
 def model(hidden: int = 384, layers: int = 4, units: int = 1536) -> LanguageModel:
     """A random Llama of a shape common in small models."""
     torch.manual_seed(0)
@@ -84,7 +88,6 @@ class _NoTokenizer:
 
 def contestants(lm: LanguageModel, rank: int = 8) -> dict[str, nn.Module]:
     """Trainable models by name, on the same modules."""
-    info = {"kind": "classification", "labels": ["a", "b", "c"], "pad": 0}
     width, depth = lm.sites["mlp.act"].width, lm.layers
     generator = torch.Generator().manual_seed(0)
     chosen = [
@@ -93,10 +96,10 @@ def contestants(lm: LanguageModel, rank: int = 8) -> dict[str, nn.Module]:
     units = Units.from_layers(chosen)
     recipe = Recipe(rank=rank, alpha=2.0 * rank)
     found: dict[str, nn.Module] = {
-        "plain LoRA": build_trainable(lm, info, choose(lm, "all"), recipe),
-        "row-sparse LoRA": build_trainable(lm, info, choose(lm, units), recipe),
+        "plain LoRA": build_trainable(lm, PURPOSE, choose(lm, "all"), recipe),
+        "row-sparse LoRA": build_trainable(lm, PURPOSE, choose(lm, units), recipe),
     }
-    dense = build_trainable(lm, info, choose(lm, "all"), recipe)
+    dense = build_trainable(lm, PURPOSE, choose(lm, "all"), recipe)
     base = dense.get_base_model()
     for name, layer in list(lora_layers(dense)):
         if name.endswith("gate_proj"):
@@ -175,9 +178,8 @@ def examples(count: int = EXAMPLES) -> list[Item]:
 
 def with_langneurons(lm: LanguageModel, items: list[Item], units: Any) -> float:
     """CPU seconds of an epoch of this package."""
-    info = {"kind": "classification", "labels": ["a", "b", "c"], "pad": 0}
     recipe = Recipe(rank=8, alpha=16, batch_size=BATCH, epochs=1, dtype="fp32")
-    net = build_trainable(lm, info, choose(lm, units), recipe)
+    net = build_trainable(lm, PURPOSE, choose(lm, units), recipe)
     with tempfile.TemporaryDirectory() as folder:
         return _timed(
             lambda: train(

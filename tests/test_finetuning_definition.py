@@ -14,6 +14,7 @@ import tiny
 from finetuning_world import Classes
 from langneurons.finetuning import RECIPES, finetune, get_recipe
 from langneurons.finetuning.adapter import build_base
+from langneurons.finetuning.description import Purpose
 from langneurons.finetuning.examples import Item, epoch_batches, optimiser_steps
 from langneurons.finetuning.rows import lora_layers
 from langneurons.finetuning.run import build_trainable
@@ -154,7 +155,7 @@ def test_batches_of_another_seed_or_epoch_are_others():
 
 def test_heads_of_other_seeds_start_elsewhere(tmp_path):
     lm = tiny.lm()
-    info = {"kind": "classification", "labels": ["a", "b", "c"], "pad": 0}
+    info = Purpose("classification", ("a", "b", "c"), pad=0)
     heads = [build_base(lm, info, seed).score.weight for seed in (0, 1, 0)]
     assert torch.equal(heads[0], heads[2])
     assert not torch.allclose(heads[0], heads[1])
@@ -175,7 +176,7 @@ def test_dropout_reaches_chosen_rows_and_columns(projection):
     lm = tiny.lm()
     units = Units([0, 0, 0, 1, 1, 1], [1, 2, 40, 0, 9, 47])
     recipe = get_recipe(None, dropout=0.5, projections=(projection,), attention=False, rank=3)
-    info = {"kind": "qa"}
+    info = Purpose("qa")
     model = build_trainable(lm, info, choose(lm, units), recipe)
     with torch.no_grad():
         for _, layer in lora_layers(model):

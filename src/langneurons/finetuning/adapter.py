@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from torch.nn import functional as F
 
 from langneurons.artifacts import file_digest, read_json, write_json
-from langneurons.data.tasks import pad_id
 from langneurons.errors import ArtifactError, InputError
+from langneurons.finetuning.description import Purpose
 from langneurons.finetuning.structure import (
     classification_class,
     classification_model,
@@ -153,22 +153,23 @@ def load_adapter(lm: LanguageModel, path: str | os.PathLike[str] | Adapter) -> L
     folder = path.path if isinstance(path, Adapter) else Path(path)
     if (folder / INFO).is_file():
         info = Adapter.load(folder).info
+        purpose = Purpose.of(info)
         if info["model"]["sha256"] != lm.fingerprint["sha256"]:
             raise InputError(
                 f"the adapter {str(folder)!r} was trained on {info['model']['name']!r}, not on "
                 f"{lm.name!r}: load that model."
             )
     else:
-        info = _foreign(folder)
+        purpose = _foreign(folder)
     if (folder / FULL).is_dir():
         causal = plain_model(lm.model)
-        kind = classification_class(causal) if info["kind"] == "classification" else type(causal)
+        kind = classification_class(causal) if purpose.classifies else type(causal)
         full, loaded = kind.from_pretrained(folder / FULL, output_loading_info=True)
         check_complete(loaded, str(folder))
         full = full.to(lm.device)
-        prepare_head(full, info, info.get("pad", pad_id(lm.tokenizer)))
+        prepare_head(full, purpose, purpose.padding(lm.tokenizer))
         return lm.with_model(full.eval().requires_grad_(False))
-    base = build_base(lm, info)
+    base = build_base(lm, purpose)
     try:
         with _frozen_flags(base):
             # Factors in the model's own dtype, as training under autocast used them.
@@ -185,24 +186,23 @@ def load_adapter(lm: LanguageModel, path: str | os.PathLike[str] | Adapter) -> L
     return lm.with_model(model.eval().requires_grad_(False))
 
 
-def build_base(lm: LanguageModel, info: dict[str, Any], seed: int = 0) -> PreTrainedModel:
+def build_base(lm: LanguageModel, purpose: Purpose, seed: int = 0) -> PreTrainedModel:
     """The model an adapter goes onto: new modules around the weights of ``lm``.
 
     Args:
         lm: The model.
-        info: ``kind``, and for classification ``labels``; ``pad``, ``head`` and ``max_length``.
+        purpose: What the adapted model is for.
         seed: Of the head's initial weights.
     """
     causal = cast("PreTrainedModel", shared_copy(lm.model))
-    if info["kind"] != "classification":
+    if not purpose.classifies:
         return causal
-    pad = info.get("pad")
-    pad = pad_id(lm.tokenizer) if pad is None else int(pad)
-    model = classification_model(causal, info["labels"], pad=pad, seed=seed)
+    pad = purpose.padding(lm.tokenizer)
+    model = classification_model(causal, purpose.labels, pad=pad, seed=seed)
     for name in head_names(model):
         if next(model.get_submodule(name).parameters(), None) is not None:
             model.get_submodule(name).register_forward_pre_hook(_in_its_dtype)
-    prepare_head(model, info, pad)
+    prepare_head(model, purpose, pad)
     return model
 
 
@@ -211,11 +211,11 @@ def _in_its_dtype(head: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     return (args[0].to(next(head.parameters()).dtype), *args[1:])
 
 
-def prepare_head(model: PreTrainedModel, info: dict[str, Any], pad: int) -> None:
-    """Make a classification model read where ``info["head"]`` says."""
-    if info["kind"] != "classification" or info.get("head") != "last-position":
+def prepare_head(model: PreTrainedModel, purpose: Purpose, pad: int) -> None:
+    """Make a classification model read where its purpose says."""
+    length = purpose.reading_length
+    if length is None:
         return
-    length = int(info["max_length"])
     # Transformers reads the last token that is not this id; no token has it.
     model.config.pad_token_id = -1
     model.config.get_text_config().pad_token_id = -1
@@ -249,7 +249,7 @@ def _frozen_flags(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(flag)
 
 
-def _foreign(folder: Path) -> dict[str, Any]:
+def _foreign(folder: Path) -> Purpose:
     """What can be told of an adapter that another program made."""
     config = folder / "adapter_config.json"
     if not config.is_file():
@@ -262,17 +262,17 @@ def _foreign(folder: Path) -> dict[str, Any]:
         raise ArtifactError(f"{str(config)!r} is damaged (not valid JSON): train again.") from error
     # PEFT notes no task unless it is told one; a head that was saved with the adapter tells it too.
     if task not in (None, "SEQ_CLS"):
-        return {"kind": "qa"}
+        return Purpose("qa")
     heads = [name for name in _saved(folder) if name.endswith("score.weight")]
     if task is None and not heads:
-        return {"kind": "qa"}
+        return Purpose("qa")
     if not heads:
         raise InputError(
             f"the adapter {str(folder)!r} holds no classification head 'score': save it with "
             "modules_to_save=['score']."
         )
     count = _saved(folder)[heads[0]][0]
-    return {"kind": "classification", "labels": [f"LABEL_{i}" for i in range(count)]}
+    return Purpose("classification", tuple(f"LABEL_{number}" for number in range(count)))
 
 
 def _saved(folder: Path) -> dict[str, list[int]]:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 
-from langneurons.artifacts import digest
 from langneurons.data import Blocks, make_blocks
 from langneurons.data.tasks import get_task, pad_id
 from langneurons.errors import ArtifactError, InputError
 from langneurons.finetuning.adapter import CHECKPOINT, INFO, Adapter, build_base, save_adapter
+from langneurons.finetuning.description import Description, Purpose
 from langneurons.finetuning.examples import Item, block_items, encode_items
 from langneurons.finetuning.processes import Processes
 from langneurons.finetuning.recipe import Recipe, get_recipe
@@ -25,7 +25,7 @@ from langneurons.finetuning.rows import densify, sparsify
 from langneurons.finetuning.sharding import shard, sharding_settings
 from langneurons.finetuning.structure import head_names
 from langneurons.finetuning.targets import Choice, Plan, choose, make_plan
-from langneurons.finetuning.training import Data, TrainingLog, precision, train
+from langneurons.finetuning.training import Data, precision, train
 from langneurons.intervention import Intervention, as_interventions, intervene
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _NO_TARGET = "dummy-target-modules"  # PEFT's own name for an adapter that is a head only
-_VERSION = 2
-"""Raised whenever the same inputs would give another adapter."""
 
 
 def finetune(
@@ -94,21 +92,14 @@ def finetune(
             lang, recipe.evaluation_split, recipe.evaluation_limit, recipe.seed
         )
         development = _items(lm, task, looked_at, recipe, pad)
-    classify = task.kind == "classification"
-    about: dict[str, Any] = {
-        "kind": task.kind,
-        "task": task.describe(),
-        "labels": list(task.labels),
-        "lang": lang,
-        "head": recipe.head if classify else None,
-        "max_length": recipe.max_length,
-    }
-    length = recipe.max_length if about["head"] == "last-position" else None
-    data = Data(items, development, task.kind, pad, length)
+    head = recipe.head if task.kind == "classification" else None
+    purpose = Purpose(task.kind, tuple(task.labels), pad, head, recipe.max_length)
     return _train(
         lm,
-        data,
-        about,
+        Data(items, development, task.kind, pad, purpose.reading_length),
+        purpose,
+        task.describe(),
+        lang,
         choose(lm, neurons, site),
         recipe,
         output=Path(output),
@@ -164,18 +155,13 @@ def continue_pretraining(
         else make_blocks(list(texts), lm.tokenizer, block=block, tokens=tokens)
     )
     items = block_items(blocks)[: recipe.limit]
-    about: dict[str, Any] = {
-        "kind": "text",
-        "task": {"task": "text", "text": blocks.fingerprint},
-        "labels": [],
-        "lang": lang,
-        "head": None,
-        "max_length": int(blocks.input_ids.shape[1]),
-    }
+    pad = pad_id(lm.tokenizer)
     return _train(
         lm,
-        Data(items, [], "text", pad_id(lm.tokenizer)),
-        about,
+        Data(items, [], "text", pad),
+        Purpose("text", pad=pad, max_length=int(blocks.input_ids.shape[1])),
+        {"task": "text", "text": blocks.fingerprint},
+        lang,
         choose(lm, neurons, site),
         recipe,
         output=Path(output),
@@ -188,7 +174,9 @@ def continue_pretraining(
 def _train(
     lm: LanguageModel,
     data: Data,
-    about: dict[str, Any],
+    purpose: Purpose,
+    task: dict[str, Any],
+    lang: str,
     choice: Choice,
     recipe: Recipe,
     *,
@@ -199,24 +187,21 @@ def _train(
 ) -> Adapter:
     """Build, train and save; everything that decides the result enters the run's key."""
     processes = Processes(lm.device)
-    info: dict[str, Any] = {
-        "version": _VERSION,
-        **about,
-        "pad": data.pad,
-        "units": choice.describe(),
-        "recipe": recipe.describe(),
-        "model": lm.fingerprint,
-        "examples": len(data.items),
-        "dtype": str(precision(recipe, processes.device)).removeprefix("torch."),
-        "intervention": [item.identity() for item in as_interventions(intervention)],
-    }
-    settings = {key: value for key, value in info.items() if key not in ("recipe", "model")}
-    steps = {key: value for key, value in info["recipe"].items() if key != "checkpoint_every"}
-    shown = [[item.ids, item.label] for item in (*data.items, *data.development)]
-    info["key"] = digest(settings, steps, lm.fingerprint["sha256"], shown)
-    if resume and (finished := _finished(output, info["key"])) is not None:
+    described = Description(
+        purpose,
+        task,
+        lang,
+        units=choice.describe(),
+        recipe=recipe.describe(),
+        model=lm.fingerprint,
+        examples=len(data.items),
+        dtype=str(precision(recipe, processes.device)).removeprefix("torch."),
+        intervention=[item.identity() for item in as_interventions(intervention)],
+    )
+    key = described.key([*data.items, *data.development])
+    if resume and (finished := _finished(output, key)) is not None:
         return finished
-    processes.agree(info["key"])
+    processes.agree(key)
     shards = sharding_settings(recipe) if processes.sharded else None
     checkpoint = output / CHECKPOINT
     if not resume and processes.main:
@@ -224,7 +209,7 @@ def _train(
     processes.wait()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        model = build_trainable(lm, info, choice, recipe)
+        model = build_trainable(lm, purpose, choice, recipe)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     _log.info("training %d weights on %d examples", trainable, len(data.items))
     adapted = lm.with_model(model)
@@ -232,26 +217,14 @@ def _train(
         _ = adapted.sites.plans  # found by a forward pass, which needs whole weights
         shard(model, adapted.layer_modules, processes.device, shards)
     with intervene(adapted, intervention):
-        log = train(
-            model, data, recipe, checkpoint=checkpoint, key=info["key"], report_to=report_to
-        )
+        log = train(model, data, recipe, checkpoint=checkpoint, key=key, report_to=report_to)
     if isinstance(model, PeftModel):
         densify(model)
     if processes.main:
-        save_adapter(model, output, {**info, "trainable": trainable, **_report(log)})
+        save_adapter(model, output, described.record(key, trainable, log))
         checkpoint.unlink(missing_ok=True)
     processes.wait()
     return Adapter.load(output)
-
-
-def _report(log: TrainingLog) -> dict[str, Any]:
-    return {
-        "losses": [{"step": n, "loss": loss} for n, loss in enumerate(log.losses, start=1)],
-        "evaluations": log.evaluations,
-        "steps": log.step,
-        "best": log.best,
-        "seconds": round(log.seconds, 3),
-    }
 
 
 def _finished(folder: Path, key: str) -> Adapter | None:
@@ -290,14 +263,13 @@ def _items(
 
 
 def build_trainable(
-    lm: LanguageModel, info: dict[str, Any], choice: Choice, recipe: Recipe
+    lm: LanguageModel, purpose: Purpose, choice: Choice, recipe: Recipe
 ) -> PreTrainedModel | PeftModel:
     """The model that is trained: new modules around the weights of ``lm``, with its adapter.
 
     Args:
         lm: The model; its weights must be frozen.
-        info: ``kind``, ``labels``, ``pad``, ``head`` and ``max_length`` as in the description of an
-            adapter.
+        purpose: What the adapter is for.
         choice: The units that learn.
         recipe: The recipe.
 
@@ -305,12 +277,12 @@ def build_trainable(
         InputError: If nothing would be trained, or weights of ``lm`` are not frozen.
     """
     if recipe.method == "full":
-        return _full(lm, info, recipe)
+        return _full(lm, purpose, recipe)
     plan = make_plan(lm, choice, recipe)
-    classify = info["kind"] == "classification"
+    classify = purpose.classifies
     if not plan.names and not classify:
         raise InputError("nothing would be trained: choose units, or leave attention on.")
-    base = build_base(lm, info, recipe.seed)
+    base = build_base(lm, purpose, recipe.seed)
     prefix = base.base_model_prefix
     flags = [(p, p.requires_grad) for p in base.parameters()]
     model = get_peft_model(base, _config(base, plan, recipe, prefix, classify))
@@ -356,8 +328,8 @@ def _config(
     )
 
 
-def _full(lm: LanguageModel, info: dict[str, Any], recipe: Recipe) -> PreTrainedModel:
-    model = copy.deepcopy(build_base(lm, info, recipe.seed)).float()
+def _full(lm: LanguageModel, purpose: Purpose, recipe: Recipe) -> PreTrainedModel:
+    model = copy.deepcopy(build_base(lm, purpose, recipe.seed)).float()
     model.requires_grad_(True)
     if recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
