@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from langneurons.identification import NeuronSet, Units
     from langneurons.models import LanguageModel
 
+Side = Literal["rows", "columns"]
 MLP_SITES = ("mlp.act", "mlp.pre", "mlp.out")
 
 
@@ -146,9 +147,8 @@ def make_plan(lm: LanguageModel, choice: Choice, recipe: Recipe) -> Plan:
             of units, or nothing would be trained.
     """
     names = {id(module): name for name, module in lm.backbone.named_modules()}
-    rows: dict[str, list[Tensor]] = {}
-    columns: dict[str, Tensor] = {}
     modules: dict[str, nn.Module] = {}
+    taken: dict[str, tuple[Side, list[Tensor]]] = {}
     chosen = choice.by_layer(lm.layers, lm.sites[choice.site].width)
     size = _head_size(lm, "attn.q") if choice.site == "attn.head" else 1
     rows_chosen = len(choice.layers) * size
@@ -163,25 +163,17 @@ def make_plan(lm: LanguageModel, choice: Choice, recipe: Recipe) -> Plan:
         for module, side, where in _weights(lm, choice.site, layer, index, recipe):
             name = names[id(module)]
             modules[name] = module
-            if side == "rows":
-                rows.setdefault(name, []).append(where)
-            else:
-                columns[name] = where
-    rows = {name: [torch.cat(parts).unique()] for name, parts in rows.items()}
+            taken.setdefault(name, (side, []))[1].append(where)
     dense: list[str] = []
     sparse: dict[str, Target] = {}
-    direct = recipe.method == "rows"
-    for name, parts in rows.items():
-        index = torch.cat(parts).sort().values
-        if len(index) == _sizes(modules[name])[1] and not direct:
+    for name, (side, parts) in taken.items():
+        index = torch.cat(parts).unique()
+        inputs, outputs = _sizes(modules[name])
+        whole = len(index) == (outputs if side == "rows" else inputs)
+        if whole and recipe.method == "lora":
             dense.append(name)
         else:
-            sparse[name] = Target("rows", index, direct)
-    for name, index in columns.items():
-        if len(index) == _sizes(modules[name])[0] and not direct:
-            dense.append(name)
-        else:
-            sparse[name] = Target("columns", index, direct)
+            sparse[name] = Target(side, index, direct=recipe.method == "rows")
     if recipe.attention:
         for module in _attention(lm):
             if (name := names[id(module)]) not in sparse:
@@ -196,8 +188,8 @@ def make_plan(lm: LanguageModel, choice: Choice, recipe: Recipe) -> Plan:
 
 def _weights(
     lm: LanguageModel, site: str, layer: int, index: Tensor, recipe: Recipe
-) -> list[tuple[nn.Module, Literal["rows", "columns"], Tensor]]:
-    found: list[tuple[nn.Module, Literal["rows", "columns"], Tensor]] = []
+) -> list[tuple[nn.Module, Side, Tensor]]:
+    found: list[tuple[nn.Module, Side, Tensor]] = []
     if site in MLP_SITES:
         if "gate" in recipe.projections:
             gate = lm.sites.gates[layer]
