@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts import command_page, error_catalogue, key_page
+from scripts import command_page, error_catalogue, key_page, value_page
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES: dict[str, Callable[[], str]] = {
     "errors.md": error_catalogue.page,
     "commands.md": command_page.page,
     "keys.md": key_page.page,
+    "values.md": value_page.page,
 }
 
 

@@ -15,11 +15,13 @@ from langneurons.errors import InputError
 from langneurons.evaluation import Scores, perplexity
 from langneurons.identification import NeuronSet, Units
 from langneurons.intervention import Intervention, OutOfRangeWarning, Value, intervene
+from langneurons.intervention.words import Written
+from langneurons.intervention.words import parse as parse_value
 from langneurons.statistics import collect
 from langneurons.study import Study
 from langneurons.study.plan import Identity, plan
 from langneurons.study.schema import parse
-from langneurons.study.spec import Written, check_written, parted
+from langneurons.study.spec import check_written
 from langneurons.study.tables import Cell, adapter_sets, odd_rows
 from langneurons.study.task_plan import examples_seen
 from langneurons.study.workshop import Workshop
@@ -265,11 +267,11 @@ def test_odd_examples_are_counted_once_a_task_and_language():
 
 
 def test_a_value_names_its_language_its_sites_and_its_tokens(tmp_path):
-    assert parted("P10") == Written("P10")
-    assert parted("-1@rest") == Written("-1", scope="rest")
-    whole = parted("P10@en@mlp.pre@mlp.act@last")
+    assert parse_value("P10") == Written("P10")
+    assert parse_value("-1@rest") == Written("-1", scope="rest")
+    whole = parse_value("P10@en@mlp.pre@mlp.act@last")
     assert whole == Written("P10", "en", "mlp.pre", "mlp.act", "last")
-    assert parted("mean@en@last") == Written("mean", "en", scope="last")
+    assert parse_value("mean@en@last") == Written("mean", "en", scope="last")
     lm = tiny.lm("llama")
     collect(lm, TEXT, site="mlp.act", block=16, rows=64, output=tmp_path / "statistics")
     config = parse({"languages": ["en", "hi"], "interventions": None})

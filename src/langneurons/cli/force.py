@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,7 +32,7 @@ from langneurons.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from langneurons.identification import NeuronSet
-    from langneurons.intervention import Intervention, Value
+    from langneurons.intervention import Intervention
 
 
 def add(app: typer.Typer) -> None:
@@ -90,7 +91,9 @@ def force(
         if lang is not None and (lang not in held.found or not len(held.found[lang])):
             raise unknown("language with units", lang, [x for x in held.found if held.found[x]])
     stats = inputs.read_statistics(statistics) if statistics else None
-    put = None if on is None else inputs.value_of(value, stats, on)
+    from langneurons.intervention import Intervention
+
+    put = None if on is None else Intervention.of(held.found[on], value, stats, on)
     candidates = _candidates(language_list(languages) or list(held.found), off, on)
     if dry_run:
         inputs.check_plan(model, trust_remote_code, None, {})
@@ -158,13 +161,13 @@ def _candidates(named: list[str], off: str | None, on: str | None) -> list[str]:
 
 
 def _interventions(
-    found: NeuronSet, off: str | None, on: str | None, put: Value | None
+    found: NeuronSet, off: str | None, on: str | None, put: Intervention | None
 ) -> list[Intervention]:
-    from langneurons.intervention import Intervention, Value
+    from langneurons.intervention import Intervention
 
     changes = []
     if off is not None:
-        changes.append(Intervention(units=found[off], value=Value.constant(0.0), site=found.site))
+        changes.append(Intervention(units=found[off], value=0.0, site=found.site))
     if on is not None and put is not None:
-        changes.append(Intervention(units=found[on], value=put, site=found.site))
+        changes.append(replace(put, units=found[on]))
     return changes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from langneurons.errors import InputError, LangNeuronsError, unknown
 if TYPE_CHECKING:
     from langneurons.identification import NeuronSet, Units
     from langneurons.intervention import Value
+    from langneurons.intervention.values import Mode
     from langneurons.models import LanguageModel
     from langneurons.statistics import Statistics
 
@@ -189,32 +189,23 @@ class NeuronFile:
         return found
 
 
-def value_of(name: str, stats: Statistics | None, language: str) -> Value:
-    """A replacement value by its name on the command line.
+def value_of(words: str, stats: Statistics | None, language: str) -> tuple[Value, Mode]:
+    """A value by its words on the command line, and how it is written, over every token.
 
     Raises:
-        InputError: Unknown name, or a statistic without statistics.
+        InputError: The words are none, name tokens, or need statistics that are missing.
     """
-    from langneurons.intervention import Value
+    from langneurons.intervention.words import parse
 
-    plain = {"zero": 0.0}
-    if name in plain:
-        return Value.constant(plain[name])
-    try:
-        return Value.constant(float(name))
-    except ValueError:
-        pass
-    percentile = re.fullmatch(r"P(\d{1,2}(?:\.\d+)?|100)", name)
-    if percentile is None and name not in ("mean", "minimum", "maximum"):
+    what = parse(words)
+    if what.scope != "all":
         raise InputError(
-            f"value {name!r} is none of zero, mean, minimum, maximum, P0 to P100 or a number."
+            f"value {words!r}: perplexity is of every token, leave out @{what.scope} (evaluate and "
+            "force take it)."
         )
-    if stats is None:
-        raise InputError(f"the value {name} comes from statistics: add --statistics DIR.")
-    if percentile is not None:
-        return Value.quantile(stats, language, float(percentile[1]) / 100)
-    made: Value = getattr(Value, name)(stats, language)
-    return made
+    value = what.placed(stats, language, None)
+    plain = words == what.name and what.mode == "set"
+    return value if plain else value.named(words), what.mode
 
 
 def draws(matched: int | None, stats: Statistics | None, usual: int = MATCHED) -> int:

@@ -38,6 +38,7 @@ from langneurons.cli.options import (
 from langneurons.errors import InputError
 
 if TYPE_CHECKING:
+    from langneurons.intervention import Intervention
     from langneurons.models import LanguageModel
 
 Parameter = Annotated[
@@ -134,7 +135,7 @@ def perplexity(
     text: Text = None,
     field: Field = None,
     languages: Languages = None,
-    value: Annotated[str, typer.Option(help="zero, mean, P90 or a number.")] = "zero",
+    value: Annotated[str, typer.Option(help="zero, -1, x0.5, mean, P90, mean@en.")] = "zero",
     statistics: Annotated[
         Path | None, typer.Option(help="Statistics, for values and rate-matched controls.")
     ] = None,
@@ -196,7 +197,8 @@ def perplexity(
             lm,
             found.select([lang]),
             blocks,
-            value=values[lang],
+            value=values[lang][0],
+            mode=values[lang][1],
             controls=controls,
             stats=stats,
             baseline=baseline,
@@ -330,6 +332,7 @@ def evaluate(
 
     from langneurons.data.tasks import get_task
     from langneurons.evaluation.runner import HARNESS
+    from langneurons.intervention import Intervention
 
     not_of_a_study(output)
     if (value is None) != (neurons is None):
@@ -350,7 +353,7 @@ def evaluate(
                 raise InputError(
                     f"the neuron set has no unit for {lang}: leave it out of --languages."
                 )
-            values[lang] = inputs.value_of(value, stats, lang)
+            values[lang] = Intervention.of(file.found[lang], value, stats, lang)
     if dry_run:
         inputs.check_plan(model, trust_remote_code, None, {})
         made = None if task.startswith(HARNESS) else get_task(task)
@@ -389,21 +392,20 @@ def _scored(
     task: str,
     languages: list[str],
     file: inputs.NeuronFile | None,
-    values: dict[str, Any],
+    values: dict[str, Intervention],
     *,
     output: Path | None,
     **options: Any,
 ) -> list[dict[str, Any]]:
     """One row a language and metric."""
     from langneurons.evaluation import evaluate as score
-    from langneurons.intervention import Intervention
 
     found = None if file is None else file.on(lm)
     rows = []
     for lang in languages:
         intervention = None
         if found is not None:
-            intervention = Intervention(units=found[lang], value=values[lang], site=found.site)
+            intervention = dataclasses.replace(values[lang], units=found[lang])
         scores = score(
             lm,
             task,

@@ -161,7 +161,7 @@ def sweep(
             found,
             lang,
             make_blocks(texts[lang], lm.tokenizer, block=block, tokens=tokens),
-            {name: (value, "set") for name, value in chosen[lang].items()},
+            chosen[lang],
             at=lines,
             shares=parts,
             bands=bands,

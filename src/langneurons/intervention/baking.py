@@ -136,8 +136,10 @@ def _apply(lm: LanguageModel, site: str, layer: int, scale: Tensor) -> None:
 
 
 def _alone(lm: LanguageModel, site: str, layer: int, modules: Sequence[nn.Module | None]) -> None:
-    """Refuse weights that serve other layers too."""
-    if sum(other is modules[layer] for other in modules) > 1:
+    """Refuse weights that serve other layers too, in one module or tied."""
+    own = matrix(modules[layer])  # type: ignore[arg-type]
+    present = [matrix(module).data_ptr() for module in modules if module is not None]
+    if present.count(own.data_ptr()) > 1:
         raise InputError(
             f"layer {layer} of {lm.name} shares the weights behind {site!r} with other layers, so "
             "they cannot be changed for one: use intervene instead."

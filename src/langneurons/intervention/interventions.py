@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from langneurons.artifacts import digest
 from langneurons.errors import InputError, unknown
 from langneurons.identification import Units
+from langneurons.intervention.values import Mode as Mode
+from langneurons.intervention.values import Scope as Scope
 from langneurons.intervention.values import Value
+from langneurons.intervention.words import parse
 from langneurons.models.fingerprint import same_model
 
 if TYPE_CHECKING:
     from langneurons.models import LanguageModel
+    from langneurons.statistics import Statistics
 
-Mode = Literal["set", "add", "multiply"]
-Scope = Literal["all", "prompt", "generated", "last", "rest", "text", "padding"]
 Protocol = Literal["strict", "paper"]
 
 
@@ -98,6 +100,40 @@ class Intervention:
                 )
         if not self.name:
             object.__setattr__(self, "name", _name(self, what))
+
+    @classmethod
+    def of(
+        cls,
+        units: Units,
+        words: str,
+        statistics: Statistics | None = None,
+        language: str | None = None,
+        **options: Any,
+    ) -> Intervention:
+        """An intervention by the words that studies and the command line take.
+
+        Args:
+            units: The units.
+            words: ``zero``, ``-1``, ``x0.5``, ``mean``, ``P90``, ``mean@en``, ``P10@mlp.pre``,
+                ``mean@last``, ...; see :func:`langneurons.intervention.words.parse`.
+            statistics: Where a statistic is read from.
+            language: Whose statistic it is, unless the words say so.
+            **options: Further fields.
+
+        Raises:
+            InputError: If the words are none, or need statistics that are missing or of another
+                site.
+
+        Example:
+            >>> Intervention.of(Units([0], [3]), "x0.5@last").name
+            'x0.5@last'
+        """
+        what = parse(words)
+        site = options.pop("site", None) or units.site or "mlp.act"
+        value = what.placed(statistics, language, site)
+        options["site"] = what.written or site
+        given = {"mode": what.mode, "scope": what.scope, "name": words, **options}
+        return cls(units, value, **given)
 
     @property
     def chosen(self) -> Units:

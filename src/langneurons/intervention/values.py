@@ -16,6 +16,9 @@ from langneurons.models.fingerprint import same_model
 if TYPE_CHECKING:
     from langneurons.statistics import Statistics
 
+Mode = Literal["set", "add", "multiply"]
+Scope = Literal["all", "prompt", "generated", "last", "rest", "text", "padding"]
+
 
 @dataclass(frozen=True, eq=False)
 class Value:

@@ -208,7 +208,7 @@ def _refuse_tracing() -> None:
     if torch.compiler.is_compiling():
         raise RunError(
             "a function around the model is compiled by torch.compile, which would keep or lose "
-            "the hooks: call the model outside it."
+            "the hooks: run the model outside it."
         )
 
 

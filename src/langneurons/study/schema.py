@@ -9,6 +9,8 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from pydantic_core import ErrorDetails
 
 from langneurons.errors import InputError, unknown
+from langneurons.intervention.words import SCOPES
+from langneurons.intervention.words import parse as parse_value
 from langneurons.study import grid
 from langneurons.study.beyond.schema import (
     CrossingSpec,
@@ -33,7 +35,7 @@ from langneurons.study.parts import (
     intervened,
 )
 from langneurons.study.passages import PassagesSpec
-from langneurons.study.spec import SCOPES, Spec, nested, parted
+from langneurons.study.spec import Spec, nested
 from langneurons.study.sweeps import SweepSpec
 
 _NAME = re.compile(r"^[\w][\w.+:@-]*$")
@@ -231,7 +233,7 @@ class StudyConfig(Spec):
                     raise unknown("language", lang, known, f"in adapter {name!r}")
         if self.interventions:
             for value in self.interventions.values:
-                of = parted(value).language
+                of = parse_value(value).language
                 if of is not None and of not in known:
                     known_parts = f"sites are mlp.pre and mlp.act, tokens {', '.join(SCOPES)}"
                     where = f"in value {value!r} ({known_parts})"
@@ -279,7 +281,7 @@ class StudyConfig(Spec):
     def elsewhere(self) -> list[str]:
         """Sites at which values of interventions are taken, where they say so."""
         values = self.interventions.values if self.interventions else []
-        return list(dict.fromkeys(taken for value in values if (taken := parted(value).taken)))
+        return list(dict.fromkeys(taken for value in values if (taken := parse_value(value).taken)))
 
     def _check_one_site(self, name: str, adapter: AdapterSpec) -> None:
         named = [choice_of(choice)[1] for choice in adapter_units(adapter)]

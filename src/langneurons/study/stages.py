@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from langneurons.artifacts import read_table, write_table
+from langneurons.intervention.words import parse as parse_value
 from langneurons.study.beyond.stages import KINDS as BEYOND
 from langneurons.study.code import reach
 from langneurons.study.forcing import fallback, forcing
@@ -17,7 +18,6 @@ from langneurons.study.passages import passages
 from langneurons.study.plan import Stage
 from langneurons.study.schema import StudyConfig
 from langneurons.study.shards import merge, shard
-from langneurons.study.spec import parted
 from langneurons.study.sweeps import sweep
 from langneurons.study.workshop import Workshop
 
@@ -242,8 +242,8 @@ def _scores(
         site = workshop.config.site(neurons)
         intervention = Intervention(
             units=workshop.units(neurons, language, units, int(seed or 0)),
-            site=parted(value).written or workshop.config.written(neurons),
-            scope=parted(value).scope,
+            site=parse_value(value).written or workshop.config.written(neurons),
+            scope=parse_value(value).scope,
             **workshop.change(value, language, site),
         )
     spec = workshop.config.tasks[task]

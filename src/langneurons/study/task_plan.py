@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from langneurons.intervention.words import parse as parse_value
 from langneurons.study.parts import adapter_units, choice_of, intervened
 from langneurons.study.plan import Identity, Stage, of_set, rows_of, statistics_of, task_module
 from langneurons.study.schema import StudyConfig, adapter_runs
-from langneurons.study.spec import parted
 
 
 def task_stages(config: StudyConfig, identity: Identity) -> list[Stage]:
@@ -149,7 +149,7 @@ def _interventions(
                     cell = {"value": value, "units": units, "neurons": neurons}
                     if seed is not None:
                         cell["seed"] = str(seed)
-                    taken = parted(value).taken
+                    taken = parse_value(value).taken
                     elsewhere = statistics_of(config, taken) if taken else ()
                     needed = dict.fromkeys((*parents, *elsewhere))
                     stages += [_score(config, task, run, lang, cell, test, tuple(needed))

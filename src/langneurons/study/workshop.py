@@ -10,12 +10,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from langneurons.errors import InputError
+from langneurons.intervention.words import parse as parse_value
 from langneurons.study.inputs import Texts
 from langneurons.study.parts import choice_of
 from langneurons.study.plan import Plan
 from langneurons.study.results import Results
 from langneurons.study.schema import StudyConfig
-from langneurons.study.spec import parted
 
 if TYPE_CHECKING:
     from langneurons.data import Blocks
@@ -159,12 +159,9 @@ class Workshop:
 
         ``x0.5`` multiplies by 0.5; everything else is set, see :meth:`value`.
         """
-        from langneurons.intervention import Value
-
-        if name.startswith("x"):
-            factor = float(parted(name).name[1:])
-            return {"value": Value.constant(factor).named(name), "mode": "multiply"}
-        return {"value": self.value(name, language, site)}
+        what = parse_value(name)
+        value = self.value(name, language, site)
+        return {"value": value.named(name) if what.mode == "multiply" else value, "mode": what.mode}
 
     def value(self, name: str, language: str, site: str) -> Value:
         """A value to set by its name, from the language's own statistics at the site.
@@ -174,26 +171,16 @@ class Workshop:
         for one value, and ``P10@mlp.act@mlp.pre`` names both sites; ``mean@en`` is the mean of
         another language.
         """
-        what = parted(name)
-        language = what.language or language
-        if what.taken:
-            found = self._value(what.name, language, what.taken).named(name)
-            return replace(found, site=what.written or self.config.at(site))
-        found = self._value(what.name, language, site)
-        found = found if name == what.name else found.named(name)
-        return found if found.site is None else replace(found, site=self.config.at(found.site))
-
-    def _value(self, name: str, language: str, site: str) -> Value:
-        from langneurons.intervention import Value
-
-        if name == "zero":
-            return Value.constant(0.0)
-        if name.startswith("P"):
-            return Value.quantile(self.statistics(site), language, float(name[1:]) / 100)
-        if name in ("mean", "minimum", "maximum"):
-            make = getattr(Value, name)
-            return make(self.statistics(site), language)  # type: ignore[no-any-return]
-        return Value.constant(float(name))
+        what = parse_value(name)
+        where = what.taken or site
+        value = what.value(self.statistics(where) if what.is_statistic else None, language)
+        value = value if name == what.name else value.named(name)
+        if value.site is None:
+            return value
+        target = (
+            (what.written or self.config.at(site)) if what.taken else self.config.at(value.site)
+        )
+        return replace(value, site=target)
 
     def task(self, name: str) -> Task:
         """A task of the study by its name."""

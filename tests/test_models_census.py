@@ -1,0 +1,46 @@
+"""Every decoder that Transformers registers is exact, refused with a line, or cannot be built."""
+
+import re
+from pathlib import Path
+
+import pytest
+import transformers
+from scripts import census
+
+PAGE = (Path(__file__).parents[1] / "docs" / "census.md").read_text(encoding="utf-8")
+OUTCOMES = dict(re.findall(r"^\| `(\w+)` \| ([a-z ]+) \|", PAGE, re.MULTILINE))
+CLASSES = census.classes()
+
+
+def test_the_page_has_a_row_for_every_class_and_none_is_wrong():
+    assert set(OUTCOMES.values()) <= {"exact", "refused", "not built"}
+    if f"Transformers {transformers.__version__} " in PAGE:
+        assert OUTCOMES.keys() == set(CLASSES)
+
+
+@pytest.mark.parametrize("name", ["LlamaForCausalLM", "GPT2LMHeadModel"])
+def test_the_census_examines(name):
+    row = census.examined(CLASSES[name], name)
+    assert (row["status"], row["why"]) == ("exact", "")
+    assert set(row["sites"].values()) == {"exact"}
+    assert set(row["bake"].values()) == {"exact"}
+
+
+def test_a_wrong_number_is_seen(monkeypatch):
+    """The census with one fault of each kind in what it examines."""
+    from langneurons.intervention import baking
+
+    scale = baking._scale
+    monkeypatch.setattr(baking, "_scale", lambda module, factor: scale(module, factor * 1.01))
+    row = census.examined("llama", "LlamaForCausalLM")
+    assert row["status"] == "wrong"
+    assert "baked at mlp.act: off by" in row["why"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_decoder_of_transformers(name):
+    row = census.examined(CLASSES[name], name)
+    assert row["status"] != "wrong", row["why"]
+    if f"Transformers {transformers.__version__} " in PAGE:
+        assert row["status"] == OUTCOMES[name]
