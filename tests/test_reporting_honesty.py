@@ -18,6 +18,7 @@ from langneurons.parts.paper.findings import findings, judged
 from langneurons.parts.perplexity import sentences as perplexity_sentences
 from langneurons.parts.planning.page import planned
 from langneurons.parts.tasks.sentences import overwriting
+from langneurons.reporting.troubles import troubles
 from langneurons.study.report import read, report
 from reporting_run import (
     LANGUAGES,
@@ -253,15 +254,24 @@ def test_a_failed_stage_is_the_first_thing_the_page_says(tmp_path, rng):
 
 
 def test_warnings_of_a_run_stand_above_its_answer(tmp_path):
-    said = "Two cells were made with different versions of torch."
-    page = report(write_run(tmp_path, {}, warnings=[said])).read_text("utf-8")
-    assert _Order(page).words[0] == "Before you read on"
-    assert said in _Order(page).words[:5]
+    made = {
+        "kind": "scores",
+        "what": "torch",
+        "values": {"2.12": ["scores/a"], "2.13": ["scores/b"]},
+    }
+    earlier = {"neurons/lape": ["identification.methods.lape"], "overlap": []}
+    folder = write_run(tmp_path, {}, earlier_code=earlier, made_differently=[made])
+    words = _Order(report(folder).read_text("utf-8")).words
+    assert words[0] == "Before you read on"
+    said = " ".join(words[:7])
+    assert "kept on purpose: 2 stages (neurons/lape and overlap); changed since: " in said
+    assert "identification.methods.lape." in said
+    assert "torch 2.12 (1 stage, such as scores/a) and 2.13 (1 stage, such as scores/b)." in said
+    clean = write_run(tmp_path / "clean", {}, earlier_code={}, made_differently=[])
+    assert troubles(read(clean)) == []
 
 
 def test_many_failures_are_counted_and_old_tables_called_old(tmp_path):
-    from langneurons.reporting.troubles import troubles
-
     names = [f"scores/t/none/{n}" for n in itertools.islice(itertools.count(), 9)]
     stages = [{"name": name, "status": "failed", "reason": "bad"} for name in [*names, "tables"]]
     said = troubles(read(write_run(tmp_path, {}, stages=stages)))
