@@ -102,11 +102,9 @@ def check_vocabulary(tokenizer: Any, rows: int | None, label: str) -> None:
     Raises:
         InputError: Naming the first such token.
     """
-    if rows is None:
+    if rows is None or len(tokenizer) <= rows:
         return
     vocabulary = tokenizer.get_vocab()
-    if not vocabulary or max(vocabulary.values()) < rows:
-        return
     added = set(getattr(tokenizer, "added_tokens_decoder", {})) | set(tokenizer.all_special_ids)
     beyond = sorted(
         (number, token)
