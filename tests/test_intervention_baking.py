@@ -97,8 +97,11 @@ def test_a_baked_gguf_model_in_a_fresh_process_of_plain_transformers(tmp_path, m
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        (Intervention(Units([0], [0]), 0.5), "only setting to 0 and multiplying"),
-        (Intervention(Units([0], [0]), 0.5, mode="add"), "only setting to 0 and multiplying"),
+        (Intervention(Units([0], [0]), 0.5), "layer 0 has no bias that could hold it"),
+        (Intervention(Units([0], [0]), 0.5, mode="add"), "layer 0 has no bias that could hold it"),
+        (Intervention(Units([1], [0]), 0.5, site="mlp.out"), "layer 1 has no bias that could hold"),
+        (Intervention(Units([1], [0]), 0.5, site="attn.q"), "layer 1 has no bias that could hold"),
+        (Intervention(Units([0], [0]), 0.5, site="attn.head"), "a norm that is set is not linear"),
         (Intervention(Units([0], [0]), site="mlp.pre"), "no linear map alone lies in front"),
         (Intervention(Units([0], [0]), scope="prompt"), "some tokens only"),
         (Intervention(Units([0], [0]), start=3), "some tokens only"),
@@ -146,3 +149,56 @@ def test_a_model_baked_while_hooks_are_on_has_none_of_them():
     assert torch.equal(run(made), plain)
     assert others
     assert not {"get_compiled_call", "prepare_inputs_for_generation"} & set(made.model.__dict__)
+
+
+BIASED = {
+    "gpt2": ("mlp.act", "mlp.out", "attn.out", "attn.q", "attn.k", "attn.v"),
+    "opt": ("mlp.act", "mlp.out", "attn.out", "attn.q", "attn.k", "attn.v"),
+    "qwen2": ("attn.q", "attn.k", "attn.v"),
+    "llama": ("mlp.act", "mlp.out", "attn.out", "attn.q", "attn.k", "attn.v"),
+}
+
+
+@pytest.mark.parametrize("family", BIASED)
+def test_any_constant_where_a_bias_can_hold_it(family, tmp_path):
+    changes = {"mlp_bias": True, "attention_bias": True} if family == "llama" else {}
+    lm = with_biases(tiny.lm(family, **changes))
+    plain = run(lm)
+    for site in BIASED[family]:
+        width = lm.sites[site].width
+        units = Units([0, 0, 1], [0, width // 2, width - 1])
+        values = Value.of(torch.rand(lm.layers, width, generator=torch.Generator().manual_seed(3)))
+        tried = [[Intervention(units, values, site=site)]]
+        # In order: 2 x 1.5 where it was set first, the last number where it was set last.
+        tried.append(
+            [Intervention(units, 1.5, site=site), Intervention(units, 2.0, "multiply", site)]
+        )
+        if site != "mlp.act" or family != "llama":
+            tried.append([Intervention(units, 0.75, "add", site)])
+        for what in tried:
+            with intervene(lm, what):
+                hooked = run(lm)
+            torch.testing.assert_close(run(bake(lm, what)), hooked, rtol=1e-4, atol=1e-4)
+            # Without rotary positions one vector added to all keys shifts all scores alike.
+            if (site, what[0].mode) != ("attn.k", "add") or family not in ("gpt2", "opt"):
+                assert (hooked - plain).abs().max() > 1e-4
+
+
+def test_a_constant_of_a_gated_mlp_in_a_checkpoint_of_plain_transformers(tmp_path):
+    """An ordinary checkpoint, read by the library alone; both sites of the MLP at once."""
+    from transformers import AutoModelForCausalLM
+
+    lm = with_biases(tiny.lm("llama", mlp_bias=True))
+    what = [
+        Intervention(Units([0, 1], [3, 7]), -0.2),
+        Intervention(Units([0, 1], [3, 9]), 0.5, mode="multiply", site="mlp.out"),
+        Intervention(Units([1], [9]), 1.25, mode="add", site="mlp.out"),
+    ]
+    with intervene(lm, what):
+        hooked = run(lm)
+    bake(lm, what).model.save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(again(input_ids=IDS).logits, hooked, rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match="a value lies outside what the activation function of"):
+        bake(lm, Units([0], [3]), -0.5)

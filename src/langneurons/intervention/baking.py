@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _INPUT_SITES = ("mlp.act", "mlp.out", "attn.out", "attn.head")
 _OUTPUT_SITES = ("attn.q", "attn.k", "attn.v")
+_ATTENTION = "attn.out"
 
 
 def bake(
@@ -41,6 +43,11 @@ def bake(
     scaled) and ``attn.q``, ``attn.k``, ``attn.v`` (rows and biases of the projection itself are).
     In a gated MLP the activation is multiplied by the up projection before the down projection, so
     scaling a column of the latter scales the activation.
+
+    Other constants, set or added, are possible where a bias can hold them: that of the projection
+    behind the site (``mlp.out``, ``attn.out``, and ``mlp.act`` in an MLP without a gate), that of
+    the projection itself (``attn.q``, ...), or, at ``mlp.act``, that of the gate: its row becomes
+    0 and its bias the number that the activation function turns into the constant.
 
     Args:
         lm: The model; it is not changed.
@@ -59,7 +66,7 @@ def bake(
     given = {"value": value, "mode": mode, "site": site}
     options = {key: item for key, item in given.items() if item is not None}
     interventions = as_interventions(what, **options)
-    scales = [_factors(lm, item) for item in interventions]
+    maps = _composed(lm, interventions)
     if hasattr(lm.model, "get_base_model"):
         raise InputError("merge the adapter first (merge_and_unload of PEFT), then bake.")
     plain = plain_model(lm.model)
@@ -70,14 +77,60 @@ def bake(
     model = copy.deepcopy(plain, memo)
     strip(model)
     baked = LanguageModel(model, lm.tokenizer, lm.name, revision=lm.revision)
-    for item, scale in zip(interventions, scales, strict=True):
-        for layer in sorted(set(item.chosen.layers.tolist())):
-            _apply(baked, item.site, layer, scale[layer])
+    for layer in sorted({layer for _, layer in maps}):
+        mlp = [maps.get((site, layer)) for site in ("mlp.act", "mlp.out")]
+        if any(mlp):
+            _bake_mlp(baked, layer, *mlp)
+        for site in (_ATTENTION, *_OUTPUT_SITES):
+            if (site, layer) in maps:
+                (_bake_output if site == _ATTENTION else _bake_rows)(
+                    baked, site, layer, maps[site, layer]
+                )
     return baked
 
 
-def _factors(lm: LanguageModel, item: Intervention) -> Tensor:
-    """Factor of each unit, float32 (layers, units)."""
+@dataclass(frozen=True)
+class _Affine:
+    """What is done to the units of one layer: x becomes ``scale * x + shift``, float32 (units,)."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def then(self, scale: Tensor, shift: Tensor) -> _Affine:
+        """This, followed by another."""
+        return _Affine(self.scale * scale, self.shift * scale + shift)
+
+    @property
+    def moves(self) -> bool:
+        """Whether anything is shifted."""
+        return bool(self.shift.any())
+
+
+def _composed(
+    lm: LanguageModel, interventions: Sequence[Intervention]
+) -> dict[tuple[str, int], _Affine]:
+    """What is done at each site of each layer, in the order given.
+
+    ``attn.head`` scales what ``attn.out`` holds, so both are under that name.
+    """
+    found: dict[tuple[str, int], _Affine] = {}
+    for item in interventions:
+        scale, shift = _factors(lm, item)
+        place = lm.sites[item.site]
+        site = _ATTENTION if item.site == "attn.head" else item.site
+        for layer in sorted(set(item.chosen.layers.tolist())):
+            width = place.widths[layer]
+            own = scale[layer, :width], shift[layer, :width]
+            if item.site == "attn.head":
+                size = lm.sites[_ATTENTION].widths[layer] // width
+                own = own[0].repeat_interleave(size), own[1].repeat_interleave(size)
+            nothing = _Affine(torch.ones_like(own[0]), torch.zeros_like(own[0]))
+            found[site, layer] = found.get((site, layer), nothing).then(*own)
+    return found
+
+
+def _factors(lm: LanguageModel, item: Intervention) -> tuple[Tensor, Tensor]:
+    """Factor and summand of each unit, float32 (layers, units) each."""
     if item.site not in (*_INPUT_SITES, *_OUTPUT_SITES):
         raise InputError(
             f"an intervention at {item.site!r} cannot be written into weights: no linear map alone "
@@ -91,48 +144,141 @@ def _factors(lm: LanguageModel, item: Intervention) -> Tensor:
     place = lm.sites[item.site]
     shape = (lm.layers, place.widest)
     units = item.chosen
+    item.check(lm)
     place.check(units)
     if item.what.kind != "tensor":
         raise InputError(
             f"{item.name!r} is not a factor and cannot be written into weights: use 0, or multiply."
         )
     values = item.what.resolve(shape)[units.layers, units.indices]
-    linear = item.mode == "multiply" or (item.mode == "set" and bool((values == 0).all()))
-    if not linear:
+    scale, shift = torch.ones(shape), torch.zeros(shape)
+    if item.mode != "add":
+        scale[units.layers, units.indices] = values if item.mode == "multiply" else 0.0
+    if item.mode != "multiply":
+        shift[units.layers, units.indices] = values
+    if item.site == "attn.head" and bool(shift.any()):
         raise InputError(
-            f"{item.name!r} cannot be written into weights: use 0 or multiply, as only "
-            "setting to 0 and multiplying are linear in them."
+            f"{item.name!r} at 'attn.head' cannot be written into weights: a norm that is set is "
+            "not linear in them, use 0 or multiply."
         )
-    scale = torch.ones(shape)
-    scale[units.layers, units.indices] = values
-    return scale
+    return scale, shift
 
 
-def _apply(lm: LanguageModel, site: str, layer: int, scale: Tensor) -> None:
-    place = lm.sites[site]
-    scale = scale[: place.widths[layer]]
-    if site in _OUTPUT_SITES:
-        module, columns = place.modules[layer], place.layer_columns[layer]
-        _alone(lm, site, layer, place.modules.items)
-        factor = scale
-        if columns is not None:
-            factor = torch.ones(matrix(module).shape[0]).index_copy(0, columns, scale)
-        _scale(module, factor.unsqueeze(1))
-        bias = getattr(module, "bias", None)
-        if isinstance(bias, Tensor):
-            _replace(module, "bias", (bias.float() * factor.to(bias.device)).to(bias.dtype))
-        return
-    if site == "mlp.act" and not lm.sites.mlps[layer].direct:
+def _bake_mlp(lm: LanguageModel, layer: int, act: _Affine | None, out: _Affine | None) -> None:
+    mlp, down = lm.sites.mlps[layer], lm.sites.downs[layer]
+    if act is not None and not mlp.direct:
         raise InputError(
             f"an intervention at 'mlp.act' cannot be written into the weights of {lm.name}: in "
             f"layer {layer} something that is not linear, as a norm, lies between the activation "
             "and the down projection. Use 'mlp.out'."
         )
-    behind = lm.sites.downs if site.startswith("mlp") else lm.sites.outputs
-    _alone(lm, site, layer, behind.items)
-    if place.heads is not None:
-        scale = scale.repeat_interleave(matrix(behind[layer]).shape[1] // place.heads)
-    _scale(behind[layer], scale.unsqueeze(0))
+    if act is not None and act.moves and (mlp.up is not None or _bias(down) is None):
+        act = _held_by_the_gate(lm, layer, act)
+    whole = act or out
+    assert whole is not None
+    if act is not None and out is not None:
+        whole = act.then(out.scale, out.shift)
+    _alone(lm, "mlp.act" if act is not None else "mlp.out", layer, lm.sites.downs.items)
+    _bake_columns(lm, "mlp.out", layer, down, whole)
+
+
+def _held_by_the_gate(lm: LanguageModel, layer: int, act: _Affine) -> _Affine:
+    """Set constants by the gate's bias; what is left to do behind the activation."""
+    mlp = lm.sites.mlps[layer]
+    bias = None if mlp.into is None else _bias(mlp.into.module)
+    moved = act.shift != 0
+    if bias is None or not mlp.plain or mlp.activation is None or bool(act.scale[moved].any()):
+        raise InputError(
+            f"a constant at 'mlp.act' cannot be written into the weights of {lm.name}: layer "
+            f"{layer} has no bias that could hold it. Use 0, multiply, or intervene."
+        )
+    gate = lm.sites.gates[layer]
+    _alone(lm, "mlp.act", layer, [None if g is None else g.module for g in lm.sites.gates.items])
+    rows = moved.nonzero().flatten() + gate.start
+    factor = torch.ones(matrix(gate.module).shape[0]).index_fill(0, rows, 0.0)
+    before = _preimage(mlp.activation.module, act.shift[moved], lm.name)
+    _scale(gate.module, factor.unsqueeze(1))
+    made = bias.float().clone()
+    made[rows.to(bias.device)] = before.to(bias.device)
+    _replace(gate.module, "bias", made.to(bias.dtype))
+    return _Affine(act.scale.masked_fill(moved, 1.0), act.shift.masked_fill(moved, 0.0))
+
+
+def _preimage(function: nn.Module, values: Tensor, name: str) -> Tensor:
+    """Numbers that an activation function turns into ``values``, by bisection, float32 (n,)."""
+    first = next(function.parameters(), None)
+    device = "cpu" if first is None else first.device
+    wanted = values.double().to(device)
+    ends = max(60.0, 2 * float(wanted.abs().max()))
+    grid = torch.linspace(-ends, ends, 120_001, dtype=torch.float64, device=device)
+    with torch.no_grad():
+        curve = function.forward(grid)
+        numbers = torch.arange(1, len(grid), device=device)
+        # The last crossing: on the rising branch, where SiLU and GELU are steep.
+        above = (curve >= one for one in wanted)
+        last = [((one[1:] != one[:-1]) * numbers).max() for one in above]
+        place = torch.stack(last)
+        low, high = grid[(place - 1).clamp_min(0)], grid[place]
+        for _ in range(60):
+            middle = (low + high) / 2
+            left = (function.forward(middle) >= wanted) == (function.forward(low) >= wanted)
+            low, high = torch.where(left, middle, low), torch.where(left, high, middle)
+        found = function.forward(high)
+    if bool((place == 0).any()) or float((found - wanted).abs().max()) > 1e-6:
+        raise InputError(
+            f"a value lies outside what the activation function of {name} can give, so no bias "
+            "leads to it: use a value within its range, or intervene."
+        )
+    return high.float().cpu()
+
+
+def _bake_output(lm: LanguageModel, site: str, layer: int, what: _Affine) -> None:
+    _alone(lm, site, layer, lm.sites.outputs.items)
+    _bake_columns(lm, site, layer, lm.sites.outputs[layer], what)
+
+
+def _bake_columns(
+    lm: LanguageModel, site: str, layer: int, module: nn.Module, what: _Affine
+) -> None:
+    """Scale the columns that read the units; what they read besides goes into the bias."""
+    if what.moves:
+        bias = _bias(module)
+        if bias is None:
+            raise _without_a_bias(lm, site, layer)
+        weight = matrix(module).double()
+        held = weight @ what.shift.to(weight.device, torch.float64)
+        _replace(module, "bias", (bias.double() + held).to(bias.dtype))
+    _scale(module, what.scale.unsqueeze(0))
+
+
+def _bake_rows(lm: LanguageModel, site: str, layer: int, what: _Affine) -> None:
+    """Scale the rows that make the units, and their biases."""
+    place = lm.sites[site]
+    module, columns = place.modules[layer], place.layer_columns[layer]
+    _alone(lm, site, layer, place.modules.items)
+    size = matrix(module).shape[0]
+    columns = torch.arange(size) if columns is None else columns
+    scale = torch.ones(size).index_copy(0, columns, what.scale)
+    shift = torch.zeros(size).index_copy(0, columns, what.shift)
+    bias = _bias(module)
+    if bias is None and what.moves:
+        raise _without_a_bias(lm, site, layer)
+    _scale(module, scale.unsqueeze(1))
+    if bias is not None:
+        made = bias.float() * scale.to(bias.device) + shift.to(bias.device)
+        _replace(module, "bias", made.to(bias.dtype))
+
+
+def _bias(module: nn.Module) -> Tensor | None:
+    bias = getattr(module, "bias", None)
+    return bias if isinstance(bias, Tensor) else None
+
+
+def _without_a_bias(lm: LanguageModel, site: str, layer: int) -> InputError:
+    return InputError(
+        f"a constant at {site!r} cannot be written into the weights of {lm.name}: layer {layer} "
+        "has no bias that could hold it. Use 0, multiply, or intervene."
+    )
 
 
 def _alone(lm: LanguageModel, site: str, layer: int, modules: Sequence[nn.Module | None]) -> None:

@@ -51,6 +51,7 @@ class MLP:
         down: The projection behind it.
         direct: Whether the down projection reads exactly the activation, or the activation times
             ``up``; false where something else lies between (a norm, an adapter).
+        plain: Whether the activation reads the output of ``into`` as it is, not a multiple of it.
         norm: The module that reads the down projection's output before it is added to the residual
             stream (Gemma 2 and 3, OLMo 2, GLM 4); None where it is added as it is.
     """
@@ -62,6 +63,7 @@ class MLP:
     up_start: int
     down: Part
     direct: bool
+    plain: bool = True
     norm: Part | None = None
 
     @property
@@ -205,6 +207,7 @@ def _read(call: Call, ways: Sequence[Call], near: Sequence[Call], down: Call) ->
         0 if up is None else up[1],
         Part.of(down),
         direct=whole or up is not None,
+        plain=into is not None and same_storage(into.result, call.source),
     )
 
 
