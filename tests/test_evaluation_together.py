@@ -38,7 +38,7 @@ def interventions():
         cell(2, mode="add", site="resid"),
         cell(2, site="attn.q"),
         cell(3, site="attn.out"),
-        cell(1, scope="last"),
+        cell(1, scope="text", start=2),
         cell(3, scope="rest", start=1),
         cell(3, value=Value.unit(1, 5)),
         cell(2, probability=0.5, seed=1),
