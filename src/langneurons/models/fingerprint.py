@@ -73,7 +73,8 @@ def own_tensors(backbone: nn.Module) -> dict[str, torch.Tensor]:
 
 def _adapter_names(state: Mapping[str, torch.Tensor]) -> set[str]:
     """Names of tensors that lie in a wrapper, beside the module it wraps."""
-    wrappers = {name[: found.start()] for name in state for found in _WRAPPED.finditer(name)}
+    wrapped = [name for name in state if ".base_layer." in name or ".original_module." in name]
+    wrappers = {name[: found.start()] for name in wrapped for found in _WRAPPED.finditer(name)}
     return {
         name
         for name in state
@@ -112,14 +113,14 @@ def marks(backbone: nn.Module) -> tuple[Any, ...]:
     Costs microseconds a tensor and no read. Integers (quantised weights) are left out, as their
     libraries move them about.
     """
-    tensors = (*backbone.named_parameters(), *backbone.named_buffers())
-    named = dict(tensors)
+    named = dict((*backbone.named_parameters(), *backbone.named_buffers()))
     foreign = _adapter_names(named)
     return tuple(
-        (_WRAPPED.sub("", name), _address(tensor), tensor.dtype, _version(tensor))
+        (_WRAPPED.sub("", name) if foreign else name, _address(tensor), tensor.dtype,
+         _version(tensor))
         for name, tensor in named.items()
         if name not in foreign and tensor.is_floating_point() and not tensor.is_meta
-    )
+    )  # fmt: skip
 
 
 def _address(tensor: torch.Tensor) -> int:
