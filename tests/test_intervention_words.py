@@ -12,7 +12,7 @@ from langneurons.intervention import Intervention, Value, intervene
 from langneurons.intervention.words import PARTS, SCOPES, SITES, WORDS, Written, parse
 from langneurons.models import hook_site
 from langneurons.statistics import collect
-from langneurons.study.spec import check_written
+from langneurons.study.spec import check_value, check_written
 
 UNITS = Units([0, 1], [3, 7])
 
@@ -115,3 +115,15 @@ def test_what_a_statistic_needs(world):
     with pytest.raises(InputError, match="is a language's: name it, such as P90@en"):
         Intervention.of(UNITS, "P90", stats["mlp.act"])
     assert Intervention.of(UNITS, "P90@hi", stats["mlp.act"]).name == "P90@hi"
+
+
+def test_where_words_must_be_short():
+    from langneurons.cli.inputs import value_of
+
+    with pytest.raises(ValueError, match="give a value alone here, such as mean or P90"):
+        check_value("mean@en")
+    with pytest.raises(InputError, match="perplexity is of every token, leave out @last"):
+        value_of("zero@last", None, "en")
+    value, mode = value_of("x0.5", None, "en")
+    assert (value.name, float(value.tensor), mode) == ("x0.5", 0.5, "multiply")
+    assert value_of("0", None, "en")[0].name == "zero"

@@ -3,18 +3,23 @@
 Tiny, of random weights, each against what is known from the model's own code.
 """
 
+import copy
+import dataclasses
+import types
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import tiny
-from langneurons.errors import InputError
+from langneurons.errors import InputError, RunError
 from langneurons.identification import Units, identify
 from langneurons.intervention import Intervention, Value, bake, intervene
 from langneurons.models import hook_site, wrap
 from langneurons.models.attention import layouts
 from langneurons.models.residual import mlp_writes
-from langneurons.models.trace import trace_layers
+from langneurons.models.roles import plan_layer
+from langneurons.models.trace import Call, trace_layers
 from langneurons.statistics import collect
 
 IDS = torch.arange(3, 23).reshape(2, 10)
@@ -333,6 +338,17 @@ def test_what_the_mlp_adds_to_the_stream(family, changes, factor):
         assert written.module is not model.sites.downs[layer] or not written.normed
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rounding_in_a_large_stream_hides_no_factor(dtype):
+    """SmolLM2's stream holds numbers beside which bfloat16 loses what an MLP adds."""
+    model = tiny.lm("granite", residual_multiplier=0.22)
+    with torch.no_grad():
+        model.model.get_input_embeddings().weight[:, 3] = 500.0
+        model.model.get_input_embeddings().weight.mul_(20)
+    written = mlp_writes(wrap(model.model.to(dtype), tiny.tokenizer(), "rounded"))
+    assert [item.factor for item in written] == [0.22, 0.22]
+
+
 def test_a_multiplier_that_only_the_code_knows():
     """MiniCPM3 divides by the root of the number of layers, Falcon-H1 multiplies within its MLP."""
     config = AutoConfig.for_model(
@@ -351,3 +367,65 @@ def test_what_is_no_multiple_is_refused():
         InputError, match="of layer 0 of gemma4_text adds to the residual stream is"
     ):
         mlp_writes(lm("gemma4_text"))
+
+
+def test_two_mlps_in_a_layer_are_not_chosen_between():
+    model = tiny.lm("llama")
+    for layer in model.layer_modules:
+        mlp = layer.mlp
+        plain = type(mlp).forward
+        mlp.second = copy.deepcopy(mlp)
+        mlp.forward = lambda x, mlp=mlp, plain=plain: plain(mlp, x) + mlp.second(x)
+    with pytest.raises(InputError, match="layer 0 of LlamaModel: found 2 modules between an"):
+        wrap(model.model, tiny.tokenizer()).sites["mlp.act"]
+
+
+class OneAttention(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.value, self.output = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+
+
+def test_two_attentions_in_a_layer_are_not_chosen_between():
+    layer = torch.nn.Module()
+    layer.one, layer.two = OneAttention(), OneAttention()
+    x = torch.ones(1, 1, 4)
+    calls = [
+        Call(path, layer.get_submodule(path), x, x + 1, x, x + 1)
+        for path in ("one.value", "one.output", "two.value", "two.output")
+    ]
+    with pytest.raises(InputError, match=r"found 2 attention modules in a layer \(one, two\)"):
+        plan_layer(layer, calls, x)
+
+
+def test_layers_that_take_a_site_in_two_shapes():
+    sites = tiny.lm("llama").sites
+    first, second = sites.plans
+    flat = dataclasses.replace(second.mlp, down=dataclasses.replace(second.mlp.down, flat=True))
+    sites.__dict__["plans"] = (first, dataclasses.replace(second, mlp=flat))
+    with pytest.raises(InputError, match=r"take .mlp\.out. in different shapes: use"):
+        sites["mlp.out"]
+
+
+def test_a_configuration_that_does_not_say_how_many_heads():
+    sites = tiny.lm("llama").sites
+    sites._config = types.SimpleNamespace(hidden_size=32)
+    with pytest.raises(InputError, match="does not say how many heads it has: use the site"):
+        sites["attn.head"]
+
+
+def test_weights_tied_between_layers_are_not_baked():
+    """A saved checkpoint would join them again (Zamba2)."""
+    model = tiny.lm("llama")
+    first, second = model.layer_modules
+    second.mlp.down_proj.weight = first.mlp.down_proj.weight
+    with pytest.raises(InputError, match="layer 0 of tiny-llama shares the weights behind"):
+        bake(model, Units([0], [3]))
+
+
+def test_hooks_that_a_compiler_traces_are_refused(monkeypatch):
+    model = tiny.lm("llama")
+    with hook_site(model, "mlp.act", lambda layer, value: None):
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+        with pytest.raises(RunError, match="a function around the model is compiled"):
+            run(model)

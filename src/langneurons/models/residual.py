@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from langneurons.models.language_model import LanguageModel
 
 _ROWS = 3
+_FAR = 16
+"""How far above the stream the numbers lie that are put in."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,9 @@ class Written:
 def mlp_writes(lm: LanguageModel) -> tuple[Written, ...]:
     """What the MLP of each layer adds to the residual stream.
 
-    One pass over three equal rows of three tokens: every layer gets the first row's input in all
-    rows, its MLP adds nothing in the second, and the outputs' difference is compared with what the
-    module gave.
+    One pass over three equal rows of three tokens: every layer gets the last row's input in all
+    rows; in the first the module gives nothing, in the second numbers far above the stream, so that
+    rounding in low precision hides nothing. The outputs' difference is compared with those.
 
     Raises:
         InputError: If a layer has no MLP, or what it does to the stream is no multiple of what the
@@ -50,18 +52,24 @@ def mlp_writes(lm: LanguageModel) -> tuple[Written, ...]:
     given: dict[int, Tensor] = {}
     factors: dict[int, float] = {}
 
-    def begin(_module: nn.Module, args: Any, kwargs: Any) -> Any:
-        hidden = args[0] if args else kwargs["hidden_states"]
-        hidden = hidden[..., :1, :, :].expand_as(hidden).clone()
-        return (
-            ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
-        )
+    def begin(layer: int) -> Any:
+        def hook(_module: nn.Module, args: Any, kwargs: Any) -> Any:
+            hidden = args[0] if args else kwargs["hidden_states"]
+            hidden = hidden[..., -1:, :, :].expand_as(hidden).clone()
+            if hidden.ndim == 3:
+                given[layer] = _FAR * (hidden[0].abs() + 1)
+            if args:
+                return (hidden, *args[1:]), kwargs
+            return args, {**kwargs, "hidden_states": hidden}
 
-    def silence(layer: int) -> Any:
+        return hook
+
+    def replace(layer: int) -> Any:
         def hook(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
             rows = output.clone().reshape(_ROWS, -1, output.shape[-1])
-            given[layer] = rows[0].clone()
-            rows[1] = 0
+            rows[0] = 0
+            if layer in given and given[layer].shape == rows[1].shape:
+                rows[1] = given[layer].to(rows.dtype)
             return rows.reshape(output.shape)
 
         return hook
@@ -70,14 +78,15 @@ def mlp_writes(lm: LanguageModel) -> tuple[Written, ...]:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
             whole = first_tensor(output)
             assert whole is not None
-            factors[layer] = _factor(lm, layer, whole[..., 0, :, :], whole[..., 1, :, :], given)
+            factors[layer] = _factor(lm, layer, whole, given.get(layer))
 
         return hook
 
     with contextlib.ExitStack() as stack, torch.no_grad():
         for layer, (module, owner) in enumerate(zip(modules, lm.layer_modules, strict=True)):
-            stack.enter_context(holding(owner.register_forward_pre_hook(begin, with_kwargs=True)))
-            stack.enter_context(holding(module.register_forward_hook(silence(layer))))
+            start = owner.register_forward_pre_hook(begin(layer), with_kwargs=True)
+            stack.enter_context(holding(start))
+            stack.enter_context(holding(module.register_forward_hook(replace(layer))))
             stack.enter_context(holding(owner.register_forward_hook(compare(layer))))
         lm.backbone(input_ids=tiny_ids(lm.backbone, _ROWS), use_cache=False)
     return tuple(
@@ -86,23 +95,21 @@ def mlp_writes(lm: LanguageModel) -> tuple[Written, ...]:
     )
 
 
-def _factor(
-    lm: LanguageModel, layer: int, whole: Tensor, without: Tensor, given: dict[int, Tensor]
-) -> float:
+def _factor(lm: LanguageModel, layer: int, whole: Tensor, added: Tensor | None) -> float:
     coarse = whole.dtype in (torch.float16, torch.bfloat16)
-    added = given.get(layer)
-    moved = (whole.double() - without.double()) if whole.ndim == 2 else None
-    if added is not None and moved is not None:
+    if added is not None and whole.ndim == 3:
         added = added.double()
-        factor = float((moved * added).sum() / added.square().sum().clamp_min(1e-30))
-        apart = float((moved - factor * added).abs().max())
-        scale = float(torch.stack([whole.double().abs().max(), moved.abs().max()]).max())
-        if apart <= (3e-2 if coarse else 1e-4) * scale and factor != 0:
+        ratio = (whole[1].double() - whole[0].double()) / added
+        # Of a coordinate that outgrows its type nothing is left to see.
+        seen = ratio[ratio.isfinite()]
+        enough = len(seen) >= 0.9 * ratio.numel()
+        factor = float(seen.median()) if enough else 0.0
+        few = float((seen - factor).abs().quantile(0.98)) if enough else 0.0
+        if factor != 0 and few <= (3e-2 if coarse else 1e-3) * abs(factor):
             # A number of few digits in the configuration, seen through rounding.
-            plain = float(f"{factor:.3g}")
-            return (
-                plain if abs(plain - factor) <= (5e-3 if coarse else 1e-4) * abs(factor) else factor
-            )
+            plain = float(f"{factor:.2g}" if coarse else f"{factor:.3g}")
+            near = abs(plain - factor) <= (5e-3 if coarse else 1e-4) * abs(factor)
+            return plain if near else factor
     raise InputError(
         f"what the MLP of layer {layer} of {lm.name} adds to the residual stream is no multiple of "
         "what its down projection or the norm behind it gives: use another method or model."
