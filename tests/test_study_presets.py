@@ -59,6 +59,7 @@ def test_every_preset_is_planned_without_network_or_model(name, texts, offline, 
     words += ["-o", str(tmp_path / "run"), "-s", "threads=1"]
     if name == "text":
         words[words.index("-t") + 1] = f"en={texts / 'en.txt'}"
+        words += ["-t", f"hi={texts / 'hi.txt'}"]
     config = next(iter(loading.load_series(name).values()))
     if config.model.endswith(".gguf"):
         words += ["-s", "model=mini"]  # the file itself is fetched by `make real-models`
