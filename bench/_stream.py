@@ -67,7 +67,7 @@ class Run:
             out: Folder the cells are kept in, by name and a digest of adapter and change.
             changes: Language to name to change.
         """
-        spec = self.workshop.config.tasks[self.task]
+        spec = self.workshop.context.spec_of("tasks")[self.task]
         for adapter in self.adapters:
             for language in self.languages:
                 folder = self.folder / "scores" / self.task / adapter / language

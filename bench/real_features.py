@@ -63,7 +63,7 @@ def planned(
     values: dict[str, dict[str, float | Tensor]],
 ) -> dict[str, Change]:
     """What is done in one language, by name; in the one trained on, others' features are off."""
-    if language == run.workshop.config.train_language:
+    if language == run.workshop.context.train_language:
         others = [name for name in run.languages if name != language]
         cells = [(other, "own", 0, "off", found[other]) for other in others]
     else:
@@ -84,7 +84,7 @@ def planned(
 
 def main(folder: Path) -> None:
     run = Run.open(folder)
-    lm, out, config = run.workshop.lm, folder / "features-task", run.workshop.config
+    lm, out, config = run.workshop.lm, folder / "features-task", run.workshop.context
     layer = lm.layers // 2
     out.mkdir(exist_ok=True)
     texts = {lang: run.workshop.texts[lang].statistics for lang in config.languages}

@@ -144,7 +144,7 @@ def at_last_token(workshop: Workshop, cell: tuple[str, str, str], neurons: str) 
     from langneurons.beyond.examples import Pool, example_activations
 
     task, adapter, language = cell
-    spec, lm = workshop.config.tasks[task], workshop.adapted(task, adapter)
+    spec, lm = workshop.context.spec_of("tasks")[task], workshop.adapted(task, adapter)
     stats = workshop.statistics(ACT)
     examples = workshop.task(task).examples(language, spec.split, limit=EXAMPLES)
     found = {f"text, {lang}": stats.mean(lang) for lang in dict.fromkeys((language, "en"))}
@@ -169,7 +169,7 @@ def at_last_token(workshop: Workshop, cell: tuple[str, str, str], neurons: str) 
 def on_english(workshop: Workshop, cell: tuple[str, str, str], neurons: str) -> list[list[str]]:
     """The same units, held at the same values, while the prompts are English; beside controls."""
     task, adapter, language = cell
-    spec, lm = workshop.config.tasks[task], workshop.adapted(task, adapter)
+    spec, lm = workshop.context.spec_of("tasks")[task], workshop.adapted(task, adapter)
     plain = Scores.load(workshop.out / "scores" / task / adapter / "en" / "none.parquet")
     rows = []
     looks = [("own", 0, value) for value in ("zero", "mean", "P10")]

@@ -28,7 +28,7 @@ READINGS = ("exact", "averaged")
 
 def batch_means(run: Run, language: str) -> Statistics:
     """Statistics of the run's text whose quantiles are means over batches of each batch's own."""
-    spec = run.workshop.config.statistics
+    spec = run.workshop.context.spec_of("statistics")
     texts = {language: run.workshop.texts[language].statistics}
     return collect(run.workshop.lm, texts, site=SITE, tokens=spec.tokens, block=spec.block,
                    rows=0, quantiles="batch-mean",
@@ -69,7 +69,7 @@ def apart(run: Run, language: str, readings: dict[str, Statistics]) -> list[list
 
 def main(folder: Path) -> None:
     run = Run.open(folder)
-    english = run.workshop.config.train_language
+    english = run.workshop.context.train_language
     changes: dict[str, dict[str, Change]] = {}
     rows: list[list[str]] = []
     exact = run.workshop.statistics(SITE)

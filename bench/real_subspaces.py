@@ -65,7 +65,7 @@ def plans(found: Subspace, rows: Tensor, target: Tensor | None) -> dict[str, Sub
 
 def main(folder: Path) -> None:
     run = Run.open(folder)
-    lm, out, config = run.workshop.lm, folder / "subspaces", run.workshop.config
+    lm, out, config = run.workshop.lm, folder / "subspaces", run.workshop.context
     out.mkdir(exist_ok=True)
     layer = lm.layers // 2
     texts = {lang: run.workshop.texts[lang].statistics for lang in config.languages}

@@ -16,8 +16,10 @@ SOURCE = ROOT / "src" / "langneurons"
 EXIT_CODES = {"InputError": 2, "RunError": 1, "ArtifactError": 1}
 SAME_AS = {"LanguageMissingError": "InputError"}
 # Where a ValueError is a check of pydantic's, which the study turns into an InputError.
-SCHEMA = ("study/schema.py", "study/spec.py", "study/beyond/schema.py", "study/passages.py",
-          "study/grid.py")  # fmt: skip
+SCHEMA = (
+    *("study/schema.py", "study/spec.py", "study/grid.py", "study/context.py"),
+    *(f"parts/{path.parent.name}/spec.py" for path in sorted((SOURCE / "parts").glob("*/spec.py"))),
+)
 ROOMS = {
     "": "Foundation",
     "models": "Models",

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from langneurons.study.schema import StudyConfig
+from langneurons.study.schema import schema
 from langneurons.study.spec import nested
 
 HEAD = """# Keys of a study
@@ -25,16 +25,16 @@ This page is written by `make pages` from the schema.
 
 def page() -> str:
     """The page, as Markdown."""
-    parts = [HEAD, _table("The whole file", StudyConfig)]
+    parts = [HEAD, _table("The whole file", schema())]
     for place, model in sections():
         parts.append(_table(f"`{place}`", model))
     return "".join(parts)
 
 
-def sections(model: type[BaseModel] = StudyConfig, place: str = "") -> list[tuple[str, Any]]:
+def sections(model: type[BaseModel] | None = None, place: str = "") -> list[tuple[str, Any]]:
     """Nested parts of the schema: where they stand in the file, and their model."""
     found = []
-    for name, field in model.model_fields.items():
+    for name, field in (model or schema()).model_fields.items():
         for inner, keyed in nested(field.annotation):
             where = f"{place}{name}" + (".NAME" if keyed else "")
             found.append((where, inner))

@@ -19,9 +19,10 @@ from langneurons.cli import old_words
 from langneurons.cli.options import text_sources
 from langneurons.errors import InputError
 from langneurons.identification import NeuronSet, Units
+from langneurons.parts.perplexity.spec import PerplexitySpec
+from langneurons.parts.statistics.spec import StatisticsSpec
+from langneurons.parts.sweep.spec import SweepSpec
 from langneurons.progress import human_time
-from langneurons.study.parts import PerplexitySpec, StatisticsSpec
-from langneurons.study.sweeps import SweepSpec
 from study_world import WORDS, files, write_pairs
 
 

@@ -84,6 +84,6 @@ def test_the_key_page_holds_every_part_of_the_schema():
     places = [place for place, _ in key_page.sections()]
     assert len(places) == len(set(places))
     assert {"statistics", "neurons.NAME", "adapters.NAME.hold", "tasks.NAME", "ray"} <= set(places)
-    for place, model in [("", key_page.StudyConfig), *key_page.sections()]:
+    for place, model in [("", key_page.schema()), *key_page.sections()]:
         for name, field in model.model_fields.items():
             assert field.description or nested(field.annotation), f"{place}.{name}"

@@ -19,12 +19,11 @@ from langneurons.beyond.information import separation
 from langneurons.errors import ArtifactError, InputError, RunError
 from langneurons.identification import NeuronSet, Units
 from langneurons.intervention import Value
+from langneurons.models.layers import chosen_layers
 from langneurons.statistics import Statistics
 from langneurons.study import Study, checks, distributed, inputs, loading
-from langneurons.study.beyond.stages import chosen_layers
-from langneurons.study.parts import RaySpec
-from langneurons.study.plan import Plan
-from langneurons.study.schema import parse
+from langneurons.study.schema import RaySpec, parse
+from langneurons.study.stage import Plan
 from langneurons.study.workshop import Workshop
 from reporting_run import write_run
 

@@ -17,13 +17,14 @@ from langneurons.identification import NeuronSet, Units
 from langneurons.intervention import Intervention, OutOfRangeWarning, Value, intervene
 from langneurons.intervention.words import Written
 from langneurons.intervention.words import parse as parse_value
+from langneurons.parts.adapters.run import chosen_units
+from langneurons.parts.adapters.stages import examples_seen
+from langneurons.parts.adapters.tables import Cell, adapter_sets, odd_rows
 from langneurons.statistics import collect
 from langneurons.study import Study
 from langneurons.study.plan import Identity, plan
 from langneurons.study.schema import parse
 from langneurons.study.spec import check_written
-from langneurons.study.tables import Cell, adapter_sets, odd_rows
-from langneurons.study.task_plan import examples_seen
 from langneurons.study.workshop import Workshop
 
 TEXT = {"en": ["the cat and the dog " * 6] * 4, "hi": ["हिन्दी और " * 9] * 4}
@@ -154,7 +155,7 @@ def test_adapters_may_train_units_of_the_same_activity_from_a_seed_of_their_own(
     drawn = workshop.neurons("lape").random_like(
         1, matched="rate", statistics=workshop.statistics()
     )["hi"]
-    chosen = workshop.adapter_units(["matched:lape:hi"], seed=1)
+    chosen = chosen_units(workshop, ["matched:lape:hi"], seed=1)
     assert set(chosen) == set(drawn)
     assert set(workshop.adapter_units(["lape:en", "matched:lape:hi"], 1)) == set(drawn) | {(0, 2)}
     for alone in ("all", "none"):
@@ -180,18 +181,18 @@ def test_adapters_of_several_seeds_are_compared_at_once_with_attention_and_witho
             ("all", 0, 99.0), ("all", 1, 99.0), ("other", 0, 0.0), ("other", 2, 0.0)]  # fmt: skip
     scored = pd.DataFrame(rows, columns=["adapter", "seed", "value"])
     cell = {"task": "xnli", "language": "en", "metric": "accuracy"}
-    workshop = Workshop(config, tmp_path, {})
+    trained = config.adapters
     touched = scored.assign(value=0.0, intervention="zero", **cell)
     whole = pd.concat([scored.assign(intervention="none", **cell), touched])
-    (row,) = adapter_sets(workshop, whole).to_dict("records")
+    (row,) = adapter_sets(trained, whole).to_dict("records")
     assert row["attention"]
     assert (row["sets"], row["seeds"], row["df"]) == (2, 2, 1)
     assert row["f"] == pytest.approx((8.5 / (np.std([10, 7], ddof=1) / 2**0.5)) ** 2)
     both = pd.concat([whole, whole.assign(language="hi")])
-    twice = adapter_sets(workshop, both)
+    twice = adapter_sets(trained, both)
     assert twice["p_holm"].tolist() == pytest.approx([2 * row["p_value"]] * 2)
-    assert adapter_sets(workshop, whole[whole["seed"] == 0]).empty
-    assert adapter_sets(workshop, pd.DataFrame()).empty
+    assert adapter_sets(trained, whole[whole["seed"] == 0]).empty
+    assert adapter_sets(trained, pd.DataFrame()).empty
 
 
 @pytest.mark.parametrize(

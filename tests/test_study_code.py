@@ -13,7 +13,7 @@ import pytest
 import langneurons
 import study_world
 from langneurons.artifacts import read_json
-from langneurons.study import Study, code, records, stages
+from langneurons.study import Study, code, kinds, records
 from langneurons.study.source import _Reader
 
 PACKAGE = Path(langneurons.__file__).parent
@@ -131,29 +131,29 @@ def test_every_kind_is_looked_through_in_half_a_second():
     forget()
     start = time.process_time()
     for stage in made.stages:
-        stages.reached(stage)
+        kinds.reached(stage)
     assert time.process_time() - start < 0.5
 
 
 def test_a_kind_reaches_its_own_room_and_not_its_neighbours():
     study = Study.from_yaml("mini")
     laid = study.plan()
-    kinds = {stage.kind: set(laid.code[stage.name]) for stage in laid.stages}
-    kinds["neurons"] = set(laid.code["neurons/lape"])
+    modules = {stage.kind: set(laid.code[stage.name]) for stage in laid.stages}
+    modules["neurons"] = set(laid.code["neurons/lape"])
 
     def rooms(kind):
-        return {name.split(".")[1] for name in kinds[kind]}
+        return {name.split(".")[1] for name in modules[kind]}
 
     assert not rooms("statistics") & {"evaluation", "finetuning", "reporting", "beyond"}
     assert not rooms("neurons") & {"evaluation", "finetuning", "reporting", "beyond"}
-    assert "langneurons.statistics.collector" in kinds["statistics"]
-    assert "langneurons.identification.methods.lape" in kinds["neurons"]
-    assert "langneurons.identification.methods.gradient" not in kinds["neurons"]
-    assert "langneurons.intervention.hooking" in kinds["scores"]
-    assert "langneurons.finetuning.training" in kinds["finetune"]
-    assert "langneurons.evaluation.comparison" in kinds["tables"]
-    assert "langneurons.data.tasks.mini" in kinds["scores"]
-    assert "langneurons.data.tasks.xnli" not in kinds["scores"]
+    assert "langneurons.statistics.collector" in modules["statistics"]
+    assert "langneurons.identification.methods.lape" in modules["neurons"]
+    assert "langneurons.identification.methods.gradient" not in modules["neurons"]
+    assert "langneurons.intervention.hooking" in modules["scores"]
+    assert "langneurons.finetuning.training" in modules["finetune"]
+    assert "langneurons.evaluation.comparison" in modules["tables"]
+    assert "langneurons.data.tasks.mini" in modules["scores"]
+    assert "langneurons.data.tasks.xnli" not in modules["scores"]
 
 
 RUN = """

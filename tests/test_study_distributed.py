@@ -13,7 +13,7 @@ import study_world
 from langneurons import Statistics, Study
 from langneurons.errors import InputError
 from langneurons.study import distributed
-from langneurons.study.parts import RaySpec
+from langneurons.study.schema import RaySpec
 
 
 @pytest.fixture(scope="module")

@@ -133,14 +133,14 @@ def test_a_form_that_was_left_is_set_aside_said_and_taken_up_again(world, small,
 
 
 def test_tables_that_fail_leave_the_last_ones(world, small, tmp_path, monkeypatch):
-    from langneurons.study import tables as made
+    from langneurons.parts.neurons import tables as made
 
     out = copied(small, tmp_path)
 
     def broken(*_):
         raise RuntimeError("planted")
 
-    monkeypatch.setattr(made, "neurons", broken)
+    monkeypatch.setattr(made, "_layers", broken)
     result = Study.from_yaml(world / "study.yaml", ["perplexity.value=mean"]).run(out)
     assert [outcome.name for outcome in result.failed] == ["tables"]
     assert (out / "tables" / "perplexity.parquet").is_file()

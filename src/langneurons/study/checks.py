@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from langneurons.errors import InputError, LangNeuronsError, unknown
+from langneurons.errors import InputError, LangNeuronsError
 from langneurons.study import inputs
-from langneurons.study.beyond.plan import check_published_features
+from langneurons.study.part import ordered
 from langneurons.study.schema import StudyConfig
 
 if TYPE_CHECKING:
     from langneurons.data.tasks import Task
-    from langneurons.identification import Method
 
 
 def check(config: StudyConfig) -> None:
     """Refuse unknown words and what does not fit together.
 
     Raises:
-        InputError: Unknown site, method, method parameter, task, task language, device or setting;
-            fewer languages than a method compares; a model that cannot be one.
+        InputError: An unknown device, or what a part cannot do.
     """
-    from langneurons.models import SITES
-
     _device(config)
-    if config.statistics.site not in SITES:
-        raise unknown("site", config.statistics.site, SITES, "in 'statistics.site'")
-    _neurons(config, SITES)
-    sites = {name: part.site for name, part in config.subspaces.items()}
-    sites |= {name: part.site for name, part in config.features.items()}
-    for name, site in sites.items():
-        if site not in SITES:
-            raise unknown("site", site, SITES, f"in part {name!r}")
-    check_published_features(config)
-    for name in config.tasks:
-        _task(config, name)
+    context = config.context()
+    for part in ordered():
+        spec = context.spec_of(part.word)
+        if part.verify is not None and spec:
+            part.verify(spec, context)
+
+
+def _device(config: StudyConfig) -> None:
+    import torch
+
+    if config.device not in ("auto", "balanced"):
+        try:
+            torch.device(config.device)
+        except RuntimeError as error:
+            raise InputError(
+                f"device: no device is called {config.device!r}: use auto, balanced, cpu, cuda or "
+                "cuda:0."
+            ) from error
 
 
 def check_model(config: StudyConfig, trusted: bool = False) -> None:
@@ -62,76 +65,7 @@ def check_model(config: StudyConfig, trusted: bool = False) -> None:
             )
 
 
-def _device(config: StudyConfig) -> None:
-    import torch
-
-    if config.device not in ("auto", "balanced"):
-        try:
-            torch.device(config.device)
-        except RuntimeError as error:
-            raise InputError(
-                f"device: no device is called {config.device!r}: use auto, balanced, cpu, cuda or "
-                "cuda:0."
-            ) from error
-
-
-def _neurons(config: StudyConfig, sites: Collection[str]) -> None:
-    from langneurons.identification import METHODS, QUOTAS, resolve_languages
-
-    for name, spec in config.neurons.items():
-        if spec.site is not None and spec.site not in sites:
-            raise unknown("site", spec.site, sites, f"in 'neurons.{name}'")
-        try:
-            own = {key: v for key, v in spec.parameters.items() if key not in QUOTAS}
-            method = METHODS.get(spec.method)
-            method.resolve(own)
-            if spec.derive is None:
-                _enough(method, resolve_languages(spec.languages, config.languages))
-        except LangNeuronsError as error:
-            raise InputError(f"neurons.{name}: {error}") from error
-    for name, features in config.features.items():
-        method = METHODS.get(features.method)
-        if method.needs != "counts":
-            raise InputError(
-                f"features.{name}: method {features.method!r} reads more than counts; take "
-                "lape or entropy_lambda."
-            )
-        method.resolve(features.parameters)
-        _enough(method, config.languages)
-
-
-def _enough(method: Method, languages: list[str] | tuple[str, ...]) -> None:
-    if len(languages) < method.least:
-        raise InputError(
-            f"method {method.name!r} compares at least {method.least} languages, got "
-            f"{len(languages)} ({', '.join(languages)}): add another language."
-        )
-
-
-def _task(config: StudyConfig, name: str) -> None:
-    from langneurons.data.tasks import get_task
-    from langneurons.data.tasks.splits import parse_split
-    from langneurons.finetuning import get_recipe
-
-    spec = config.tasks[name]
-    task = get_task(spec.source or name)
-    own = task.own_code(config.train_language)
-    for lang in spec.languages or config.languages:
-        if task.languages and task.own_code(lang) not in task.languages:
-            raise unknown(f"language of task {name}", lang, task.languages)
-    if config.adapters and task.languages and own not in task.languages:
-        raise unknown(
-            f"language of task {name}", config.train_language, task.languages,
-            "in 'train_language'",
-        )  # fmt: skip
-    settings = {**config.finetune, **spec.finetune}
-    get_recipe(settings.pop("recipe", None), **settings)
-    for split in (spec.split, spec.train_split):
-        if split is not None:
-            parse_split(split)
-
-
-def check_tasks(config: StudyConfig, tasks: Mapping[str, Task]) -> None:
+def check_examples(config: StudyConfig, tasks: Mapping[str, Task]) -> None:
     """Refuse splits and languages of which there is no data, where the data lie here.
 
     Args:
@@ -139,23 +73,18 @@ def check_tasks(config: StudyConfig, tasks: Mapping[str, Task]) -> None:
         tasks: Its tasks by name; what is read stays in them.
 
     Raises:
-        InputError: If examples that the study asks for are not there.
+        InputError: If examples that a part asks for are not there.
     """
-    from langneurons.finetuning import get_recipe
-
-    for name, task in tasks.items():
-        spec = config.tasks[name]
-        if inputs.task_repository(spec.source or name) is not None:
+    context = config.context()
+    for part in ordered():
+        spec = context.spec_of(part.word)
+        if part.examples is None or not spec:
             continue
-        wanted = [(lang, spec.split) for lang in spec.languages or config.languages]
-        if config.adapters:
-            settings = {**config.finetune, **spec.finetune}
-            given = {"split": spec.train_split} if spec.train_split else {}
-            recipe = get_recipe(settings.pop("recipe", None), **{**given, **settings})
-            wanted.append((config.train_language, recipe.split))
-        for lang, split in wanted:
+        for name, lang, split in part.examples(spec, context):
+            if inputs.task_repository(config.tasks[name].source or name) is not None:
+                continue
             try:
-                task.examples(lang, split)
+                tasks[name].examples(lang, split)
             except LangNeuronsError as error:
                 raise InputError(f"tasks.{name}: {error}") from error
 

@@ -21,15 +21,11 @@ from typing import Any
 
 from langneurons.errors import InputError
 from langneurons.progress import Bar, track
-from langneurons.study import runner
+from langneurons.study import kinds, runner
 from langneurons.study.inputs import Texts
-from langneurons.study.parts import RaySpec
-from langneurons.study.plan import Plan, Stage
 from langneurons.study.runner import Outcome
-from langneurons.study.schema import StudyConfig, parse
-
-_LIGHT = frozenset({"derived", "merge", "overlap", "rules", "tables"})
-"""Kinds of stages that read no model."""
+from langneurons.study.schema import RaySpec, StudyConfig, parse
+from langneurons.study.stage import Plan, Stage
 
 
 class _Shared(Mapping[str, Texts]):
@@ -105,13 +101,11 @@ class Worker:
 
     def run(self, name: str, reason: str, without: list[str]) -> dict[str, Any]:
         """Do one stage; returns its outcome as plain values."""
-        from langneurons.study import stages
-
         outcome = runner.one(
             self._out,
             self._plan,
             self._plan[name],
-            lambda stage: stages.run(self._workshop, stage),
+            lambda stage: kinds.run(self._workshop, stage),
             reason,
             without,
         )
@@ -244,6 +238,7 @@ class _Cluster:
         self._task = ray.remote(num_cpus=0, max_retries=0)(_alone)
         self._idle: list[Any] = [None] * count
         self._reasons = reasons
+        self._kinds = kinds.kinds()
         self._waiting = {stage.name: stage for stage in laid.stages}
         self._running: dict[Any, tuple[Stage, Any]] = {}
         self._tries: dict[str, int] = {}
@@ -270,7 +265,7 @@ class _Cluster:
             outcome = runner.settled(stage, reason, lost)
             if outcome is not None:
                 self._settle(stage, outcome, bar)
-            elif stage.kind in _LIGHT:
+            elif not self._kinds[stage.kind].model:
                 self._submit(stage, None, reason or f"{lost[0]} failed", lost, bar)
             elif self._idle:
                 worker = self._idle.pop() or self._actor.remote(self._place)

@@ -15,24 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from langneurons.study.inputs import model_path
-from langneurons.study.parts import AdapterSpec, adapter_units, choice_of
-from langneurons.study.plan import Plan, Stage
-from langneurons.study.schema import StudyConfig, adapter_runs
+from langneurons.study.kinds import kinds
+from langneurons.study.part import Takes, ordered
+from langneurons.study.schema import StudyConfig
+from langneurons.study.stage import Plan, Stage
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 UTILISATION = 0.4
 """Share of a bare matrix product's rate that a whole forward pass reaches, padding included."""
 
-_ROW_BYTES = 2  # token rows are kept in bfloat16
-_SCORE_BYTES = 200  # a row of a score file, compressed
-_ACTIVATIONS = 34  # bytes a token, layer and hidden unit kept for the backward pass, 16 bit
 _BATCH_TOKENS = 8192  # tokens in a batch without gradients, at most
-
-PREDICTING = (
-    *("perplexity", "effects", "deactivation", "crossing", "sweep", "subspaces", "features"),
-)
-"""Kinds of stages in which the next token is predicted at most positions."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +49,11 @@ class Size:
     body: float | None = None
     output: float = 0.0
 
-    def operations(self, kind: str) -> float:
-        """Floating-point operations a token of a kind of stage."""
+    def operations(self, predicts: bool) -> float:
+        """Floating-point operations a token, where the next one is predicted or not."""
         if self.body is None:
             return 2 * self.parameters
-        return 2 * (self.body + (self.output if kind in PREDICTING else 0.0))
+        return 2 * (self.body + (self.output if predicts else 0.0))
 
 
 @dataclass(frozen=True)
@@ -188,13 +181,15 @@ def expect(
     """
     size = size_of(config)
     rates = _rates(laid, records)
+    known = kinds()
+    takes = [] if size is None else _takes(config, laid, size)
     seconds: dict[str, float] = {}
     stages = list(todo)
     for stage in stages:
         if stage.kind in rates:
             seconds[stage.name] = stage.cost * rates[stage.kind]
         elif size is not None and flops:
-            work = stage.cost * 1000 * size.operations(stage.kind)
+            work = stage.cost * 1000 * size.operations(known[stage.kind].predicts)
             seconds[stage.name] = work / (flops * UTILISATION)
     reckoned = f"{flops * UTILISATION / 1e9:,.0f} GFLOP/s" if flops and size else ""
     source = "; ".join(
@@ -204,8 +199,10 @@ def expect(
     return Expectation(
         tokens=1000 * sum(stage.cost for stage in stages),
         seconds=seconds,
-        memory=None if size is None else memory(config, size),
-        disk=None if size is None else disk(config, laid, size),
+        memory=None
+        if size is None
+        else memory(config, size, max((item.memory for item in takes), default=0.0)),
+        disk=None if size is None else sum(item.disk for item in takes),
         source=source,
     )
 
@@ -223,84 +220,27 @@ def _rates(laid: Plan, records: Iterable[Mapping[str, Any]]) -> dict[str, float]
     return {kind: spent[kind] / work[kind] for kind in spent}
 
 
-def memory(config: StudyConfig, size: Size) -> float:
-    """Peak bytes of one process: the model, and the larger of a forward and a training step."""
+def memory(config: StudyConfig, size: Size, parts: float) -> float:
+    """Peak bytes of one process: the model, and the larger of a forward pass and a part's own."""
     itemsize = _BYTES.get(config.dtype, 4 if config.model.endswith(".gguf") else 2)
     model = size.parameters * itemsize
     # One layer's inner activations, the residual stream, and the accumulators of statistics.
     forward: float = _BATCH_TOKENS * (2 * size.units + 4 * size.hidden) * itemsize
-    forward += 3 * _state(size)
-    training = 0.0
-    for task in config.tasks.values():
-        settings = {**config.finetune, **task.finetune}
-        recipe = _recipe(settings)
-        tokens = recipe.batch_size * min(task.tokens, recipe.max_length)
-        kept = 2 if recipe.gradient_checkpointing else _ACTIVATIONS
-        step = tokens * size.layers * size.hidden * kept
-        for adapter in config.adapters.values():
-            # Weights, gradients and AdamW's two moments, in float32.
-            training = max(training, step + 16 * trainable(adapter, config, size, recipe.rank))
-    return model + max(forward, training)
+    forward += 3 * state(size)
+    return model + max(forward, parts)
 
 
-def _state(size: Size) -> float:
+def state(size: Size) -> float:
+    """Bytes of the accumulators of one language's statistics."""
     from langneurons.statistics.moments import BYTES_PER_UNIT
 
     return float(BYTES_PER_UNIT * size.layers * size.units)
 
 
-def _recipe(settings: Mapping[str, Any]) -> Any:
-    from langneurons.finetuning import get_recipe
-
-    rest = dict(settings)
-    return get_recipe(rest.pop("recipe", None), **rest)
-
-
-def trainable(adapter: AdapterSpec, config: StudyConfig, size: Size, rank: int) -> float:
-    """Weights an adapter learns: LoRA on four attention projections, and on the chosen units.
-
-    Square projections are assumed, which counts grouped keys and values too large; the shared
-    input side of a masked LoRA is whole, its output side has the chosen units only.
-    """
-    attention = 4 * 2 * rank * size.hidden * size.layers if adapter.attention else 0
-    chosen = adapter_units(adapter)
-    if chosen == ["none"]:
-        return float(attention)
-    projections = len(_recipe(config.finetune).projections)
-    inputs = projections * rank * size.hidden * size.layers
-    share = 1.0
-    if chosen != ["all"]:
-        share = min(1.0, sum(_share(config, choice) for choice in chosen))
-    return attention + inputs + projections * rank * share * size.units * size.layers
-
-
-def _share(config: StudyConfig, choice: str) -> float:
-    """Share of all units that one language's units of a set are expected to be."""
-    name = choice_of(choice)[1]
-    spec = config.neurons[name]
-    if spec.derive is not None:
-        spec = config.neurons[spec.derive]
-    top = spec.parameters.get("top", 0.01)
-    # LAPE's share is of all languages together; others take theirs for each language.
-    return float(top) if isinstance(top, float) else 0.01
-
-
-def disk(config: StudyConfig, laid: Plan, size: Size) -> float:
-    """Bytes of a finished run directory, checkpoints of running stages not counted."""
-    spec = config.statistics
-    rows = min(spec.rows, spec.tokens) * size.layers * size.units * _ROW_BYTES
-    copies = 2 if spec.shards > 1 else 1
-    total: float = len(config.languages) * (rows + _state(size)) * copies
-    for task in config.tasks.values():
-        rank = int(_recipe({**config.finetune, **task.finetune}).rank)
-        for name, _ in adapter_runs(config).values():
-            # LoRA on the MLP is saved whole, zeros included: an ordinary PEFT adapter.
-            adapter = config.adapters[name]
-            dense = adapter if adapter_units(adapter) == ["none"] else AdapterSpec(neurons="all")
-            total += 4 * trainable(dense, config, size, rank)
-        cells = sum(
-            stage.kind == "scores" and config.tasks[stage.arguments["task"]] is task
-            for stage in laid.stages
-        )
-        total += cells * (task.limit or 1000) * _SCORE_BYTES
-    return total
+def _takes(config: StudyConfig, laid: Plan, size: Size) -> list[Takes]:
+    context = config.context()
+    return [
+        part.takes(spec, context, size, laid.stages)
+        for part in ordered()
+        if part.takes is not None and (spec := context.spec_of(part.word))
+    ]

@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from langneurons.study.part import Part, ordered
+
 # What the paper's protocol collects, where a study says nothing else; see
 # `langneurons.statistics.options.PROTOCOLS`, from which the rest follows.
 _PAPER_STATISTICS = {"site": "mlp.pre", "block": 512}
-
-_SETS = ("perplexity", "effects", "interventions")
-"""Sections that take a list of neuron sets."""
-
-_SET = ("sweep", "forcing", "fallback")
-"""Sections that take one neuron set."""
 
 
 def expand(data: Any) -> Any:
     """Spell out the grids of a study; what is spelt out already stays as it is.
 
     - ``methods: [a, b]`` (or ``{a: {parameter: value}}``) makes a neuron set of each method, with
-      ``language_sets`` one of each method and language set, named ``METHOD@SET``. A section that
-      names no neuron set takes all of these (``sweep``, ``forcing`` and ``fallback`` the first).
+      ``language_sets`` one of each method and language set, named ``METHOD@SET``. A part that
+      names no neuron set takes all of these (the first, where it takes one).
     - ``seeds: n`` trains every adapter n times and draws random units n times, where the study
       does not say how often.
     - ``protocol: paper`` sets what is collected.
@@ -39,17 +35,20 @@ def expand(data: Any) -> Any:
     given = study.get("neurons")
     if sets and (given is None or isinstance(given, Mapping)):
         study["neurons"] = {**sets, **(given or {})}
-        for section in (*_SETS, *_SET):
-            part = study.get(section)
-            if isinstance(part, Mapping) and "neurons" not in part:
+        for part in ordered():
+            section, default = study.get(part.word), _default_sets(part)
+            if default is not None and isinstance(section, Mapping) and "neurons" not in section:
                 names = list(sets)
-                study[section] = {**part, "neurons": names if section in _SETS else names[0]}
+                chosen = names if isinstance(default, list) else names[0]
+                study[part.word] = {**section, "neurons": chosen}
     if isinstance(study.get("seeds"), int):
-        _repeat(study, study["seeds"])
+        for part in ordered():
+            if part.repeat is not None and part.word in study:
+                study[part.word] = part.repeat(study[part.word], study["seeds"])
     if study.get("protocol") == "paper":
-        part = study.get("statistics") or {}
-        if isinstance(part, Mapping):
-            study["statistics"] = {**_PAPER_STATISTICS, **part}
+        statistics = study.get("statistics") or {}
+        if isinstance(statistics, Mapping):
+            study["statistics"] = {**_PAPER_STATISTICS, **statistics}
     return study
 
 
@@ -73,13 +72,9 @@ def _neuron_sets(methods: Any, language_sets: Any) -> dict[str, dict[str, Any]]:
     return sets
 
 
-def _repeat(study: dict[str, Any], seeds: int) -> None:
-    adapters = study.get("adapters")
-    if isinstance(adapters, Mapping):
-        study["adapters"] = {
-            name: {"seeds": seeds, **spec} if isinstance(spec, Mapping) else spec
-            for name, spec in adapters.items()
-        }
-    part = study.get("interventions")
-    if isinstance(part, Mapping):
-        study["interventions"] = {"random": seeds, **part}
+def _default_sets(part: Part) -> list[str] | str | None:
+    """The neuron sets that a part takes where it names none; None where it takes none."""
+    if part.spec is None or part.many or "neurons" not in part.spec.model_fields:
+        return None
+    default: list[str] | str | None = part.spec.model_fields["neurons"].default
+    return default

@@ -13,7 +13,7 @@ from langneurons.data import iter_texts
 from langneurons.errors import InputError, LangNeuronsError
 from langneurons.models.checking import check_path
 from langneurons.study import hub
-from langneurons.study.plan import Identity
+from langneurons.study.context import Identity
 from langneurons.study.schema import StudyConfig
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from langneurons.reporting.notebook import Drawing, markup
 from langneurons.reporting.numbers import number
 from langneurons.reporting.tables import Column, Table
 from langneurons.reporting.troubles import troubles
+from langneurons.study.part import ordered
 from langneurons.study.report import answer, compose, read
 
 if TYPE_CHECKING:
@@ -27,27 +28,15 @@ def study_html(config: StudyConfig, out: Path | None) -> str:
         config: The study.
         out: Run directory of its last run in this session, if any.
     """
+    context = config.context()
+    found = [(part, context.spec_of(part.word)) for part in ordered() if part.spec is not None]
     rows = [
-        {"part": "neuron set", "name": name, "how": spec.derive or spec.method}
-        for name, spec in config.neurons.items()
+        {"part": part.noun or part.word, "name": name, "how": spec.told() or name}
+        for part, specs in found
+        if part.many
+        for name, spec in specs.items()
     ]
-    rows += [
-        {"part": "task", "name": name, "how": spec.source or name}
-        for name, spec in config.tasks.items()
-    ]
-    rows += [
-        {
-            "part": "adapter",
-            "name": name,
-            "how": spec.neurons if isinstance(spec.neurons, str) else " + ".join(spec.neurons),
-        }
-        for name, spec in config.adapters.items()
-    ]
-    parts = [
-        name
-        for name in ("perplexity", "effects", "sweep", "forcing", "interventions", "passages")
-        if getattr(config, name) is not None
-    ]
+    parts = [part.word for part, spec in found if not part.many and spec and not part.default()]
     facts = [
         ("model", config.model),
         ("languages", " ".join(config.languages)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any
 from langneurons.registry import Registry
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from langneurons.reporting.columns import Columns
     from langneurons.reporting.inputs import Run
     from langneurons.reporting.sections import Answer, Section
+    from langneurons.study.context import Context
+    from langneurons.study.expectation import Size
+    from langneurons.study.results import Results
     from langneurons.study.spec import Spec
+    from langneurons.study.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -24,10 +30,26 @@ class Kind:
     Attributes:
         run: What it does: ``run(workshop, output, **stage.arguments)``.
         model: Whether it reads the model.
+        predicts: Whether the next token is predicted at most positions, which multiplies with the
+            whole vocabulary.
     """
 
     run: Callable[..., None]
     model: bool = True
+    predicts: bool = False
+
+
+@dataclass(frozen=True)
+class Takes:
+    """What a part of a study takes, in bytes.
+
+    Attributes:
+        memory: Beside the model, at its peak.
+        disk: In the run directory, at the end.
+    """
+
+    memory: float = 0.0
+    disk: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -39,11 +61,20 @@ class Part:
         order: Its place in the plan and on the page.
         spec: Its keys; None where the file says nothing of it.
         many: Whether the file holds a mapping from names to specs.
-        default: What a file that does not name it stands for.
-        check: Refuses what can be known to be wrong before anything runs.
-        stages: What is to be done.
+        noun: What one of many is called in messages, such as ``neuron set``.
+        default: What a file that does not name it stands for; plain values as in a file.
+        check: ``check(spec, context)`` refuses what does not fit together in the file.
+        verify: ``verify(spec, context)`` refuses what else can be known before anything runs:
+            methods, sites, tasks, settings.
+        examples: ``examples(spec, context)``: (task, language, split) of what it will read.
+        sites: ``sites(spec, context)``: where it needs statistics.
+        repeat: ``repeat(given, seeds)``: its words of the file, spelt out for so many seeds.
+        stages: ``stages(spec, context)``: what is to be done.
         kinds: Kinds of its stages.
-        tables: Aggregates from the artifacts, by name.
+        takes: ``takes(spec, context, size, stages)``: memory and disk.
+        names: Columns of tables that hold the names of its many, and their rank among the columns
+            that rows are sorted by.
+        tables: ``tables(results)``: aggregates from the artifacts, by name.
         columns: Its tables by name, with the columns the page needs; a table that no part claims
             is shown as it is.
         page: Its sections of the report; none where the run has nothing for them.
@@ -55,11 +86,18 @@ class Part:
     order: int
     spec: type[Spec] | None = None
     many: bool = False
+    noun: str = ""
     default: Callable[[], Any] = lambda: None
-    check: Callable[..., None] | None = None
-    stages: Callable[..., list[Any]] | None = None
+    check: Callable[[Any, Context], None] | None = None
+    verify: Callable[[Any, Context], None] | None = None
+    examples: Callable[[Any, Context], Iterable[tuple[str, str, str]]] | None = None
+    sites: Callable[[Any, Context], Iterable[str]] | None = None
+    repeat: Callable[[Any, int], Any] | None = None
+    stages: Callable[[Any, Context], list[Stage]] | None = None
     kinds: Mapping[str, Kind] = field(default_factory=lambda: MappingProxyType({}))
-    tables: Callable[..., Mapping[str, Any]] | None = None
+    takes: Callable[[Any, Context, Size, Sequence[Stage]], Takes] | None = None
+    names: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    tables: Callable[[Results], Mapping[str, pd.DataFrame]] | None = None
     columns: Mapping[str, Columns] = field(default_factory=lambda: MappingProxyType({}))
     page: Callable[[Run], Iterable[Section]] | None = None
     answer: Callable[[Run], Answer | None] | None = None
@@ -84,15 +122,41 @@ def ordered() -> list[Part]:
     return sorted((PARTS.get(word) for word in PARTS), key=lambda part: (part.order, part.word))
 
 
+def kinds() -> dict[str, Kind]:
+    """Every kind of stage that a part has."""
+    return {name: kind for part in ordered() for name, kind in part.kinds.items()}
+
+
+@dataclass(frozen=True)
+class Later:
+    """A function that is imported when it is first called.
+
+    Attributes:
+        where: ``package.module:function``.
+    """
+
+    where: str
+
+    @property
+    def target(self) -> Callable[..., Any]:
+        """The function itself."""
+        module, _, name = self.where.partition(":")
+        return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Import it, and call it."""
+        return self.target(*arguments, **named)
+
+
 def later(where: str) -> Callable[..., Any]:
     """A function that is imported when it is first called, so that a part is light to register.
 
     Args:
         where: ``package.module:function``.
     """
-    module, _, name = where.partition(":")
+    return Later(where)
 
-    def call(*arguments: Any, **named: Any) -> Any:
-        return getattr(importlib.import_module(module), name)(*arguments, **named)
 
-    return call
+def target(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that stands behind :func:`later`, or the function itself."""
+    return function.target if isinstance(function, Later) else function

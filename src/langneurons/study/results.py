@@ -11,19 +11,23 @@ import pandas as pd
 
 from langneurons.artifacts import read_table
 from langneurons.study import records
-from langneurons.study.plan import Plan
+from langneurons.study.context import Context
+from langneurons.study.part import Part, ordered
+from langneurons.study.stage import Plan
 
 
 class Results:
-    """The results of a plan that stand.
+    """The results of a plan that stand, and the tables that parts make of them.
 
     Args:
         out: Run directory.
         plan: What is to be there.
+        context: The study.
     """
 
-    def __init__(self, out: Path, plan: Plan) -> None:
-        self.out, self._plan = out, plan
+    def __init__(self, out: Path, plan: Plan, context: Context) -> None:
+        self.out, self.context, self._plan = out, context, plan
+        self._tables: dict[str, Mapping[str, pd.DataFrame]] = {}
 
     @cached_property
     def _standing(self) -> frozenset[str]:
@@ -53,3 +57,40 @@ class Results:
         paths = (path / file if file else path for path in self.paths(kind))
         found = [read_table(path) for path in paths if path.is_file()]
         return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table by name, of whichever part; empty where there is none."""
+        owners = (part for part in ordered() if name in part.columns)
+        owner = next(owners, None)
+        return pd.DataFrame() if owner is None else self.tables_of(owner).get(name, pd.DataFrame())
+
+    def tables_of(self, part: Part) -> Mapping[str, pd.DataFrame]:
+        """The tables of a part, made once, their rows in the study's own order."""
+        if part.word not in self._tables:
+            made = part.tables(self) if part.tables is not None else {}
+            self._tables[part.word] = {name: self._in_order(table) for name, table in made.items()}
+        return self._tables[part.word]
+
+    def _in_order(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Rows in the study's own order of tasks, sets and languages rather than the alphabet's.
+
+        Rows of what the study does not name are dropped.
+        """
+        orders = self._orders
+        present = [name for name in orders if name in table.columns]
+        if not present:
+            return table
+        places = table[present].apply(
+            lambda column: column.map({item: n for n, item in enumerate(orders[str(column.name)])})
+        )
+        order = places.dropna().sort_values(present, kind="stable").index
+        return table.loc[order].reset_index(drop=True)
+
+    @cached_property
+    def _orders(self) -> dict[str, list[str]]:
+        """Column to its values in order; rows are sorted by the first of these columns first."""
+        ranked = sorted(
+            (rank, column, part.word) for part in ordered() for column, rank in part.names.items()
+        )
+        orders = {column: ["-", *(self.context.spec_of(word) or {})] for _, column, word in ranked}
+        return orders | dict.fromkeys(("row", "language", "column"), self.context.languages)

@@ -16,7 +16,7 @@ from langneurons.errors import InputError, LangNeuronsError
 from langneurons.progress import track
 from langneurons.study import records
 from langneurons.study.environment import public
-from langneurons.study.plan import Plan, Stage
+from langneurons.study.stage import Plan, Stage
 
 
 @dataclass(frozen=True)

@@ -1,44 +1,56 @@
-"""The schema of a study: what a YAML file may say, checked before anything runs."""
+"""The schema of a study: what a YAML file may say, checked before anything runs.
+
+The engine's own keys stand here; every other word is a part's, see :mod:`langneurons.study.part`.
+"""
 
 from __future__ import annotations
 
+import functools
 import re
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from langneurons.errors import InputError, unknown
-from langneurons.intervention.words import SCOPES
-from langneurons.intervention.words import parse as parse_value
 from langneurons.study import grid
-from langneurons.study.beyond.schema import (
-    CrossingSpec,
-    DeactivationSpec,
-    FeaturesSpec,
-    PolysemanticitySpec,
-    SubspacesSpec,
-)
-from langneurons.study.forcing import FallbackSpec, ForcingSpec
-from langneurons.study.parts import (
-    AdapterSpec,
-    EffectsSpec,
-    InterventionsSpec,
-    NeuronsSpec,
-    PerplexitySpec,
-    RaySpec,
-    SizeSpec,
-    StatisticsSpec,
-    TaskSpec,
-    adapter_units,
-    choice_of,
-    intervened,
-)
-from langneurons.study.passages import PassagesSpec
+from langneurons.study.context import Context, Identity
+from langneurons.study.part import Part, ordered
 from langneurons.study.spec import Spec, nested
-from langneurons.study.sweeps import SweepSpec
 
 _NAME = re.compile(r"^[\w][\w.+:@-]*$")
+
+
+class SizeSpec(Spec):
+    """Size of a model, for the expected cost where the model itself is not at hand."""
+
+    parameters: float = Field(gt=0, description="Weights.")
+    layers: int = Field(ge=1, description="Layers.")
+    units: int = Field(ge=1, description="Inner width of the MLP.")
+    hidden: int = Field(ge=1, description="Width of the residual stream.")
+
+
+class RaySpec(Spec):
+    """Where and how the stages run with `executor: ray`. Changes no result."""
+
+    address: str | None = Field(
+        None, description="auto or HOST:PORT; default: RAY_ADDRESS, else a cluster of its own."
+    )
+    workers: int | None = Field(
+        None, ge=1, description="Workers, each with the model; default: as many as there is room."
+    )
+    cpus: float = Field(1, gt=0, description="CPU cores of a worker.")
+    gpus: float | None = Field(
+        None, ge=0, description="GPUs of a worker; default: 1 where the cluster has any."
+    )
+    retries: int = Field(3, ge=0, description="Times a stage is tried again after its worker died.")
 
 
 class StudyConfig(Spec):
@@ -71,26 +83,10 @@ class StudyConfig(Spec):
     held_out: float = Field(
         0.2, gt=0, lt=1, description="Share of each language's documents kept for perplexity."
     )
-    statistics: StatisticsSpec = Field(default_factory=lambda: StatisticsSpec())
-    neurons: dict[str, NeuronsSpec] = Field(default_factory=lambda: {"lape": NeuronsSpec()})
-    perplexity: PerplexitySpec | None = Field(None)
-    effects: EffectsSpec | None = Field(None)
-    sweep: SweepSpec | None = Field(None)
-    forcing: ForcingSpec | None = Field(None)
-    fallback: FallbackSpec | None = Field(None)
-    deactivation: DeactivationSpec | None = Field(None)
-    crossing: CrossingSpec | None = Field(None)
-    polysemanticity: PolysemanticitySpec | None = Field(None)
-    passages: PassagesSpec | None = Field(None)
-    subspaces: dict[str, SubspacesSpec] = Field(default_factory=dict)
-    features: dict[str, FeaturesSpec] = Field(default_factory=dict)
-    tasks: dict[str, TaskSpec] = Field(default_factory=dict)
     train_language: str = Field("en", description="Language of the training examples.")
     finetune: dict[str, Any] = Field(
         default_factory=dict, description="Fine-tuning settings, as `finetune` takes them."
     )
-    adapters: dict[str, AdapterSpec] = Field(default_factory=dict)
-    interventions: InterventionsSpec | None = Field(None)
     seed: int = Field(0, description="Seed of everything random.")
     methods: list[str] | dict[str, dict[str, Any] | None] | None = Field(
         None, description="Grid: one neuron set a method (with its parameters), see below."
@@ -109,23 +105,30 @@ class StudyConfig(Spec):
     executor: Literal["local", "ray"] = Field("local", description="What runs the stages.")
     ray: RaySpec = Field(default_factory=lambda: RaySpec())
 
+    if TYPE_CHECKING:
+
+        def __getattr__(self, word: str) -> Any:
+            """What the study says under a part's word."""
+
     @model_validator(mode="before")
     @classmethod
-    def _grid(cls, data: Any) -> Any:
-        return grid.expand(data)
+    def _spelt_out(cls, data: Any) -> Any:
+        data = grid.expand(data)
+        if not isinstance(data, dict):
+            return data
+        # A budget, an override or an including study takes one of many away by null, or all.
+        found = dict(data)
+        for word in (part.word for part in ordered() if part.spec is not None and part.many):
+            if word in found and found[word] is None:
+                found[word] = {}
+            elif isinstance(found.get(word), dict):
+                found[word] = {k: item for k, item in found[word].items() if item is not None}
+        return found
 
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
         return plain("study", name)
-
-    @field_validator("neurons", "tasks", "adapters", "subspaces", "features", mode="before")
-    @classmethod
-    def _without(cls, parts: Any) -> Any:
-        # A budget, an override or an including study takes one part away by null, or all of them.
-        if not isinstance(parts, dict):
-            return {} if parts is None else parts
-        return {name: part for name, part in parts.items() if part is not None}
 
     @field_validator("languages")
     @classmethod
@@ -139,16 +142,11 @@ class StudyConfig(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
-        known = set(self.languages)
-        for kind, names in (
-            ("neuron set", self.neurons),
-            ("adapter", self.adapters),
-            ("task", self.tasks),
-            ("part of `subspaces`", self.subspaces),
-            ("part of `features`", self.features),
-        ):
-            for name in names:
-                plain(kind, name)
+        context = self.context()
+        parts = [(part, spec) for part in ordered() if (spec := context.spec_of(part.word))]
+        for part, spec in parts:
+            for name in spec if part.many else ():
+                plain(part.noun or f"part of `{part.word}`", name)
         if isinstance(self.text, dict):
             missing = [lang for lang in self.languages if lang not in self.text]
             if missing:
@@ -156,193 +154,54 @@ class StudyConfig(Spec):
                     f"no text for {', '.join(missing)}: add --text {missing[0]}=PATH "
                     "or take the language out of `languages`"
                 )
-        places: list[tuple[str, list[str] | None]] = []
-        if self.perplexity:
-            places.append(("perplexity.languages", self.perplexity.languages))
-        places += [(f"tasks.{name}.languages", task.languages) for name, task in self.tasks.items()]
-        for name, erased in self.subspaces.items():
-            pairs = [lang for pair in erased.moves for lang in pair]
-            places.append((f"subspaces.{name}", [*(erased.languages or ()), *pairs]))
-        if self.interventions:
-            places.append(("interventions.languages", self.interventions.languages))
-        if self.sweep:
-            places.append(("sweep.languages", self.sweep.languages))
-        for part in ("deactivation", "crossing", "polysemanticity"):
-            if spec := getattr(self, part):
-                places.append((f"{part}.languages", spec.languages))
-        if self.forcing:
-            places += [("forcing.pairs", list(pair)) for pair in self.forcing.pairs]
-        if self.fallback:
-            places.append(("fallback.starts", self.fallback.starts))
-        for part in (
-            "effects",
-            "sweep",
-            "forcing",
-            "fallback",
-            "deactivation",
-            "crossing",
-            "subspaces",
-            "features",
-        ):
-            if getattr(self, part) and not self.perplexity:
-                raise ValueError(f"{part} needs `perplexity` (its held-out text)")
-        for place, languages in places:
-            for lang in languages or ():
-                if lang not in known and not place.startswith("tasks"):
-                    raise unknown("language", lang, known, f"in {place!r}")
-        parts = ("perplexity", "interventions", "effects", "sweep", "forcing", "fallback",
-                 "deactivation", "polysemanticity", "crossing", "passages")  # fmt: skip
-        naming = {part: getattr(self, part) for part in parts}
-        naming |= {f"subspaces.{name}": spec for name, spec in self.subspaces.items()}
-        for place, spec in naming.items():
-            chosen = getattr(spec, "neurons", None) or ()
-            for name in [chosen] if isinstance(chosen, str) else chosen:
-                if name not in self.neurons:
-                    raise unknown("neuron set", name, self.neurons, f"in {place!r}")
-        self._check_derived()
-        self._check_sweep()
-        named: dict[str, PolysemanticitySpec | SubspacesSpec | None] = {
-            "polysemanticity": self.polysemanticity
-        }
-        named |= {f"subspaces.{name}": spec for name, spec in self.subspaces.items()}
-        for part, with_task in named.items():
-            if with_task and with_task.task is not None and with_task.task not in self.tasks:
-                raise unknown("task", with_task.task, self.tasks, f"in {part!r}")
-        for name, piece in self.subspaces.items():
-            if piece.neurons and self.site(piece.neurons) != piece.site:
-                raise ValueError(
-                    f"subspaces.{name}: {piece.neurons} is of {self.site(piece.neurons)}, not "
-                    f"of {piece.site}"
-                )
-        for name, adapter in self.adapters.items():
-            chosen = adapter_units(adapter)
-            for word in ("none", "all"):
-                if word in chosen and chosen != [word]:
-                    raise ValueError(
-                        f"adapters.{name}: {word} stands alone, take it or the others out of it"
-                    )
-            self._check_one_site(name, adapter)
-            held = [adapter.hold.neurons] if adapter.hold else []
-            for choice in [*chosen, *held]:
-                if choice in ("none", "all"):
-                    continue
-                _, neurons, lang = choice_of(choice)
-                if neurons not in self.neurons:
-                    raise unknown("neuron set", neurons, self.neurons, f"in adapter {name!r}")
-                if lang not in known:
-                    raise unknown("language", lang, known, f"in adapter {name!r}")
-        if self.interventions:
-            for value in self.interventions.values:
-                of = parse_value(value).language
-                if of is not None and of not in known:
-                    known_parts = f"sites are mlp.pre and mlp.act, tokens {', '.join(SCOPES)}"
-                    where = f"in value {value!r} ({known_parts})"
-                    raise unknown("language", of, known, where)
-        if self.elsewhere and self.interventions:
-            for name in self.interventions.neurons:
-                if not self.site(name).startswith("mlp."):
-                    raise ValueError(
-                        f"interventions.values: a value taken at another site needs MLP units, "
-                        f"{name} is of {self.site(name)}"
-                    )
-        if self.interventions and self.tasks:
-            for name in intervened(self.interventions):
-                if name not in self.adapters:
-                    raise unknown("adapter", name, self.adapters, "in 'interventions.adapter'")
-        if self.protocol == "paper" and self.statistics.site != "mlp.pre":
-            raise ValueError("protocol paper takes statistics of mlp.pre: leave statistics.site")
+        for part, spec in parts:
+            if part.check is not None:
+                part.check(spec, context)
         return self
 
-    @property
-    def found(self) -> list[str]:
-        """Neuron sets that a method found; the others are parts of these."""
-        return [name for name, spec in self.neurons.items() if spec.derive is None]
+    def context(self, identity: Identity | None = None) -> Context:
+        """What the parts may know of this study.
 
-    def site(self, neurons: str) -> str:
-        """Where the units of a neuron set live; a derived set lives where its source does."""
-        spec = self.neurons[neurons]
-        if spec.derive is not None:
-            return self.site(spec.derive)
-        return spec.site or self.statistics.site
-
-    def written(self, neurons: str) -> str:
-        """Where values are written over a set's units.
-
-        Where they live, but for the paper's protocol: it finds them before the activation function
-        and writes after it.
+        Args:
+            identity: Content identities, once they are known.
         """
-        return self.at(self.site(neurons))
-
-    def at(self, site: str) -> str:
-        """Where statistics of a site are written to."""
-        return "mlp.act" if self.protocol == "paper" and site == "mlp.pre" else site
-
-    @property
-    def elsewhere(self) -> list[str]:
-        """Sites at which values of interventions are taken, where they say so."""
-        values = self.interventions.values if self.interventions else []
-        return list(dict.fromkeys(taken for value in values if (taken := parse_value(value).taken)))
-
-    def _check_one_site(self, name: str, adapter: AdapterSpec) -> None:
-        named = [choice_of(choice)[1] for choice in adapter_units(adapter)]
-        sites = {self.site(neurons) for neurons in named if neurons in self.neurons}
-        if len(sites) > 1:
-            raise ValueError(
-                f"adapters.{name}: its sets are of {' and '.join(sorted(sites))}; take one site"
-            )
-
-    def _check_sweep(self) -> None:
-        spec = self.sweep
-        if spec is None:
-            return
-        if spec.task is not None:
-            if spec.task not in self.tasks:
-                raise unknown("task", spec.task, self.tasks, "in 'sweep'")
-            if spec.adapter not in self.adapters:
-                raise unknown("adapter", spec.adapter, self.adapters, "in 'sweep'")
-        if spec.shares:
-            from langneurons.identification import METHODS
-
-            chosen = self.neurons[spec.neurons]
-            if chosen.derive is not None:
-                raise ValueError(f"sweep.shares needs a set that a method found: {chosen.derive}")
-            method = METHODS.get(chosen.method)
-            quotas = {"per_language", "per_layer"} & set(chosen.parameters)
-            if method.needs == "model" or "top" not in method.parameters or quotas:
-                raise ValueError(
-                    f"sweep.shares needs a set found in statistics by a share (`top`), not "
-                    f"{spec.neurons}"
-                )
-
-    def _check_derived(self) -> None:
-        for name, spec in self.neurons.items():
-            if spec.derive is None:
-                if spec.exclusive or spec.without_top:
-                    raise ValueError(
-                        f"neurons.{name}: exclusive and without_top need `derive: SET`"
-                    )
-                continue
-            if spec.derive not in self.neurons:
-                raise unknown("neuron set", spec.derive, self.neurons, f"in 'neurons.{name}'")
-            if spec.site is not None:
-                raise ValueError(
-                    f"neurons.{name}: a derived set has the site of its source, leave site out"
-                )
-            if self.neurons[spec.derive].derive is not None:
-                raise ValueError(f"neurons.{name}: derive from a set that a method found")
-            looked = self.effects.neurons if self.effects else []
-            if spec.without_top and spec.derive not in looked:
-                raise ValueError(f"neurons.{name}: without_top needs {spec.derive} in `effects`")
+        return Context(
+            languages=self.languages,
+            seed=self.seed,
+            protocol=self.protocol,
+            dtype=self.dtype,
+            model=self.model,
+            revision=self.revision,
+            train_language=self.train_language,
+            finetune=self.finetune,
+            words={part.word: getattr(self, part.word) for part in ordered() if part.spec},
+            identity=identity,
+        )
 
 
-def adapter_runs(config: StudyConfig) -> dict[str, tuple[str, int]]:
-    """Every training of a task: its folder's name, and the adapter and seed it stands for."""
-    return {
-        # Not every file system takes a colon.
-        name.replace(":", "-") + ("" if spec.seeds == 1 else f".{seed}"): (name, seed)
-        for name, spec in config.adapters.items()
-        for seed in range(spec.seeds)
-    }
+@functools.cache
+def schema() -> type[StudyConfig]:
+    """The whole schema: the engine's keys and the words of every part."""
+    fields: dict[str, Any] = {part.word: _field(part) for part in ordered() if part.spec}
+    made = create_model("StudyConfig", __base__=StudyConfig, **fields)
+    made.__doc__ = StudyConfig.__doc__
+    return made
+
+
+def _field(part: Part) -> tuple[Any, Any]:
+    """Type and default of a part's word."""
+    spec = part.spec
+    assert spec is not None
+    if part.many:
+        many = dict[str, spec]  # type: ignore[valid-type]
+        return many, Field(
+            default_factory=lambda: {
+                name: spec.model_validate(given) for name, given in (part.default() or {}).items()
+            }
+        )
+    if part.default() is None:
+        return spec | None, Field(None)
+    return spec, Field(default_factory=lambda: spec.model_validate(part.default()))
 
 
 def plain(kind: str, name: str) -> str:
@@ -366,7 +225,7 @@ def parse(data: dict[str, Any]) -> StudyConfig:
         InputError: One line that names the key, what is wrong and the nearest known key.
     """
     try:
-        return StudyConfig.model_validate(data)
+        return schema().model_validate(data)
     except ValidationError as error:
         raise InputError(_first_line(error)) from error
 
@@ -396,7 +255,7 @@ def _in_our_words(fault: ErrorDetails) -> str:
 
 def _fields(location: tuple[int | str, ...]) -> list[str]:
     """Keys of the part of the schema that a place in the file belongs to."""
-    model: type[BaseModel] = StudyConfig
+    model: type[BaseModel] = schema()
     rest = list(location)
     while rest:
         field = model.model_fields.get(str(rest.pop(0)))

@@ -16,6 +16,10 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def told(self) -> str:
+        """What it is, in a word or two; for an overview of a study."""
+        return ""
+
 
 def check_value(value: str) -> str:
     """A replacement value's name alone, as it was given.

@@ -16,11 +16,12 @@ import yaml
 from langneurons.artifacts import digest, file_digest, read_json, write_json, write_text
 from langneurons.errors import LangNeuronsError, unknown
 from langneurons.progress import track
-from langneurons.study import checks, hub, inputs, loading, memory, records
+from langneurons.study import checks, hub, inputs, kinds, loading, memory, records
 from langneurons.study.environment import describe, public
-from langneurons.study.plan import Plan, plan
+from langneurons.study.plan import plan
 from langneurons.study.runner import Outcome, execute, locked
 from langneurons.study.schema import StudyConfig
+from langneurons.study.stage import Plan
 from langneurons.version import __version__
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ class Study:
         """
         checks.check_place(Path(out))
         checks.check_model(self.config, trust_remote_code)
-        checks.check_tasks(self.config, self.tasks())
+        checks.check_examples(self.config, self.tasks())
 
     def run(
         self,
@@ -308,13 +309,12 @@ class Study:
             return distributed.execute(
                 self.config, out, laid, texts, reasons, report, trusted, revision, self._commits
             )
-        from langneurons.study import stages
         from langneurons.study.workshop import Workshop
 
         workshop = Workshop(
             self.resolved, out, self.texts(), trusted, laid, self._revision(), self.tasks()
         )
-        return execute(out, laid, lambda stage: stages.run(workshop, stage), report, reasons)
+        return execute(out, laid, lambda stage: kinds.run(workshop, stage), report, reasons)
 
     def _revision(self) -> str | None:
         repository = inputs.model_repository(self.config.model)

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 from langneurons.errors import InputError
 from langneurons.intervention.words import parse as parse_value
 from langneurons.study.inputs import Texts
-from langneurons.study.parts import choice_of
-from langneurons.study.plan import Plan
 from langneurons.study.results import Results
 from langneurons.study.schema import StudyConfig
+from langneurons.study.stage import Plan
 
 if TYPE_CHECKING:
     from langneurons.data import Blocks
@@ -50,8 +49,10 @@ class Workshop:
         revision: str | None = None,
         tasks: Mapping[str, Task] = MappingProxyType({}),
     ) -> None:
-        self.config, self.out, self.texts, self._trusted = config, out, texts, trusted
-        self.results = Results(out, plan or Plan(()))
+        self.context = config.context()
+        self.out, self.texts, self._trusted = out, texts, trusted
+        self._device = config.device
+        self.results = Results(out, plan or Plan(()), self.context)
         self._revision = revision or config.revision
         self.baseline: dict[str, PerplexityResult] = {}
         self._neurons: dict[str, NeuronSet] = {}
@@ -66,9 +67,9 @@ class Workshop:
         from langneurons.models import load
 
         return load(
-            self.config.model,
-            dtype=self.config.dtype,
-            device=self.config.device,
+            self.context.model,
+            dtype=self.context.dtype,
+            device=self._device,
             revision=self._revision,
             trust_remote_code=self._trusted,
         )
@@ -80,7 +81,7 @@ class Workshop:
 
         if "lm" in self.__dict__:
             return self.lm.tokenizer
-        return load_tokenizer(self.config.model, revision=self._revision)
+        return load_tokenizer(self.context.model, revision=self._revision)
 
     def made_with(self) -> dict[str, str]:
         """Versions, and the device and dtype of the model where it has been loaded."""
@@ -98,12 +99,12 @@ class Workshop:
         """
         from langneurons.statistics import Statistics
 
-        own = self.config.statistics.site
+        own = self.context.spec_of("statistics").site
         place = site or own
         if place not in self._statistics:
             folder = self.out / "statistics"
             self._statistics[place] = Statistics.load(
-                folder if place == own else folder / place, languages=self.config.languages
+                folder if place == own else folder / place, languages=self.context.languages
             )
         return self._statistics[place]
 
@@ -128,31 +129,13 @@ class Workshop:
             found = found.random_like(
                 seed,
                 matched="rate",
-                statistics=self.statistics(self.config.site(neurons)),
+                statistics=self.statistics(self.context.site(neurons)),
             )
         if not len(found[language]):
             raise InputError(
                 f"neuron set {neurons!r} has no unit for {language}: raise its share (`top`)."
             )
         return found[language]
-
-    def adapter_units(self, choices: list[str], seed: int) -> Units | str:
-        """What an adapter trains: ``"none"``, ``"all"``, or the union of the named units."""
-        if choices in (["none"], ["all"]):
-            return choices[0]
-        union = None
-        for choice in choices:
-            kind, name, language = choice_of(choice)
-            units = self.units(name, language, kind, seed)
-            union = units if union is None else union | units
-        assert union is not None
-        return union
-
-    def adapter_site(self, choices: list[str]) -> str | None:
-        """Where the units of an adapter live; None for ``"none"`` and ``"all"`` (of the MLP)."""
-        if choices in (["none"], ["all"]):
-            return None
-        return self.config.site(choice_of(choices[0])[1])
 
     def change(self, name: str, language: str, site: str) -> dict[str, Any]:
         """``value`` and ``mode`` of an intervention by the name a study gives it.
@@ -178,7 +161,7 @@ class Workshop:
         if value.site is None:
             return value
         target = (
-            (what.written or self.config.at(site)) if what.taken else self.config.at(value.site)
+            (what.written or self.context.at(site)) if what.taken else self.context.at(value.site)
         )
         return replace(value, site=target)
 
@@ -187,17 +170,8 @@ class Workshop:
         from langneurons.data.tasks import get_task
 
         if name not in self._tasks:
-            self._tasks[name] = get_task(self.config.tasks[name].source or name)
+            self._tasks[name] = get_task(self.context.spec_of("tasks")[name].source or name)
         return self._tasks[name]
-
-    def rules(self, task: str) -> list[dict[str, Any]]:
-        """Scores of rules without a model, where a task has any."""
-        spec = self.config.tasks[task]
-        found: list[dict[str, Any]] = []
-        for language in spec.languages or self.config.languages:
-            rows = self.task(task).rules(language, split=spec.split, limit=spec.limit)
-            found += [{"task": task, "language": language, **row} for row in rows]
-        return found
 
     def adapted(self, task: str, adapter: str) -> LanguageModel:
         """The model under one adapter; only the last one used is kept."""
@@ -215,7 +189,7 @@ class Workshop:
 
     def statistics_texts(self) -> dict[str, list[str]]:
         """The documents statistics are collected on, for methods that read the model."""
-        return {lang: self.texts[lang].statistics for lang in self.config.languages}
+        return {lang: self.texts[lang].statistics for lang in self.context.languages}
 
     def untouched(self, language: str) -> PerplexityResult:
         """Perplexity of a language's held-out blocks without intervention, measured once."""
@@ -230,12 +204,26 @@ class Workshop:
         from langneurons.data import make_blocks
 
         if language not in self._blocks:
-            spec = self.config.perplexity
-            assert spec is not None
+            spec = self.context.spec_of("perplexity")
             self._blocks[language] = make_blocks(
                 self.texts[language].held_out,
                 self.lm.tokenizer,
-                block=spec.block or self.config.statistics.block,
+                block=spec.block or self.context.spec_of("statistics").block,
                 tokens=spec.tokens,
             )
         return self._blocks[language]
+
+    def prompts(self, language: str, count: int, words: int) -> list[str]:
+        """Beginnings of a language's held-out documents.
+
+        Args:
+            language: The language.
+            count: How many, at most.
+            words: Words of each; of a text without spaces, twice as many characters.
+        """
+        return [_beginning(text, words) for text in self.texts[language].held_out[:count]]
+
+
+def _beginning(text: str, words: int) -> str:
+    parts = text.split()
+    return " ".join(parts[:words]) if len(parts) > words else text[: 2 * words]

@@ -1,13 +1,38 @@
 """Adapters: fine-tuning only some units."""
 
+from langneurons.parts.adapters.spec import AdapterSpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Part, add, later
+from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(
         "adapters",
         350,
+        spec=AdapterSpec,
+        many=True,
+        noun="adapter",
+        names={"adapter": 4},
+        check=later(f"{__name__}.spec:check"),
+        verify=later(f"{__name__}.spec:verify"),
+        examples=later(f"{__name__}.spec:examples"),
+        repeat=later(f"{__name__}.spec:repeat"),
+        stages=later(f"{__name__}.stages:stages"),
+        takes=later(f"{__name__}.cost:takes"),
+        tables=later(f"{__name__}.tables:tables"),
+        kinds={
+            "finetune": Kind(later(f"{__name__}.run:finetune")),
+        },
         columns={
+            "scores": Columns(
+                "task adapter language metric intervention units neurons seed",
+                "n value low high difference difference_low difference_high p_value p_holm mde "
+                "chance",
+            ),
+            "odd_rows": Columns("task language", "n no_gold romanised replaced english cut"),
+            "two_holders": Columns(
+                shown_as="Scores without intervention on items in whose text two people or more "
+                "have what is asked: there the person decides."
+            ),
             "finetuning": Columns(
                 "adapter task train_language units seed", "trainable seconds loss"
             ),

@@ -1,12 +1,20 @@
 """True deactivation: values beside the units' own range."""
 
+from langneurons.parts.deactivation.spec import DeactivationSpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Part, add, later
+from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(
         "deactivation",
         600,
+        spec=DeactivationSpec,
+        check=later(f"{__name__}.spec:check"),
+        stages=later(f"{__name__}.stages:stages"),
+        tables=later(f"{__name__}.tables:tables"),
+        kinds={
+            "deactivation": Kind(later(f"{__name__}.run:deactivation"), predicts=True),
+        },
         columns={
             "deactivation": Columns(
                 "neurons language value kind", "ratio low high unusual impossible"

@@ -1,12 +1,20 @@
 """The effect of single units on perplexity."""
 
+from langneurons.parts.effects.spec import EffectsSpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Part, add, later
+from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(
         "effects",
         450,
+        spec=EffectsSpec,
+        check=later(f"{__name__}.spec:check"),
+        stages=later(f"{__name__}.stages:stages"),
+        tables=later(f"{__name__}.tables:tables"),
+        kinds={
+            "effects": Kind(later(f"{__name__}.run:effects"), predicts=True),
+        },
         columns={
             "unit_effects": Columns(
                 "language", "layer index ratio", unit=later(f"{__name__}.page:unit")

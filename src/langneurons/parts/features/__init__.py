@@ -1,12 +1,23 @@
 """Sparse features."""
 
+from langneurons.parts.features.spec import FeaturesSpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Part, add, later
+from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(
         "features",
         800,
+        spec=FeaturesSpec,
+        many=True,
+        check=later(f"{__name__}.spec:check"),
+        verify=later(f"{__name__}.spec:verify"),
+        stages=later(f"{__name__}.stages:stages"),
+        tables=later(f"{__name__}.tables:tables"),
+        kinds={
+            "features": Kind(later(f"{__name__}.run:features"), predicts=True),
+            "feature_languages": Kind(later(f"{__name__}.run:feature_languages")),
+        },
         columns={
             "features": Columns(),
             "feature_languages": Columns(),

@@ -1,12 +1,20 @@
 """Forcing the output language."""
 
+from langneurons.parts.forcing.spec import ForcingSpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Part, add, later
+from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(
         "forcing",
         500,
+        spec=ForcingSpec,
+        check=later(f"{__name__}.spec:check"),
+        stages=later(f"{__name__}.stages:stages"),
+        tables=later(f"{__name__}.tables:tables"),
+        kinds={
+            "forcing": Kind(later(f"{__name__}.run:forcing")),
+        },
         columns={
             "forcing": Columns("off on language_detected", "share n"),
         },

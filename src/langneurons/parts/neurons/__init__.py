@@ -1,12 +1,28 @@
 """Neuron sets: which units belong to which language."""
 
+from langneurons.parts.neurons.spec import NeuronsSpec
 from langneurons.reporting.columns import OVERLAP, Columns
-from langneurons.study.part import Part, add, later
+from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(
         "neurons",
         100,
+        spec=NeuronsSpec,
+        many=True,
+        noun="neuron set",
+        default=lambda: {"lape": {}},
+        names={"neurons": 2, "a": 3},
+        check=later(f"{__name__}.spec:check"),
+        verify=later(f"{__name__}.spec:verify"),
+        sites=later(f"{__name__}.spec:sites"),
+        stages=later(f"{__name__}.stages:stages"),
+        tables=later(f"{__name__}.tables:tables"),
+        kinds={
+            "neurons": Kind(later(f"{__name__}.run:neurons")),
+            "derived": Kind(later(f"{__name__}.run:derived"), model=False),
+            "overlap": Kind(later(f"{__name__}.run:overlap"), model=False),
+        },
         columns={
             "neurons": Columns("neurons language", "layer units total"),
             "overlap": Columns(

@@ -1,12 +1,20 @@
 """What overwriting a language's neurons does to perplexity."""
 
+from langneurons.parts.perplexity.spec import PerplexitySpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Part, add, later
+from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(
         "perplexity",
         200,
+        spec=PerplexitySpec,
+        check=later(f"{__name__}.spec:check"),
+        stages=later(f"{__name__}.stages:stages"),
+        tables=later(f"{__name__}.tables:tables"),
+        kinds={
+            "perplexity": Kind(later(f"{__name__}.run:perplexity"), predicts=True),
+        },
         columns={
             "perplexity": Columns(
                 "neurons row column kind seed value",

@@ -7,6 +7,7 @@ add(
     Part(
         "planning",
         850,
+        tables=later(f"{__name__}.tables:tables"),
         columns={
             "planning": Columns("of name lang", "size detectable needed"),
         },

@@ -1,12 +1,21 @@
 """Language and task information of units."""
 
+from langneurons.parts.polysemanticity.spec import PolysemanticitySpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Part, add, later
+from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(
         "polysemanticity",
         700,
+        spec=PolysemanticitySpec,
+        check=later(f"{__name__}.spec:check"),
+        examples=later(f"{__name__}.spec:examples"),
+        stages=later(f"{__name__}.stages:stages"),
+        tables=later(f"{__name__}.tables:tables"),
+        kinds={
+            "polysemanticity": Kind(later(f"{__name__}.run:polysemanticity")),
+        },
         columns={
             "polysemanticity": Columns(
                 "neurons language task carries", "own matched difference low high units controls"

@@ -1,12 +1,23 @@
 """Linear subspaces."""
 
+from langneurons.parts.subspaces.spec import SubspacesSpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Part, add, later
+from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(
         "subspaces",
         750,
+        spec=SubspacesSpec,
+        many=True,
+        check=later(f"{__name__}.spec:check"),
+        verify=later(f"{__name__}.spec:verify"),
+        sites=later(f"{__name__}.spec:sites"),
+        stages=later(f"{__name__}.stages:stages"),
+        tables=later(f"{__name__}.tables:tables"),
+        kinds={
+            "subspaces": Kind(later(f"{__name__}.run:subspaces"), predicts=True),
+        },
         columns={
             "subspaces": Columns(),
             "subspaces_cost": Columns(),

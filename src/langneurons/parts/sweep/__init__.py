@@ -1,12 +1,20 @@
 """Sweeps over the value written, the share of units and the layers."""
 
+from langneurons.parts.sweep.spec import SweepSpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Part, add, later
+from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(
         "sweep",
         400,
+        spec=SweepSpec,
+        check=later(f"{__name__}.spec:check"),
+        stages=later(f"{__name__}.stages:stages"),
+        tables=later(f"{__name__}.tables:tables"),
+        kinds={
+            "sweep": Kind(later(f"{__name__}.run:sweep"), predicts=True),
+        },
         columns={
             "sweep": Columns("value units language kind", "ratio low high"),
         },

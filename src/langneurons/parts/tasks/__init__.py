@@ -1,24 +1,27 @@
 """Tasks: what is scored, and the scores."""
 
+from langneurons.parts.tasks.spec import TaskSpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Part, add, later
+from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(
         "tasks",
         300,
+        spec=TaskSpec,
+        many=True,
+        noun="task",
+        names={"task": 1},
+        verify=later(f"{__name__}.spec:verify"),
+        examples=later(f"{__name__}.spec:examples"),
+        stages=later(f"{__name__}.stages:stages"),
+        tables=later(f"{__name__}.tables:tables"),
+        kinds={
+            "scores": Kind(later(f"{__name__}.run:scores")),
+            "rules": Kind(later(f"{__name__}.run:rules"), model=False),
+        },
         columns={
-            "scores": Columns(
-                "task adapter language metric intervention units neurons seed",
-                "n value low high difference difference_low difference_high p_value p_holm mde "
-                "chance",
-            ),
             "rules": Columns("task language rule subset metric", "value n"),
-            "odd_rows": Columns("task language", "n no_gold romanised replaced english cut"),
-            "two_holders": Columns(
-                shown_as="Scores without intervention on items in whose text two people or more "
-                "have what is asked: there the person decides."
-            ),
         },
         page=later(f"{__name__}.page:sections"),
     )

@@ -1,4 +1,4 @@
-"""Statistics of one language in parts, for several machines, and the parts put together.
+"""Statistics of one language, whole or in parts for several machines, and the parts put together.
 
 The parts hold the blocks that the whole would hold, cut into runs: the same tokens are counted and
 the same token rows sampled. Activations agree as far as those of two batchings of one text do (a
@@ -12,11 +12,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langneurons.errors import InputError
-from langneurons.study.plan import shard_folder
+from langneurons.parts.statistics.stages import shard_folder
 from langneurons.study.workshop import Workshop
 
 if TYPE_CHECKING:
     from langneurons.data import Blocks
+
+
+def statistics(workshop: Workshop, output: Path, language: str, site: str | None = None) -> None:
+    """Collect one language's statistics."""
+    from langneurons.statistics import collect
+
+    spec = workshop.context.spec_of("statistics")
+    collect(
+        workshop.lm,
+        {language: workshop.texts[language].statistics},
+        site=site or spec.site,
+        tokens=spec.tokens,
+        block=spec.block,
+        rows=spec.rows,
+        seed=workshop.context.seed,
+        protocol=workshop.context.protocol,
+        output=output.parent,
+    )
 
 
 def shard(
@@ -27,10 +45,14 @@ def shard(
     from langneurons.statistics import collect
     from langneurons.statistics.options import resolve
 
-    config = workshop.config
-    spec = config.statistics
+    context = workshop.context
+    spec = context.spec_of("statistics")
     options = resolve(
-        config.protocol, site=site or spec.site, block=spec.block, rows=spec.rows, seed=config.seed
+        context.protocol,
+        site=site or spec.site,
+        block=spec.block,
+        rows=spec.rows,
+        seed=context.seed,
     )
     blocks = make_blocks(
         workshop.texts[language].statistics,
@@ -47,8 +69,8 @@ def shard(
         {language: _part(blocks, part, spec.shards, together, language)},
         site=options.site,
         rows=spec.rows,
-        seed=config.seed,
-        protocol=config.protocol,
+        seed=context.seed,
+        protocol=context.protocol,
         output=output,
     )
 
@@ -70,7 +92,7 @@ def merge(workshop: Workshop, output: Path, language: str, site: str | None = No
 
     folder = shard_folder(site, language)
     merged: Statistics | None = None
-    for part in range(workshop.config.statistics.shards):
+    for part in range(workshop.context.spec_of("statistics").shards):
         found = Statistics.load(workshop.out / folder / str(part))
         merged = found if merged is None else merged.merge(found)
     assert merged is not None

@@ -1,0 +1,16 @@
+"""Which language was written, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from langneurons.evaluation.detected import detected
+from langneurons.study.results import Results
+
+
+def tables(results: Results) -> Mapping[str, pd.DataFrame]:
+    """Share of continuations by detected language."""
+    cell = ["neurons", "value", "start", "step", "removed", "kind", "seed"]
+    return {"fallback": detected(results.rows("fallback"), cell)}

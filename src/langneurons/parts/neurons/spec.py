@@ -1,0 +1,97 @@
+"""A neuron set of a study: its keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from langneurons.errors import InputError, LangNeuronsError, unknown
+from langneurons.study.context import Context, known_site, method
+from langneurons.study.spec import Spec
+
+
+class NeuronsSpec(Spec):
+    """One named set of language neurons: found by a method, or made from another set."""
+
+    method: str = Field("lape", description="Identification method.")
+    derive: str | None = Field(
+        None, description="Name of a set to start from, instead of a method; see the next two."
+    )
+    exclusive: bool = Field(False, description="Only units that belong to one language alone.")
+    without_top: int = Field(
+        0, ge=0, description="Leave out the units with the largest single effects (`effects`)."
+    )
+    languages: list[str] | str | None = Field(
+        None, description="Languages it compares: a list, or the name of a published set."
+    )
+    site: str | None = Field(None, description="Where its units live; default: statistics.site.")
+    parameters: dict[str, Any] = Field(
+        default_factory=dict,
+        description="The method's own parameters, as `identify` takes them, and quotas.",
+    )
+
+    def told(self) -> str:
+        """The set it is made from, or the method that finds it."""
+        return self.derive or self.method
+
+
+def check(sets: Mapping[str, NeuronsSpec], context: Context) -> None:
+    """Refuse sets that are made from what cannot be."""
+    for name, spec in sets.items():
+        if spec.derive is None:
+            if spec.exclusive or spec.without_top:
+                raise ValueError(f"neurons.{name}: exclusive and without_top need `derive: SET`")
+            continue
+        if spec.derive not in sets:
+            raise unknown("neuron set", spec.derive, sets, f"in 'neurons.{name}'")
+        if spec.site is not None:
+            raise ValueError(
+                f"neurons.{name}: a derived set has the site of its source, leave site out"
+            )
+        if sets[spec.derive].derive is not None:
+            raise ValueError(f"neurons.{name}: derive from a set that a method found")
+        effects = context.spec_of("effects")
+        if spec.without_top and spec.derive not in (effects.neurons if effects else []):
+            raise ValueError(f"neurons.{name}: without_top needs {spec.derive} in `effects`")
+
+
+def verify(sets: Mapping[str, NeuronsSpec], context: Context) -> None:
+    """Refuse unknown sites, methods and parameters, and fewer languages than a method compares."""
+    from langneurons.identification import QUOTAS, resolve_languages
+
+    for name, spec in sets.items():
+        if spec.site is not None:
+            known_site(spec.site, f"in 'neurons.{name}'")
+        try:
+            own = {key: v for key, v in spec.parameters.items() if key not in QUOTAS}
+            method(spec.method).resolve(own)
+            if spec.derive is None:
+                enough(spec.method, resolve_languages(spec.languages, context.languages))
+        except LangNeuronsError as error:
+            raise InputError(f"neurons.{name}: {error}") from error
+
+
+def enough(name: str, languages: Sequence[str]) -> None:
+    """Refuse fewer languages than a method compares.
+
+    Raises:
+        InputError: Saying how many it needs.
+    """
+    least = method(name).least
+    if len(languages) < least:
+        raise InputError(
+            f"method {name!r} compares at least {least} languages, got "
+            f"{len(languages)} ({', '.join(languages)}): add another language."
+        )
+
+
+def found(sets: Mapping[str, NeuronsSpec]) -> list[str]:
+    """Sets that a method found; the others are parts of these."""
+    return [name for name, spec in sets.items() if spec.derive is None]
+
+
+def sites(sets: Mapping[str, NeuronsSpec], context: Context) -> list[str]:
+    """Where the sets live."""
+    return [context.site(name) for name in sets]

@@ -1,0 +1,22 @@
+"""The stages that gather what the explorer shows."""
+
+from __future__ import annotations
+
+from langneurons.parts.passages.spec import PassagesSpec
+from langneurons.study.context import Context
+from langneurons.study.stage import Stage
+
+
+def stages(spec: PassagesSpec, context: Context) -> list[Stage]:
+    """One stage a neuron set."""
+    return [
+        Stage(
+            name=f"passages/{neurons}",
+            kind="passages",
+            arguments={"neurons": neurons},
+            settings=spec.model_dump(exclude={"neurons"}),
+            parents=context.of_set(neurons),  # the text is in the statistics' keys
+            output=f"passages/{neurons}",
+        )
+        for neurons in spec.neurons or context.sets
+    ]

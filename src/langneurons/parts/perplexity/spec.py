@@ -1,0 +1,33 @@
+"""The perplexity-change matrix: its keys."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from langneurons import defaults
+from langneurons.study.context import Context
+from langneurons.study.spec import Spec, Value
+
+
+class PerplexitySpec(Spec):
+    """The perplexity-change matrix."""
+
+    neurons: list[str] = Field(["lape"], description="Neuron sets, one matrix each.")
+    value: Value = Field("zero", description="What is written over the units.")
+    tokens: int = Field(
+        defaults.HELD_OUT_TOKENS, ge=1, description="Held-out tokens per language, at most."
+    )
+    block: int | None = Field(
+        None, ge=2, description="Tokens in a block; default: that of `statistics`."
+    )
+    random: int = Field(defaults.RANDOM, ge=0, description="Same-size random draws per row.")
+    matched: int = Field(
+        defaults.MATCHED, ge=0, description="Random draws of units of the same activity."
+    )
+    languages: list[str] | None = Field(None, description="Columns; default: all languages.")
+
+
+def check(spec: PerplexitySpec, context: Context) -> None:
+    """Refuse languages and sets that are not of the study."""
+    context.known_languages("perplexity.languages", spec.languages)
+    context.known_sets("perplexity", spec.neurons)

@@ -1,0 +1,20 @@
+"""What statistics take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from langneurons.parts.statistics.spec import StatisticsSpec
+from langneurons.study.context import Context
+from langneurons.study.expectation import Size, state
+from langneurons.study.part import Takes
+from langneurons.study.stage import Stage
+
+_ROW_BYTES = 2  # token rows are kept in bfloat16
+
+
+def takes(spec: StatisticsSpec, context: Context, size: Size, stages: Sequence[Stage]) -> Takes:
+    """Accumulators and token rows of every language on disk, twice where they are merged."""
+    rows = min(spec.rows, spec.tokens) * size.layers * size.units * _ROW_BYTES
+    copies = 2 if spec.shards > 1 else 1
+    return Takes(disk=float(len(context.languages) * (rows + state(size)) * copies))

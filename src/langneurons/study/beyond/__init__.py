@@ -1,1 +1,0 @@
-"""Stages of a study that go beyond neurons; see :mod:`langneurons.beyond`."""

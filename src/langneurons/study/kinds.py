@@ -1,0 +1,40 @@
+"""Kinds of stages: what does a stage, and which code that is."""
+
+from __future__ import annotations
+
+from langneurons.study import part, tables
+from langneurons.study.code import reach
+from langneurons.study.context import Context
+from langneurons.study.part import Kind, target
+from langneurons.study.results import Results
+from langneurons.study.stage import Stage
+from langneurons.study.workshop import Workshop
+
+TABLES = "tables"
+"""The one kind that no part brings: it sums up what the parts have made."""
+
+
+def kinds() -> dict[str, Kind]:
+    """Every kind of stage by name."""
+    return {**part.kinds(), TABLES: Kind(tables.write, model=False)}
+
+
+def run(workshop: Workshop, stage: Stage) -> dict[str, str]:
+    """Do one stage and write its output into the run directory; returns what it was made with."""
+    kinds()[stage.kind].run(workshop, workshop.out / stage.output, **stage.arguments)
+    return workshop.made_with()
+
+
+def reached(stage: Stage) -> dict[str, str]:
+    """Digests of the code that a stage's kind reaches, by module."""
+    handed = (Workshop, Context, Results)
+    first = reach(target(kinds()[stage.kind].run), stage.entries, handed)
+    if stage.kind != TABLES:
+        return first
+    # Every part's tables are made by it; they may reach one module by different names in it.
+    more = [reach(target(item.tables), (), handed) for item in part.ordered() if item.tables]
+    found: dict[str, set[str]] = {}
+    for reached_by_one in (first, *more):
+        for name, digest in reached_by_one.items():
+            found.setdefault(name, set()).add(digest)
+    return {name: "+".join(sorted(digests)) for name, digests in found.items()}
