@@ -157,7 +157,7 @@ def test_adapters_may_train_units_of_the_same_activity_from_a_seed_of_their_own(
     )["hi"]
     chosen = chosen_units(workshop, ["matched:lape:hi"], seed=1)
     assert set(chosen) == set(drawn)
-    assert set(workshop.adapter_units(["lape:en", "matched:lape:hi"], 1)) == set(drawn) | {(0, 2)}
+    assert set(chosen_units(workshop, ["lape:en", "matched:lape:hi"], 1)) == set(drawn) | {(0, 2)}
     for alone in ("all", "none"):
         several = {**study, "adapters": {"x": {"neurons": [alone, "random:lape:hi"]}}}
         with pytest.raises(InputError, match=f"adapters.x: {alone} stands alone"):
