@@ -62,6 +62,7 @@ def test_a_room_imports_only_rooms_before_it(room):
 # A part imports another only where one word of a study names the other; `paper` judges them all.
 BETWEEN_PARTS = {
     "adapters": {"tasks"},
+    "sweep": {"tasks", "adapters"},
     "interventions": {"tasks", "adapters"},
     "paper": {"neurons", "perplexity", "tasks", "adapters", "interventions"},
 }

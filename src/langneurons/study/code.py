@@ -21,7 +21,10 @@ from langneurons.study.source import Source, read
 
 
 def reach(
-    function: Callable[..., Any], only: Iterable[str] = (), methods_of: Iterable[type] = ()
+    function: Callable[..., Any],
+    only: Iterable[str] = (),
+    methods_of: Iterable[type] = (),
+    apart: Iterable[str] = (),
 ) -> dict[str, str]:
     """Digests of what a function reaches, by module.
 
@@ -31,20 +34,28 @@ def reach(
             ``langneurons.identification.methods.lape``.
         methods_of: Classes of which the function is handed instances: of these the methods it
             uses count, and nothing else.
+        apart: Self-registering packages that are not followed: the caller looks into their modules
+            itself.
 
     Returns:
         Module name to a digest (16 hex digits) of its definitions that are reached; equal for
         equal code on every machine.
     """
     roots = tuple((item.__module__, item.__qualname__) for item in methods_of)
-    return _reach(function.__module__, function.__name__, tuple(sorted(set(only))), roots)
+    return _reach(
+        function.__module__, function.__name__, tuple(sorted(set(only))), roots, tuple(apart)
+    )
 
 
 @functools.lru_cache(maxsize=1024)
 def _reach(
-    module: str, name: str, only: tuple[str, ...], methods_of: tuple[tuple[str, str], ...]
+    module: str,
+    name: str,
+    only: tuple[str, ...],
+    methods_of: tuple[tuple[str, str], ...],
+    apart: tuple[str, ...],
 ) -> dict[str, str]:
-    walk = _Walk(module.partition(".")[0], only)
+    walk = _Walk(module.partition(".")[0], only, apart)
     walk.visit(module, name)
     for item in only:
         walk.whole(item)
@@ -63,10 +74,11 @@ def _reach(
 class _Walk:
     """What has been reached so far."""
 
-    def __init__(self, top: str, only: Iterable[str]) -> None:
+    def __init__(self, top: str, only: Iterable[str], apart: Iterable[str]) -> None:
         self.reached: dict[str, set[str]] = {}
         self._tops = {"langneurons", top, *(item.partition(".")[0] for item in only)}
         self._only = set(only)
+        self._apart = set(apart)
         self._modules: dict[str, Source | None] = {}
         self._seen: set[tuple[str, str]] = set()
         self._open: set[tuple[str, str]] = set()
@@ -110,7 +122,7 @@ class _Walk:
     def whole(self, module: str) -> None:
         """Reach everything in a module, or in a package's modules."""
         source = self.module(module)
-        if source is None:
+        if source is None or module in self._apart:
             return
         if not source.package:
             for name in source.parts:

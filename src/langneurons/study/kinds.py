@@ -27,12 +27,17 @@ def run(workshop: Workshop, stage: Stage) -> dict[str, str]:
 
 def reached(stage: Stage) -> dict[str, str]:
     """Digests of the code that a stage's kind reaches, by module."""
-    handed = (Workshop, Context, Results)
-    first = reach(target(kinds()[stage.kind].run), stage.entries, handed)
+    apart = ("langneurons.parts",)  # a kind and its tables are looked into one by one
+    run = target(kinds()[stage.kind].run)
+    first = reach(run, stage.entries, (Workshop, Context), apart)
     if stage.kind != TABLES:
         return first
     # Every part's tables are made by it; they may reach one module by different names in it.
-    more = [reach(target(item.tables), (), handed) for item in part.ordered() if item.tables]
+    more = [
+        reach(target(item.tables), (), (Results, Context), apart)
+        for item in part.ordered()
+        if item.tables
+    ]
     found: dict[str, set[str]] = {}
     for reached_by_one in (first, *more):
         for name, digest in reached_by_one.items():

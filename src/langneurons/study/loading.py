@@ -143,14 +143,15 @@ def _read(study: str | Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         OmegaConf.create(text)
         data = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
     except ConstructorError as error:
+        if not str(error.problem).startswith("found duplicate key"):
+            raise _no_yaml(study, error) from error
         place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise InputError(f"study file {str(study)!r}{place}: {error.problem}; mend it.") from error
     except OmegaConfBaseException as error:
         line = str(error).splitlines()[0]
         raise InputError(f"study file {str(study)!r} cannot be read ({line}): mend it.") from error
     except yaml.YAMLError as error:
-        line = str(error).replace("\n", " ")
-        raise InputError(f"study file {str(study)!r} is no valid YAML: {line}; mend it.") from error
+        raise _no_yaml(study, error) from error
     if not isinstance(data, dict):
         raise InputError(f"study file {str(study)!r} must hold keys and values.")
     include = data.pop("include", [])
@@ -159,6 +160,11 @@ def _read(study: str | Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         other = source.parent / name if str(name).endswith((".yaml", ".yml")) else name
         base = _merge(base, _read(other, (*seen, source)))
     return _merge(base, data)
+
+
+def _no_yaml(study: str | Path, error: yaml.YAMLError) -> InputError:
+    line = str(error).replace("\n", " ")
+    return InputError(f"study file {str(study)!r} is no valid YAML: {line}; mend it.")
 
 
 def _part(name: str) -> bool:

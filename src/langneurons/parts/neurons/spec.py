@@ -38,7 +38,12 @@ class NeuronsSpec(Spec):
 
 
 def check(sets: Mapping[str, NeuronsSpec], context: Context) -> None:
-    """Refuse sets that are made from what cannot be."""
+    """Refuse sets that are made from what cannot be.
+
+    Raises:
+        InputError: Naming a set that there is not.
+        ValueError: Saying what does not fit.
+    """
     for name, spec in sets.items():
         if spec.derive is None:
             if spec.exclusive or spec.without_top:
@@ -58,7 +63,11 @@ def check(sets: Mapping[str, NeuronsSpec], context: Context) -> None:
 
 
 def verify(sets: Mapping[str, NeuronsSpec], context: Context) -> None:
-    """Refuse unknown sites, methods and parameters, and fewer languages than a method compares."""
+    """Refuse unknown sites, methods and parameters, and fewer languages than a method compares.
+
+    Raises:
+        InputError: Naming the set.
+    """
     from langneurons.identification import QUOTAS, resolve_languages
 
     for name, spec in sets.items():

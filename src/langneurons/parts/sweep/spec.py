@@ -41,7 +41,12 @@ class SweepSpec(Spec):
 
 
 def check(spec: SweepSpec, context: Context) -> None:
-    """Refuse languages, sets, task and adapter that are not of the study, and shares of no set."""
+    """Refuse languages, sets, task and adapter that are not of the study, and shares of no set.
+
+    Raises:
+        InputError: Naming what there is not.
+        ValueError: If the set was not found by a share.
+    """
     context.known_languages("sweep.languages", spec.languages)
     context.need_held_out("sweep")
     context.known_sets("sweep", spec.neurons)
