@@ -20,8 +20,8 @@ import langneurons
 from langneurons.artifacts import digest, file_digest, read_json, write_json
 from langneurons.errors import LangNeuronsError
 from langneurons.study.environment import versions
-from langneurons.study.plan import Plan, Stage
 from langneurons.study.schema import StudyConfig
+from langneurons.study.stage import Plan, Stage
 
 _FORMAT = 1
 _FRESH_SECONDS = 2.0
