@@ -32,6 +32,7 @@ ROOMS = {
     "beyond": "Beyond the paper",
     "reporting": "Report",
     "study": "Studies",
+    "parts": "Parts of studies",
     "play": "Live page",
     "cli": "Command line",
     "mini": "Built-in world",
