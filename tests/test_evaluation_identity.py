@@ -143,6 +143,10 @@ def test_identity_knows_how_a_model_was_changed() -> None:
         assert identity(adapted)["adapter"] is None
     adapted.model.merge_adapter()
     found.append(identity(adapted))
+    # The same weights, read at another place.
+    for length in (40, 60):
+        adapted.model.config.reading_length = length
+        found.append(identity(adapted))
     head = tiny.lm()
     with torch.no_grad():
         head.model.lm_head.weight.mul_(1.5)

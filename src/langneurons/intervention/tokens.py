@@ -220,7 +220,11 @@ class Watch:
             yield
 
     def selection(self, intervention: Intervention) -> Tensor | bool:
-        """What ``intervention`` touches in the running pass; worked out once for all layers."""
+        """What ``intervention`` touches in the running pass; worked out once for all layers.
+
+        Raises:
+            InputError: If a layer runs outside the model.
+        """
         if self._tokens is None:
             raise InputError(
                 f"{intervention.name!r} touches some tokens only, and a layer runs outside the "
