@@ -11,13 +11,12 @@ from torch import Tensor
 
 from langneurons.artifacts import digest
 from langneurons.errors import InputError, unknown
+from langneurons.intervention.words import Mode as Mode
+from langneurons.intervention.words import Scope as Scope
 from langneurons.models.fingerprint import same_model
 
 if TYPE_CHECKING:
     from langneurons.statistics import Statistics
-
-Mode = Literal["set", "add", "multiply"]
-Scope = Literal["all", "prompt", "generated", "last", "rest", "text", "padding"]
 
 
 @dataclass(frozen=True, eq=False)

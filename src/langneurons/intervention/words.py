@@ -1,16 +1,22 @@
-"""One grammar for what is written: the command line, studies and Python take the same words."""
+"""One grammar for what is written: the command line, studies and Python take the same words.
+
+Reading the words needs no PyTorch; the values they mean are made with it.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from langneurons.errors import InputError
-from langneurons.intervention.values import Mode, Scope, Value
 
 if TYPE_CHECKING:
+    from langneurons.intervention.values import Value
     from langneurons.statistics import Statistics
+
+Mode = Literal["set", "add", "multiply"]
+Scope = Literal["all", "prompt", "generated", "last", "rest", "text", "padding"]
 
 WORDS = {
     "zero": "0, the units off",
@@ -83,6 +89,8 @@ class Written(NamedTuple):
         Raises:
             InputError: If it is a statistic and the statistics or the language are missing.
         """
+        from langneurons.intervention.values import Value
+
         if not self.is_statistic:
             return Value.constant(0.0 if self.name == "zero" else float(self.name.lstrip("x")))
         if statistics is None:
