@@ -429,3 +429,11 @@ def test_hooks_that_a_compiler_traces_are_refused(monkeypatch):
         monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
         with pytest.raises(RunError, match="a function around the model is compiled"):
             run(model)
+
+
+def test_an_encoder_and_a_decoder_are_refused_when_wrapped():
+    from transformers import MT5Config, MT5ForConditionalGeneration
+
+    config = MT5Config(vocab_size=300, d_model=16, d_kv=4, d_ff=32, num_layers=2, num_heads=4)
+    with pytest.raises(InputError, match="kind 'mt5', an encoder and a decoder: give a decoder"):
+        wrap(MT5ForConditionalGeneration(config), tiny.tokenizer(), "mt5")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from langneurons.errors import InputError
+from langneurons.models.checking import not_a_decoder
 from langneurons.models.fingerprint import marks, sample_digest, weights_digest
 from langneurons.models.sites import Sites, decoder_layers, holder
 
@@ -50,6 +52,8 @@ class LanguageModel:
             raise InputError(
                 f"{type(model).__name__} is no model of Transformers: use langneurons.load."
             )
+        if "decoder_input_ids" in inspect.signature(plain.forward).parameters:
+            raise not_a_decoder(name, str(plain.config.model_type), encoder=True)
         self.config = plain.config.get_text_config(decoder=True)
         self.backbone: nn.Module = _backbone(plain)
         self.layer_modules: Sequence[nn.Module] = decoder_layers(
