@@ -147,6 +147,8 @@ def test_identity_knows_how_a_model_was_changed() -> None:
     for length in (40, 60):
         adapted.model.config.reading_length = length
         found.append(identity(adapted))
+    adapted.model.config.pad_token_id = 7
+    found.append(identity(adapted))
     head = tiny.lm()
     with torch.no_grad():
         head.model.lm_head.weight.mul_(1.5)
