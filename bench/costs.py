@@ -126,11 +126,11 @@ def _relevance() -> Callable[[], object]:
 
 
 def _transfer() -> Callable[[], object]:
-    """Transfer on 400 sentences with a down projection of 1024 x 16,384 in bfloat16."""
+    """Transfer on 32 sentences with a down projection of 1024 x 16,384 in bfloat16."""
     from langneurons.identification import identify
 
     lm = _model(layers=1, hidden=1024, units=16_384, half=True)
-    texts = {f"l{k}": [_words(100 * k + n, 4) for n in range(200)] for k in range(2)}
+    texts = {f"l{k}": [_words(100 * k + n, 2) for n in range(16)] for k in range(2)}
     return lambda: identify(method="transfer", model=lm, texts=texts, top=10, batch_tokens=256)
 
 
