@@ -21,12 +21,12 @@ from torch import Tensor
 from bench._markdown import printed
 from bench._stream import COLUMNS, Change, Run
 from langneurons.artifacts import digest
-from langneurons.beyond.deactivation import draws
-from langneurons.beyond.features.autoencoder import Autoencoder
-from langneurons.beyond.features.intervening import by_layer, features_changed
-from langneurons.beyond.features.language import feature_perplexity, feature_statistics
-from langneurons.beyond.features.training import Recipe, train
 from langneurons.data import Blocks, make_blocks
+from langneurons.evaluation.deactivation import draws
+from langneurons.features.autoencoder import Autoencoder
+from langneurons.features.intervening import by_layer, features_changed
+from langneurons.features.language import feature_perplexity, feature_statistics
+from langneurons.features.training import Recipe, train
 from langneurons.identification import NeuronSet, identify
 from langneurons.statistics import Statistics
 

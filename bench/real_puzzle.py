@@ -117,7 +117,7 @@ def crossed(found: Cells) -> list[list[str]]:
 
 def places(workshop: Workshop, neurons: str, language: str, values: list[str]) -> list[list[str]]:
     """Where a value lies in the range of the units it is written to, behind the activation."""
-    from langneurons.beyond.deactivation import place_in_range
+    from langneurons.evaluation.deactivation import place_in_range
 
     rows = []
     for value in values:
@@ -141,7 +141,7 @@ def at_last_token(workshop: Workshop, cell: tuple[str, str, str], neurons: str) 
     In standard deviations of each unit in its own language's text, from 0: median of the units and
     quartiles.
     """
-    from langneurons.beyond.examples import Pool, example_activations
+    from langneurons.evaluation.examples import Pool, example_activations
 
     task, adapter, language = cell
     spec, lm = workshop.context.spec_of("tasks")[task], workshop.adapted(task, adapter)

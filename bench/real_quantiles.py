@@ -17,7 +17,7 @@ import torch
 
 from bench._markdown import printed
 from bench._stream import COLUMNS, Change, Run
-from langneurons.beyond.deactivation import draws
+from langneurons.evaluation.deactivation import draws
 from langneurons.intervention import Intervention, Value, intervene
 from langneurons.statistics import Statistics, collect
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bench._markdown import printed
 from bench._stream import COLUMNS, Change, Run
-from langneurons.beyond.erasure import split
+from langneurons.evaluation.erasure import split
 from langneurons.identification.subspaces import Subspace, fit, random_subspace
 from langneurons.intervention.erasing import erased
 from langneurons.statistics import collect

@@ -29,7 +29,7 @@ ROOMS = {
     "intervention": "Interventions",
     "finetuning": "Fine-tuning",
     "evaluation": "Evaluation",
-    "beyond": "Beyond the paper",
+    "features": "Sparse features",
     "reporting": "Report",
     "study": "Studies",
     "parts": "Parts of studies",

@@ -17,7 +17,7 @@ ORDER = [
     "intervention",
     "finetuning",
     "evaluation",
-    "beyond",
+    "features",
     "reporting",
     "study",
     "parts",

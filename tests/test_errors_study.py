@@ -9,14 +9,14 @@ import torch
 
 import tiny
 from finetuning_world import Answers
-from langneurons.beyond.crossing import statistic
-from langneurons.beyond.examples import labels_of
-from langneurons.beyond.features.autoencoder import Autoencoder
-from langneurons.beyond.features.intervening import FeatureChange, features_changed
-from langneurons.beyond.features.language import feature_statistics
-from langneurons.beyond.features.training import Learner, Recipe, _step
-from langneurons.beyond.information import separation
 from langneurons.errors import ArtifactError, InputError, RunError
+from langneurons.evaluation.crossing import statistic
+from langneurons.evaluation.examples import labels_of
+from langneurons.evaluation.information import separation
+from langneurons.features.autoencoder import Autoencoder
+from langneurons.features.intervening import FeatureChange, features_changed
+from langneurons.features.language import feature_statistics
+from langneurons.features.training import Learner, Recipe, _step
 from langneurons.identification import NeuronSet, Units
 from langneurons.intervention import Value
 from langneurons.models.layers import chosen_layers

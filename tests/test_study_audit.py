@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import tiny
-from langneurons.beyond.crossing import cross
 from langneurons.data import make_blocks
 from langneurons.errors import InputError
 from langneurons.evaluation import Scores, perplexity
+from langneurons.evaluation.crossing import cross
 from langneurons.identification import NeuronSet, Units
 from langneurons.intervention import Intervention, OutOfRangeWarning, Value, intervene
 from langneurons.intervention.words import Written

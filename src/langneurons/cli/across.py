@@ -29,7 +29,7 @@ def across(
 ) -> None:
     """Compare models: layer profiles on relative depth, effects, overlap where shapes allow."""
     from langneurons.artifacts import write_table
-    from langneurons.beyond.architectures import compare, read_runs
+    from langneurons.reporting.architectures import compare, read_runs
 
     tables = compare(read_runs(runs))
     if output:

@@ -11,7 +11,7 @@ from langneurons.study.workshop import Workshop
 
 def crossing(workshop: Workshop, output: Path, neurons: str, language: str) -> None:
     """Write statistics of either site at either site."""
-    from langneurons.beyond.crossing import cross
+    from langneurons.evaluation.crossing import cross
 
     spec = workshop.context.spec_of("crossing")
     table = cross(

@@ -10,7 +10,7 @@ from langneurons.study.workshop import Workshop
 
 def deactivation(workshop: Workshop, output: Path, language: str) -> None:
     """Write values over a language's units, and look at what else they do."""
-    from langneurons.beyond.deactivation import deactivate
+    from langneurons.evaluation.deactivation import deactivate
 
     spec = workshop.context.spec_of("deactivation")
     found = workshop.neurons(spec.neurons)

@@ -14,9 +14,9 @@ from langneurons.study.workshop import Workshop
 
 def features(workshop: Workshop, output: Path, name: str) -> None:
     """Train autoencoders, or load published ones, and measure how well they describe."""
-    from langneurons.beyond.features.published import load_published
-    from langneurons.beyond.features.quality import quality
-    from langneurons.beyond.features.training import Recipe, train
+    from langneurons.features.published import load_published
+    from langneurons.features.quality import quality
+    from langneurons.features.training import Recipe, train
 
     spec, lm = workshop.context.spec_of("features")[name], workshop.lm
     layers = chosen_layers(spec.layers, lm.layers)
@@ -39,8 +39,8 @@ def features(workshop: Workshop, output: Path, name: str) -> None:
 
 def feature_languages(workshop: Workshop, output: Path, name: str) -> None:
     """Find the features of each language, and overwrite them."""
-    from langneurons.beyond.features.autoencoder import Autoencoder
-    from langneurons.beyond.features.language import (
+    from langneurons.features.autoencoder import Autoencoder
+    from langneurons.features.language import (
         feature_perplexity,
         feature_statistics,
         monolinguality,

@@ -76,7 +76,7 @@ def verify(specs: Mapping[str, FeaturesSpec], context: Context) -> None:
 
 def _published(name: str, spec: FeaturesSpec, context: Context) -> None:
     """Hold a published autoencoder against the model, as far as both are at hand."""
-    from langneurons.beyond.features.published import check_published
+    from langneurons.features.published import check_published
     from langneurons.models.layers import chosen_layers
     from langneurons.models.loading import configuration
 

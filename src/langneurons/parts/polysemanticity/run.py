@@ -10,7 +10,7 @@ from langneurons.study.workshop import Workshop
 
 def polysemanticity(workshop: Workshop, output: Path, language: str) -> None:
     """Information about task and language in a language's units, and what each one costs."""
-    from langneurons.beyond.polysemanticity import polysemanticity as measure
+    from langneurons.evaluation.polysemanticity import polysemanticity as measure
 
     spec = workshop.context.spec_of("polysemanticity")
     found = workshop.neurons(spec.neurons)

@@ -13,8 +13,8 @@ from langneurons.study.workshop import Workshop
 
 def subspaces(workshop: Workshop, output: Path, name: str) -> None:
     """Erase subspaces, measure what is left of language and what it costs, and move texts."""
-    from langneurons.beyond.erasure import erase_languages, move
-    from langneurons.beyond.examples import AnswerLoss
+    from langneurons.evaluation.erasure import erase_languages, move
+    from langneurons.evaluation.examples import AnswerLoss
     from langneurons.evaluation.token_loss import find_head
 
     context = workshop.context

@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from langneurons.beyond.deactivation import draws
 from langneurons.errors import InputError
 from langneurons.evaluation import loss_ratio, perplexity, ratio_interval
+from langneurons.evaluation.deactivation import draws
 from langneurons.evaluation.language_modelling import PerplexityResult
 from langneurons.evaluation.token_loss import find_head
 from langneurons.intervention import (

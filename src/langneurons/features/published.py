@@ -10,8 +10,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from langneurons.beyond.features.autoencoder import WEIGHTS, Autoencoder, read_config
 from langneurons.errors import ArtifactError, InputError
+from langneurons.features.autoencoder import WEIGHTS, Autoencoder, read_config
 
 _HOOKS = {
     "hook_resid_post": ("resid", 0),

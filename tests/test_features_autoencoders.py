@@ -8,25 +8,25 @@ import torch
 from safetensors.torch import load_file
 
 import tiny
-from langneurons.beyond.features import training
-from langneurons.beyond.features.autoencoder import Autoencoder
-from langneurons.beyond.features.intervening import (
+from langneurons.data import make_blocks
+from langneurons.errors import ArtifactError, InputError
+from langneurons.evaluation import perplexity
+from langneurons.features import training
+from langneurons.features.autoencoder import Autoencoder
+from langneurons.features.intervening import (
     FeatureChange,
     by_layer,
     features_changed,
     reconstructed,
 )
-from langneurons.beyond.features.language import (
+from langneurons.features.language import (
     feature_perplexity,
     feature_statistics,
     monolinguality,
 )
-from langneurons.beyond.features.quality import quality
-from langneurons.beyond.features.stream import Stream
-from langneurons.beyond.features.training import Learner, Recipe, train
-from langneurons.data import make_blocks
-from langneurons.errors import ArtifactError, InputError
-from langneurons.evaluation import perplexity
+from langneurons.features.quality import quality
+from langneurons.features.stream import Stream
+from langneurons.features.training import Learner, Recipe, train
 from langneurons.identification import NeuronSet, Units, identify
 from langneurons.models import hook_site
 from study_world import WORDS, documents

@@ -14,7 +14,7 @@ from langneurons.errors import InputError, unknown
 from langneurons.models import hook_site
 
 if TYPE_CHECKING:
-    from langneurons.beyond.features.autoencoder import Autoencoder
+    from langneurons.features.autoencoder import Autoencoder
     from langneurons.identification import Units
     from langneurons.models import LanguageModel
 

@@ -6,13 +6,13 @@ import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 import tiny
-from langneurons.beyond.erasure import erase_languages, move, split
-from langneurons.beyond.examples import AnswerLoss
-from langneurons.beyond.probing import Probe, labelled
 from langneurons.data import make_blocks
 from langneurons.data.tasks import get_task
 from langneurons.errors import InputError
 from langneurons.evaluation import perplexity
+from langneurons.evaluation.erasure import erase_languages, move, split
+from langneurons.evaluation.examples import AnswerLoss
+from langneurons.evaluation.probing import Probe, labelled
 from langneurons.evaluation.token_loss import find_head
 from langneurons.identification import NeuronSet, Units, identify
 from langneurons.identification.subspaces import (

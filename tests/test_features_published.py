@@ -8,12 +8,12 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 import tiny
-from langneurons.beyond.features.autoencoder import Autoencoder
-from langneurons.beyond.features.language import feature_statistics
-from langneurons.beyond.features.published import check_published, folders, load_published
-from langneurons.beyond.features.quality import quality
 from langneurons.data import make_blocks
 from langneurons.errors import ArtifactError, InputError
+from langneurons.features.autoencoder import Autoencoder
+from langneurons.features.language import feature_statistics
+from langneurons.features.published import check_published, folders, load_published
+from langneurons.features.quality import quality
 from langneurons.study import Study
 from study_world import build
 

@@ -16,13 +16,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from langneurons.beyond.features.autoencoder import Autoencoder
-from langneurons.beyond.features.intervening import Mode, by_layer, check, features_changed
-from langneurons.beyond.residual import streams
 from langneurons.data import Blocks, batches
 from langneurons.errors import InputError
 from langneurons.evaluation import loss_ratio, perplexity
+from langneurons.evaluation.residual import streams
 from langneurons.evaluation.token_loss import find_head
+from langneurons.features.autoencoder import Autoencoder
+from langneurons.features.intervening import Mode, by_layer, check, features_changed
 from langneurons.progress import track
 from langneurons.statistics import Statistics
 

@@ -12,16 +12,16 @@ from sklearn.metrics import mutual_info_score
 
 import tiny
 from finetuning_world import Classes
-from langneurons.beyond.examples import AnswerLoss, example_activations, labels_of
-from langneurons.beyond.information import (
+from langneurons.data.tasks import get_task
+from langneurons.evaluation import evaluate
+from langneurons.evaluation.examples import AnswerLoss, example_activations, labels_of
+from langneurons.evaluation.information import (
     mutual_information,
     null_separation,
     separation,
     within_groups,
 )
-from langneurons.beyond.polysemanticity import partial_rank_correlation, polysemanticity, shares
-from langneurons.data.tasks import get_task
-from langneurons.evaluation import evaluate
+from langneurons.evaluation.polysemanticity import partial_rank_correlation, polysemanticity, shares
 from langneurons.evaluation.token_loss import find_head
 from langneurons.identification import NeuronSet, Units
 from langneurons.intervention import Intervention

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 import tiny
-from langneurons.beyond.crossing import READINGS, cross
-from langneurons.beyond.deactivation import deactivate, place_in_range
-from langneurons.beyond.residual import change, residual_change
 from langneurons.data import make_blocks
 from langneurons.errors import InputError
 from langneurons.evaluation import perplexity
+from langneurons.evaluation.crossing import READINGS, cross
+from langneurons.evaluation.deactivation import deactivate, place_in_range
+from langneurons.evaluation.residual import change, residual_change
 from langneurons.identification import NeuronSet, Units
 from langneurons.intervention import Intervention, Value, intervene
 from langneurons.statistics import collect

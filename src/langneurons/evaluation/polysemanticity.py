@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
-from langneurons.beyond.examples import AnswerLoss, Pool, example_activations, labels_of
-from langneurons.beyond.information import (
+from langneurons.evaluation.examples import AnswerLoss, Pool, example_activations, labels_of
+from langneurons.evaluation.information import (
     mutual_information,
     null_separation,
     pooled_rows,
@@ -106,7 +106,7 @@ def polysemanticity(
         value: What is written.
         mode: How, see :class:`~langneurons.intervention.Intervention`.
         matched: Draws of units of the same layers and activity.
-        pool: See :func:`~langneurons.beyond.examples.example_activations`.
+        pool: See :func:`~langneurons.evaluation.examples.example_activations`.
         threshold: Separation from which a unit carries language information.
         harm_units: Of own and of matched units so many, drawn at random, are overwritten.
         seed: Seed of all draws.

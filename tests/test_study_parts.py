@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from langneurons import Study
-from langneurons.beyond.features.autoencoder import Autoencoder
 from langneurons.errors import InputError
+from langneurons.features.autoencoder import Autoencoder
 from study_world import files
 
 

@@ -11,12 +11,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from langneurons.beyond.features.autoencoder import Autoencoder
-from langneurons.beyond.features.intervening import check, reconstructed
-from langneurons.beyond.residual import streams
 from langneurons.data import Blocks, batches
 from langneurons.evaluation import perplexity, ratio_interval
+from langneurons.evaluation.residual import streams
 from langneurons.evaluation.token_loss import find_head
+from langneurons.features.autoencoder import Autoencoder
+from langneurons.features.intervening import check, reconstructed
 from langneurons.progress import track
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import torch
 
-from langneurons.beyond.residual import residual_change
 from langneurons.errors import InputError
 from langneurons.evaluation import loss_ratio, perplexity
 from langneurons.evaluation.language_modelling import PerplexityResult
+from langneurons.evaluation.residual import residual_change
 from langneurons.evaluation.token_loss import find_head
 from langneurons.intervention import Intervention, OutOfRangeWarning, share_out_of_range
 from langneurons.progress import track
@@ -44,7 +44,7 @@ class Deactivation:
             the largest value seen on the language's text), ``unusual`` (outside their own P1 to
             P99), ``impossible`` (outside what the activation function gives), ``distance`` (mean
             of |written - own mean| / own standard deviation), ``tokens``, ``documents``.
-        residual: See :func:`~langneurons.beyond.residual.residual_change`, with ``value``,
+        residual: See :func:`~langneurons.evaluation.residual.residual_change`, with ``value``,
             ``kind`` and ``seed`` for its label.
     """
 

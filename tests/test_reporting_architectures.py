@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from langneurons.artifacts import write_json, write_table
-from langneurons.beyond.architectures import compare, profile, read_runs
 from langneurons.errors import InputError
 from langneurons.identification import NeuronSet, Units
+from langneurons.reporting.architectures import compare, profile, read_runs
 
 
 def test_profiles_of_different_depth_compare():

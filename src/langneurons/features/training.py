@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from langneurons.artifacts import digest, read_tensors, write_tensors
-from langneurons.beyond.features.autoencoder import Autoencoder
-from langneurons.beyond.features.stream import Stream
 from langneurons.errors import ArtifactError, InputError, RunError
+from langneurons.features.autoencoder import Autoencoder
+from langneurons.features.stream import Stream
 from langneurons.progress import track
 
 if TYPE_CHECKING:

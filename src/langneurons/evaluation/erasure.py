@@ -18,12 +18,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from langneurons.beyond.examples import AnswerLoss
-from langneurons.beyond.probing import Labelled, Probe, labelled, share
-from langneurons.beyond.residual import streams
 from langneurons.data import Blocks, batches
 from langneurons.evaluation import perplexity, ratio_interval
+from langneurons.evaluation.examples import AnswerLoss
 from langneurons.evaluation.language_modelling import PerplexityResult
+from langneurons.evaluation.probing import Labelled, Probe, labelled, share
+from langneurons.evaluation.residual import streams
 from langneurons.evaluation.token_loss import find_head
 from langneurons.identification.evidence import BalancedRows
 from langneurons.identification.subspaces import Subspace, fit, of_units, random_subspace
