@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from langneurons.artifacts import read_table
 from langneurons.study import records
 from langneurons.study.context import Context
 from langneurons.study.part import Part, ordered
 from langneurons.study.stage import Plan
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Results:
@@ -54,12 +55,16 @@ class Results:
             kind: Kind of stage.
             file: Name of the table, where the stages write folders.
         """
+        import pandas as pd
+
         paths = (path / file if file else path for path in self.paths(kind))
         found = [read_table(path) for path in paths if path.is_file()]
         return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
     def table(self, name: str) -> pd.DataFrame:
         """A table by name, of whichever part; empty where there is none."""
+        import pandas as pd
+
         owners = (part for part in ordered() if name in part.columns)
         owner = next(owners, None)
         return pd.DataFrame() if owner is None else self.tables_of(owner).get(name, pd.DataFrame())

@@ -13,7 +13,6 @@ from typing import Any
 
 from langneurons.artifacts import write_text
 from langneurons.errors import LangNeuronsError
-from langneurons.models.gguf import cache_folder
 
 _FORMAT = 1
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -70,6 +69,8 @@ def read(name: str, path: Path) -> Source:
         name: The module's full name.
         path: Its file.
     """
+    from langneurons.models.gguf import cache_folder
+
     content = path.read_bytes()
     digest = hashlib.sha256(name.encode() + b"\0" + content).hexdigest()[:32]
     kept = cache_folder() / f"source-{_FORMAT}" / f"{digest}.json"
