@@ -80,7 +80,7 @@ def hook_site(
         fn: Called as ``fn(layer, activation)`` with activation (batch, sequence, units), the
             tensor the model itself computed. Return None to leave it (it may be changed in place
             only where the site is a whole tensor, i.e. ``Site.columns`` and ``Site.heads`` are
-            None), or a tensor of the same shape to replace it.
+            None, and not at ``moe.router``), or a tensor of the same shape to replace it.
         layers: Layer numbers; None for all that have the site.
 
     Raises:
@@ -112,6 +112,49 @@ def hook_site(
             stack.enter_context(holding(_attach(place, layer, fn, running)))
         if chosen:
             check = _check_fired(lm.decoder, site, frozenset(chosen), running.fired)
+            stack.enter_context(holding(check))
+        yield
+
+
+@contextlib.contextmanager
+def hook_router(lm: LanguageModel, fn: SiteFunction, layers: Sequence[int]) -> Iterator[None]:
+    """Call ``fn`` on the logits of routers in every forward pass of the block.
+
+    Where :func:`hook_site` at ``moe.router`` sees the weights of the experts that were chosen, this
+    changes what they are chosen by; see :func:`langneurons.models.experts.changing_logits`.
+
+    Args:
+        lm: The model.
+        fn: Called as ``fn(layer, logits)`` with logits (batch, sequence, experts); returns None, or
+            a tensor of the same shape. May change them in place.
+        layers: Layers that have a router.
+
+    Raises:
+        InputError: If a part of the model is compiled.
+        RunError: From the first forward pass, as for :func:`hook_site`.
+    """
+    from langneurons.models.experts import changing_logits
+
+    refuse_compiled(lm)
+    place = lm.sites["moe.router"]
+    running = _Running()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_never_compiled(lm))
+        for layer in place.layers:
+            stack.enter_context(holding(running.follow(lm.layer_modules[layer], layer)))
+        for layer in layers:
+            experts = place.experts[layer]
+            assert experts is not None
+
+            def change(logits: Tensor, layer: int = layer) -> Tensor:
+                running.fired.add(layer)
+                _refuse_tracing()
+                changed = fn(layer, logits.view(*running.shape, -1))
+                return logits if changed is None else changed.reshape(logits.shape)
+
+            stack.enter_context(changing_logits(experts, change))
+        if layers:
+            check = _check_fired(lm.decoder, "moe.router", frozenset(layers), running.fired)
             stack.enter_context(holding(check))
         yield
 
@@ -235,6 +278,11 @@ def _attach(site: Site, layer: int, fn: SiteFunction, running: _Running) -> Any:
     """Hook one layer's module."""
     module = site.modules[layer]
     change = _changing(site, layer, fn, running)
+    experts = site.experts[layer] if site.experts else None
+    if experts is not None and experts.listed:
+        from langneurons.models.experts import rerouting
+
+        return module.register_forward_pre_hook(rerouting(experts, change), with_kwargs=True)
     if site.side == "output":
 
         def after(_module: Any, _args: Any, output: Any) -> Any:

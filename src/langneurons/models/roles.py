@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from langneurons.errors import InputError
+from langneurons.models.experts import Experts
 from langneurons.models.trace import Call, close, same_storage
 
 
@@ -90,12 +91,14 @@ class LayerPlan:
         seen: The modules that ran in it, for messages.
         stream: Width of what it gives, (batch, sequence, width); 0 where that has another shape or
             the layer does not run on ids alone.
+        experts: Its experts, or None.
     """
 
     mlp: MLP | None
     attention: Attention | None
     seen: str
     stream: int
+    experts: Experts | None = None
 
 
 _FUNCTIONS: tuple[Callable[[Tensor], Tensor], ...] = (

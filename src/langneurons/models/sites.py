@@ -12,19 +12,21 @@ attn.q     output of the query projection                         heads x head s
 attn.k     output of the key projection                           key heads x head size
 attn.v     output of the value projection                         key heads x head size
 resid      output of the decoder layer (the residual stream)      hidden size
+moe.router routing weight of each expert, 0 where not chosen      experts
 ========== ====================================================== =========================
 
 No list of model names is used: the model is traced once (:mod:`langneurons.models.trace`) and each
 layer read by itself (:mod:`langneurons.models.roles`): the activation function is the module
 between an up and a down projection, and its width is that of the down projection's input. Layers
 may differ: in width, or in having an MLP or an attention at all, as in hybrids with state-space
-layers.
+layers. Of a mixture of experts (:mod:`langneurons.models.experts`) the routers are a site; its
+dense layers and shared experts are ``mlp.*``, the units inside its routed experts none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol, TypeVar, overload
 
@@ -33,6 +35,7 @@ from torch import Tensor, nn
 
 from langneurons.errors import InputError, unknown
 from langneurons.models.attention import Columns, projection_columns
+from langneurons.models.experts import Experts, find_experts
 from langneurons.models.projection import Projection
 from langneurons.models.roles import MLP, Attention, LayerPlan, Part, plan_layer
 from langneurons.models.trace import Call, trace_layers, trace_names
@@ -41,6 +44,7 @@ SITES = (
     *("mlp.act", "mlp.pre", "mlp.out"),
     *("attn.out", "attn.head", "attn.q", "attn.k", "attn.v"),
     "resid",
+    "moe.router",
 )
 
 T = TypeVar("T")
@@ -112,6 +116,7 @@ class Site:
         flat: Whether the model hands the module (batch x sequence, units) instead of
             (batch, sequence, units), as OPT does.
         model: Name of the model's class, for messages.
+        experts: Per layer, the experts routed to (``moe.router``), else empty.
     """
 
     name: str
@@ -122,6 +127,7 @@ class Site:
     heads: int | None = None
     flat: bool = False
     model: str = ""
+    experts: tuple[Experts | None, ...] = ()
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -150,6 +156,16 @@ class Site:
                 "work at this one."
             )
         return self.widths[0]
+
+    @property
+    def common(self) -> int:
+        """Units of each layer that has the site, where these have as many; others have 0.
+
+        Raises:
+            InputError: As for :attr:`width`.
+        """
+        alike = len({width for width in self.widths if width}) == 1
+        return self.widest if alike else self.width
 
     def check(self, units: Units) -> None:
         """Raise :class:`InputError` if a unit lies outside its layer."""
@@ -211,9 +227,10 @@ def holder(backbone: nn.Module, layers: Sequence[nn.Module]) -> nn.Module:
     return backbone
 
 
-def _experts(layers: Sequence[nn.Module]) -> str | None:
-    for number, layer in enumerate(layers):
-        for name, module in layer.named_modules():
+def _unknown_experts(layers: Sequence[nn.Module], found: Sequence[Experts | None]) -> str | None:
+    """Where a layer holds experts by the name of a module, and none whose shape is known."""
+    for number, (layer, experts) in enumerate(zip(layers, found, strict=True)):
+        for name, module in layer.named_modules() if experts is None else ():
             kind = type(module).__name__
             if name.rpartition(".")[2] == "experts" or kind.endswith(
                 ("MoE", "MoeBlock", "Experts")
@@ -246,17 +263,23 @@ class Sites(Mapping[str, Site]):
         Raises:
             InputError: If the modules of a layer cannot be told apart.
         """
-        experts = _experts(self._layers)
-        if experts is not None:
+        experts = find_experts(self._backbone, self._layers)
+        strange = _unknown_experts(self._layers, experts)
+        if strange is not None:
             raise InputError(
-                f"{self._model} is a mixture of experts ({experts}), which is "
-                "not supported: its units are not the same for every token. Use a dense model."
+                f"{self._model} is a mixture of experts ({strange}) whose routing cannot be read: "
+                "no module of stacked experts is called with the chosen ones and their weights. "
+                "Use another model, or its version in Transformers 5."
             )
         plans = [LayerPlan(None, None, "none", 0)] * len(self._layers)
 
         def read(number: int, calls: Sequence[Call], output: Tensor | None) -> None:
+            own = experts[number]
+            if own is not None:  # what runs inside the experts runs on some tokens only
+                calls = [call for call in calls if not call.path.startswith(f"{own.path}.")]
             try:
-                plans[number] = plan_layer(self._layers[number], calls, output)
+                plan = plan_layer(self._layers[number], calls, output)
+                plans[number] = replace(plan, experts=own)
             except InputError as error:
                 raise InputError(f"layer {number} of {self._model}: {error}") from error
 
@@ -287,6 +310,15 @@ class Sites(Mapping[str, Site]):
             InputError: If no layer has one.
         """
         found = [plan.mlp for plan in self.plans]
+        mixed = next(((n, p.experts) for n, p in enumerate(self.plans) if p.experts), None)
+        if not any(found) and mixed is not None:
+            number, experts = mixed
+            raise InputError(
+                f"{self._model} is a mixture of experts (layer {number}: {experts.path}) without "
+                "dense layers or shared experts, and units inside routed experts are not "
+                "supported, as each sees some tokens only: use the site 'moe.router', whose units "
+                "are the experts, or sites of the attention."
+            )
         if not any(found):
             raise InputError(
                 f"found no module between an up and a down projection in {self._model}, so it has "
@@ -365,6 +397,8 @@ class Sites(Mapping[str, Site]):
     def _resolve(self, name: str) -> Site:
         if name == "resid":
             return self._residual()
+        if name == "moe.router":
+            return self._routing()
         if name.startswith("attn."):
             _ = self.attentions
             return self._at_attention(name)
@@ -381,6 +415,27 @@ class Sites(Mapping[str, Site]):
         found = [layer if wide else None for layer, wide in zip(self._layers, widths, strict=True)]
         modules = Parts(found, "output", self._model)
         return Site("resid", modules, "output", widths, (None,) * len(widths), model=self._model)
+
+    def _routing(self) -> Site:
+        found = tuple(plan.experts for plan in self.plans)
+        present = [experts for experts in found if experts is not None]
+        if not present:
+            raise InputError(
+                f"{self._model} is no mixture of experts, so it has no 'moe.router': use a site of "
+                "the MLP."
+            )
+        listed = present[0].listed
+        modules = [None if e is None else (e.module if listed else e.router) for e in found]
+        return Site(
+            "moe.router",
+            Parts(modules, "experts", self._model),
+            "input" if listed else "output",
+            tuple(0 if experts is None else experts.count for experts in found),
+            (None,) * len(found),
+            flat=True,
+            model=self._model,
+            experts=found,
+        )
 
     def _at_mlp(self, name: str) -> Site:
         parts: list[Part | None] = []
