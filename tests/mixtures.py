@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import tiny
 import torch
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM
 
+import tiny
 from langneurons.models import LanguageModel, wrap
 
 EXPERTS, CHOSEN = 6, 2
@@ -45,7 +45,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def lm(family: str, seed: int = 0, **changes: Any) -> LanguageModel:
     """A random mixture in float32 whose routers differ between experts."""
-    kind, options = FAMILIES[family]
+    kind, options = {**FAMILIES, **MORE}[family]
     torch.manual_seed(seed)
     config = AutoConfig.for_model(kind, **{**options, **changes})
     net = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
@@ -113,3 +113,37 @@ def weights(family: str, router: Any, values: torch.Tensor, off: tuple[int, ...]
                 result[expert] = functional.softmax(rest.where(near, -torch.inf), 0)[expert]
                 rest[expert] = -torch.inf
     return dense
+
+
+_MORE = {**_LOCAL, "head_dim": 8, "num_experts": EXPERTS, "n_routed_experts": EXPERTS,
+         "n_group": 1, "topk_group": 1, "n_shared_experts": 1, "first_k_dense_replace": 1,
+         "moe_num_experts": EXPERTS, "moe_k": CHOSEN, "num_hidden_layers": 4}  # fmt: skip
+_LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8,
+           "v_head_dim": 8, "num_key_value_heads": 4}  # fmt: skip
+_MAMBA = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8, "mamba_n_groups": 1,
+          "mamba_expand": 2}  # fmt: skip
+
+MORE: dict[str, tuple[str, dict[str, Any]]] = {
+    "Qwen3-Next": ("qwen3_next", {**_MORE, "shared_expert_intermediate_size": 16,
+                                  "linear_num_value_heads": 4, "linear_num_key_heads": 2,
+                                  "linear_key_head_dim": 8, "linear_value_head_dim": 8}),
+    "Granite-4 hybrid": ("granitemoehybrid", {
+        **_MORE, **_MAMBA, "shared_intermediate_size": 16,
+        "layer_types": ["mamba", "attention", "mamba", "mamba"]}),
+    "Jamba": ("jamba", {**_MORE, "attn_layer_period": 2, "attn_layer_offset": 1,
+                        "expert_layer_period": 2, "expert_layer_offset": 1, "mamba_d_state": 8,
+                        "mamba_dt_rank": 4, "use_mamba_kernels": False}),
+    "Nemotron-H": ("nemotron_h", {
+        **_MORE, "hybrid_override_pattern": "M*E-", "mamba_num_heads": 4, "mamba_head_dim": 16,
+        "ssm_state_size": 8, "n_groups": 1, "moe_shared_expert_intermediate_size": 16}),
+    "DeepSeek-V2": ("deepseek_v2", {**_MORE, **_LATENT, "topk_method": "greedy"}),
+    "Ernie 4.5": ("ernie4_5_moe", _MORE),
+    "Hunyuan": ("hunyuan_v1_moe", _MORE),
+    "LFM2-MoE": ("lfm2_moe", {
+        **_MORE, "num_dense_layers": 1,
+        "layer_types": ["conv", "full_attention", "conv", "full_attention"]}),
+    "MiniMax": ("minimax", _MORE),
+    "FlexOlmo": ("flex_olmo", _MORE),
+    "JetMoe": ("jetmoe", _MORE),
+}  # fmt: skip
+"""Others, whose routers are tried and not computed by hand."""

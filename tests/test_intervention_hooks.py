@@ -10,7 +10,7 @@ from handwritten import FORWARDS
 from langneurons.errors import InputError, RunError
 from langneurons.identification import Units
 from langneurons.intervention import Intervention, Value, intervene
-from langneurons.models import SITES, hook_site, wrap
+from langneurons.models import hook_site, wrap
 
 IDS = torch.arange(3, 23).reshape(2, 10)
 VALUES = {
@@ -44,7 +44,7 @@ def attached(lm):
 
 
 @pytest.mark.parametrize("mode", VALUES)
-@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize("site", tiny.SITES)
 @pytest.mark.parametrize("family", FORWARDS)
 def test_what_is_written_is_what_the_hand_writes(family, site, mode):
     lm = wrap(tiny.model(family).double(), tiny.tokenizer())
@@ -74,7 +74,7 @@ def test_the_model_is_bit_identical_afterwards(family):
     lm = tiny.lm(family)
     before = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
     plain, hooks = run(lm), attached(lm)
-    for site in SITES:
+    for site in tiny.SITES:
         with intervene(lm, some_units(lm, site), 0.3, site=site):
             assert not torch.equal(run(lm), plain)
         with (

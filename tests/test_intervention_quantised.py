@@ -10,7 +10,7 @@ import tiny
 from langneurons.errors import InputError
 from langneurons.identification import Units
 from langneurons.intervention import Value, bake, intervene
-from langneurons.models import SITES, hook_site, wrap
+from langneurons.models import hook_site, wrap
 
 pytest.importorskip("bitsandbytes")
 
@@ -78,7 +78,7 @@ def test_every_site_and_the_model_afterwards(quantised):
     lm = quantised
     plain, before = run(lm), hooks(lm)
     state = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
-    for site in SITES:
+    for site in tiny.SITES:
         with intervene(lm, Units([0, 1], [3, 1]), 0.3, site=site):
             assert (run(lm) - plain).abs().max() > 1e-3, site
         assert torch.equal(run(lm), plain)

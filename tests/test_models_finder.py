@@ -243,14 +243,14 @@ def test_a_gate_of_the_layers_own_embedding_is_no_mlp():
     assert (sparse == 0).double().mean() > 0.5
 
 
-def test_experts_in_a_later_layer_are_seen():
+def test_experts_in_a_later_layer_leave_the_dense_one_its_neurons():
     config = AutoConfig.for_model(
         "qwen3_moe", **{**_TEXT, "moe_intermediate_size": 16, "num_experts": 4,
                         "num_experts_per_tok": 2, "mlp_only_layers": [0]},
     )  # fmt: skip
     model = wrap(AutoModelForCausalLM.from_config(config).eval(), tiny.tokenizer(), "moe")
-    with pytest.raises(InputError, match=r"mixture of experts \(layer 1: mlp"):
-        model.sites["mlp.act"]
+    assert model.sites["mlp.act"].layers == (0,)
+    assert 0 not in model.sites["moe.router"].layers
 
 
 def test_an_up_projection_of_another_width_is_no_up():

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 import tiny
 from handwritten import FORWARDS, untouched
 from langneurons.errors import InputError, RunError
-from langneurons.models import SITES, hook_site, wrap
+from langneurons.models import hook_site, wrap
 from langneurons.models.projection import matrix
 
 IDS = torch.arange(3, 23).reshape(2, 10)
@@ -57,8 +57,8 @@ def seen(lm, *sites):
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_every_site_has_its_shape(family):
     lm = tiny.lm(family)
-    values = seen(lm, *SITES)
-    for site in SITES:
+    values = seen(lm, *tiny.SITES)
+    for site in tiny.SITES:
         assert values[site].shape == (tiny.LAYERS, 2, 10, lm.sites[site].width), site
     assert lm.sites["mlp.act"].width == (4 * tiny.HIDDEN if family == "bloom" else tiny.UNITS)
     assert lm.sites["attn.head"].width == tiny.HEADS
@@ -167,7 +167,7 @@ def test_the_handwritten_forward_is_the_model(family):
 
 
 @pytest.mark.parametrize("kind", ["mixtral", "qwen3_moe"])
-def test_a_mixture_of_experts_is_refused(kind):
+def test_the_mlp_of_a_mixture_without_dense_layers_is_refused(kind):
     config = AutoConfig.for_model(
         kind, hidden_size=32, intermediate_size=48, moe_intermediate_size=16, num_hidden_layers=2,
         num_attention_heads=4, num_key_value_heads=2, vocab_size=300, num_local_experts=4,
@@ -232,7 +232,7 @@ def test_hooks_go_and_only_ours_go(family):
     calls = []
     other = lm.sites["mlp.act"].modules[0].register_forward_hook(lambda *_: calls.append(1))
     before, plain = hooks(lm), run(lm)
-    for site in SITES:
+    for site in tiny.SITES:
         with pytest.raises(ZeroDivisionError), hook_site(lm, site, lambda layer, value: 1 / 0):
             run(lm)
         with (
@@ -254,9 +254,9 @@ def test_hooks_see_what_adapters_add():
     targets = ["q_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     adapted = get_peft_model(lm.model, LoraConfig(target_modules=targets, init_lora_weights=False))
     wrapped = lm.with_model(adapted.eval())
-    values = seen(wrapped, *SITES)
+    values = seen(wrapped, *tiny.SITES)
     merged = wrap(copy.deepcopy(adapted).merge_and_unload(), lm.tokenizer)
-    for site, expected in seen(merged, *SITES).items():
+    for site, expected in seen(merged, *tiny.SITES).items():
         torch.testing.assert_close(values[site], expected, rtol=1e-4, atol=1e-4)
 
 

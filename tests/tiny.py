@@ -12,7 +12,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from langneurons.models import SITES as ALL_SITES
 from langneurons.models import LanguageModel, wrap
+
+SITES = tuple(site for site in ALL_SITES if site != "moe.router")
+"""Sites of dense models."""
 
 HIDDEN, UNITS, HEADS, LAYERS, VOCABULARY, POSITIONS = 32, 48, 4, 2, 300, 128
 _COMMON = {

@@ -181,7 +181,7 @@ class NeuronFile:
 
         found = self.found
         if found.parameters.get("shape") == ASSUMED:
-            shape = (lm.layers, lm.sites[found.site].width)
+            shape = (lm.layers, lm.sites[found.site].common)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 found = neuron_set(self._path, self._names, shape)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from langneurons.artifacts import digest
 from langneurons.data import Blocks
@@ -67,11 +69,32 @@ def identify(
     chosen = resolve_languages(languages, statistics.languages)
     _enough(entry, chosen)
     selected = statistics.select(chosen)
-    found = entry.on_statistics(selected, **resolved)
+    present = selected.present
+    if 0 < len(present) < selected.shape[0]:
+        # Layers without the site have no units: shares, percentiles and quotas are of the others.
+        found = entry.on_statistics(selected.in_layers(present), **resolved)
+        found = _among_layers(found, present, selected.shape)
+    else:
+        found = entry.on_statistics(selected, **resolved)
     return _neurons(
         entry, resolved, found, selected.site, statistics.model, statistics.fingerprint,
         per_language, per_layer,
     )  # fmt: skip
+
+
+def _among_layers(found: Found, layers: Sequence[int], shape: tuple[int, int]) -> Found:
+    """What was found in some layers as part of all, the others without any unit."""
+
+    def whole(part: Tensor, empty: float) -> Tensor:
+        spread = part.new_full(shape, empty)
+        spread[list(layers)] = part
+        return spread
+
+    return replace(
+        found,
+        scores={lang: whole(score, -torch.inf) for lang, score in found.scores.items()},
+        selected={lang: whole(mask, False) for lang, mask in found.selected.items()},
+    )
 
 
 def _on_model(

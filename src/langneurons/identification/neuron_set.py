@@ -140,7 +140,7 @@ class NeuronSet(Displayed, UnitSets):
         """Raise :class:`InputError` if this set was found in another model than ``lm``."""
         site = lm.sites[self.site]
         found = f"{self.model['name']!r}" if self.model and "name" in self.model else "another"
-        actual = (lm.layers, site.width)
+        actual = (lm.layers, site.common)
         if self.shape != actual and self.parameters.get("shape") == ASSUMED:
             raise InputError(
                 f"{self.parameters['file']!r} does not say the shape of its model, and "

@@ -105,7 +105,8 @@ def routing_divergence(
 
 def _entropy(shares: Tensor) -> Tensor:
     """Entropy (nats) of each row, float64 (L,)."""
-    return -torch.special.xlogy(shares, shares).sum(1)
+    surprise: Tensor = torch.special.xlogy(shares, shares)
+    return -surprise.sum(1)
 
 
 def warn_of_uneven_load(statistics: Statistics) -> None:

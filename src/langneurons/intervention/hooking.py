@@ -16,11 +16,11 @@ from langneurons.identification import Units
 from langneurons.intervention.interventions import Intervention, as_interventions
 from langneurons.intervention.range import warn_out_of_range
 from langneurons.intervention.tokens import Watch
-from langneurons.models import hook_site
+from langneurons.models import hook_router, hook_site
 
 if TYPE_CHECKING:
     from langneurons.intervention.values import Value
-    from langneurons.models import LanguageModel
+    from langneurons.models import LanguageModel, Site
 
 
 @contextlib.contextmanager
@@ -46,7 +46,7 @@ def intervene(
         lm: The model.
         what: Units, an :class:`Intervention`, several of them in order, or None for no change.
         value: With units: what to write, default 0.
-        mode: With units: ``set`` (default), ``add`` or ``multiply``.
+        mode: With units: ``set`` (default), ``add``, ``multiply`` or ``steer``.
         site: With units: where they live, default where they were found, else ``mlp.act``.
         scope: With units: ``all`` (default), ``prompt``, ``generated``, ``last``, ``rest``,
             ``text`` or ``padding``.
@@ -109,7 +109,10 @@ def _attach(
         return writers[layer].write(activation) if chosen else None
 
     change = everywhere if watch is None else somewhere
-    stack.enter_context(hook_site(lm, item.site, change, sorted(writers)))
+    if item.site == "moe.router":
+        stack.enter_context(hook_router(lm, change, sorted(writers)))
+    else:
+        stack.enter_context(hook_site(lm, item.site, change, sorted(writers)))
 
 
 class _Taken:
@@ -181,8 +184,9 @@ class _Writer:
         assert self._source is not None
         if self.high is not None:
             return activation.index_select(-1, self.index).clamp(self.low, self.high)
-        if self.mode == "multiply":
-            return activation.index_select(-1, self.index) * self._source
+        if self.mode in ("multiply", "steer"):
+            old = activation.index_select(-1, self.index)
+            return old * self._source if self.mode == "multiply" else old + old.abs() * self._source
         return self._source
 
 
@@ -211,6 +215,9 @@ def _plan(lm: LanguageModel, item: Intervention) -> dict[int, _Writer]:
                 f"unit ({layer}, {unit}) lies behind layer {first}, which is to take its value: "
                 "choose a unit of the same or an earlier layer."
             )
+    if item.site == "moe.router" and item.mode == "set":
+        _check_left(lm, place, units)
+        low = torch.full(shape, -torch.inf)  # of the logit
     writers = {}
     for layer, index in enumerate(units.by_layer(lm.layers)):
         if len(index):
@@ -221,6 +228,19 @@ def _plan(lm: LanguageModel, item: Intervention) -> dict[int, _Writer]:
                 None if high is None else high[layer, index].clone(),
             )
     return writers
+
+
+def _check_left(lm: LanguageModel, place: Site, off: Units) -> None:
+    """Refuse to switch off so many experts that fewer than the router chooses are left."""
+    for layer in place.layers:
+        experts = place.experts[layer]
+        number = int((off.layers == layer).sum())
+        if experts is not None and experts.count - number < experts.chosen:
+            raise InputError(
+                f"{number} experts off in layer {layer} of {lm.name} leave "
+                f"{experts.count - number}, but each token is sent to {experts.chosen} of "
+                f"{experts.count}: switch off fewer."
+            )
 
 
 _inside: weakref.WeakKeyDictionary[Any, tuple[int, int]] = weakref.WeakKeyDictionary()

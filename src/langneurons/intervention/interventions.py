@@ -30,7 +30,10 @@ class Intervention:
         units: The units.
         value: A :class:`Value` or a number.
         mode: ``set`` overwrites, ``add`` adds the value, ``multiply`` multiplies by it (0 switches
-            off, 2 amplifies). A clipped value and another unit's value can only be set.
+            off, 2 amplifies), ``steer`` adds the value times the unit's absolute value. A clipped
+            value and another unit's value can only be set. At ``moe.router`` all act on the
+            router's logits before its own choice, and only 0 can be set: the expert is never
+            chosen.
         site: Where the units live; by default where they were found (``protocol="paper"``: those of
             ``mlp.pre`` are written at ``mlp.act``), ``mlp.act`` where they do not know.
         scope: ``all`` tokens; ``prompt``: those of the prompt; ``generated``: those that
@@ -86,6 +89,12 @@ class Intervention:
         object.__setattr__(self, "what", what)
         if what.kind != "tensor" and self.mode != "set":
             raise InputError(f"the value {what.name!r} can only be set, not {self.mode!r}.")
+        off = what.kind == "tensor" and what.tensor is not None and bool((what.tensor == 0).all())
+        if self.site == "moe.router" and self.mode == "set" and not off:
+            raise InputError(
+                f"an expert cannot be set to {what.name!r}: set 0 (it is never chosen), or change "
+                "its logit by mode 'add', 'multiply' or 'steer'."
+            )
         if self.start < 0:
             raise InputError(f"start counts positions from 0, not {self.start}.")
         if not 0 <= self.probability <= 1:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from langneurons.intervention.values import Value
     from langneurons.statistics import Statistics
 
-Mode = Literal["set", "add", "multiply"]
+Mode = Literal["set", "add", "multiply", "steer"]
 Scope = Literal["all", "prompt", "generated", "last", "rest", "text", "padding"]
 
 WORDS = {

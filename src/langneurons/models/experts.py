@@ -98,6 +98,9 @@ def rerouting(experts: Experts, change: Callable[[Tensor], Tensor | None]) -> An
 
     A tensor that ``change`` returns gives the chosen experts new weights; what it says of others
     has no effect, as they do not run.
+
+    Raises:
+        RunError: From the forward pass, if the module is not called with the chosen experts.
     """
 
     def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -107,7 +110,8 @@ def rerouting(experts: Experts, change: Callable[[Tensor], Tensor | None]) -> An
                 f"{experts.path!r} was called without the chosen experts and their weights: load "
                 "the model without kernels of its own."
             )
-        given: dict[int | str, Any] = {**dict(enumerate(args)), **kwargs}
+        given: dict[int | str, Any] = dict(enumerate(args))
+        given.update(kwargs.items())
         index, weights = given[keys[0]], given[keys[1]]
         changed = change(spread(index, weights, experts.count))
         if changed is None:

@@ -320,7 +320,8 @@ def _changing(
     def part(tensor: Tensor) -> Tensor | None:
         if site.shared and running.layer != layer:
             return None
-        full = tensor.unflatten(0, running.shape) if site.flat else tensor
+        flat = site.flat and tensor.ndim == 2
+        full = tensor.unflatten(0, running.shape) if flat else tensor
         if columns is not None:
             index = columns.to(full.device)
             changed = whole(full.index_select(-1, index))

@@ -113,8 +113,8 @@ class Site:
         layer_columns: Per layer, columns of the tensor that are the units, int64 (width,), for
             projections that compute several things at once; None where all columns are.
         heads: Number of heads whose norms are the units (``attn.head``), else None.
-        flat: Whether the model hands the module (batch x sequence, units) instead of
-            (batch, sequence, units), as OPT does.
+        flat: Whether the model hands the module of some layer (batch x sequence, units) instead of
+            (batch, sequence, units), as OPT does, and shared experts do.
         model: Name of the model's class, for messages.
         experts: Per layer, the experts routed to (``moe.router``), else empty.
     """
@@ -528,10 +528,6 @@ class Sites(Mapping[str, Site]):
             else:
                 whole = part.width_in if side == "input" else part.width_out
                 widths.append(whole if heads is None else heads)
-        if len({part.flat for part in present}) > 1:
-            raise InputError(
-                f"the layers of {self._model} take {name!r} in different shapes: use another site."
-            )
         return Site(
             name,
             Parts([None if part is None else part.module for part in parts], name, self._model),
@@ -539,6 +535,6 @@ class Sites(Mapping[str, Site]):
             tuple(widths),
             tuple(columns),
             heads=heads,
-            flat=present[0].flat,
+            flat=any(part.flat for part in present),
             model=self._model,
         )

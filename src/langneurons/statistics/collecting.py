@@ -102,7 +102,7 @@ def collect(
     resolved = asked.resolved()
     check_integer("checkpoint_blocks", checkpoint_blocks, 1)
     _check_names(texts)
-    shape = (lm.layers, lm.sites[resolved.site].width)
+    shape = (lm.layers, lm.sites[resolved.site].common)
     folder = Path(output) if output is not None else None
     sources = [_Source.read(lm, lang, texts, asked, single=len(texts) == 1) for lang in texts]
     sizes = {source.lang: source.size for source in sources}
@@ -339,7 +339,7 @@ class _Run:
     ) -> LanguageStatistics:
         lm, options, group, folder = self.lm, self.options, self.group, self.folder
         selection = select(blocks, options.limit, options.seed)
-        shape = (lm.layers, len(selection), lm.sites[options.site].width)
+        shape = (lm.layers, len(selection), lm.sites[options.site].common)
         dtype = estimation.row_dtype(lm, options)
         scratch, state, saved = None, None, None
         pass_key = digest(key, blocks.fingerprint, group.rank, group.size)
@@ -388,7 +388,7 @@ class _Run:
     ) -> LanguageStatistics:
         """Bring the result where it belongs: to the folder, or into every process's memory."""
         lm, group, folder = self.lm, self.group, self.folder
-        shape = (lm.layers, lm.sites[self.options.site].width)
+        shape = (lm.layers, lm.sites[self.options.site].common)
         if folder is None or scratch is None:
             if group.size > 1 and item.sample is not None:
                 layers = [item.sample.rows.layer(layer) for layer in range(lm.layers)]

@@ -70,7 +70,7 @@ class Collector:
     batches: int = 0
 
     def __post_init__(self) -> None:
-        units = self.lm.sites[self.site].width
+        units = self.lm.sites[self.site].common
         if not self.layers:
             self.layers = [Moments.empty((units,)) for _ in range(self.lm.layers)]
         if self.batch_quantiles and self.quantile_sum is None:
@@ -200,8 +200,16 @@ class Collector:
         self.progress.batch_size = blocks // 2
 
     def moments(self) -> Moments:
-        """Moments (L, U) of everything so far, on the CPU."""
-        return stack(self.layers)
+        """Moments (L, U) of everything so far, on the CPU; 0 in layers without the site."""
+        present = self.lm.sites[self.site].layers
+        if not present:
+            return stack(self.layers)
+        known = self.layers[present[0]]
+        zero = Moments.from_tensors(
+            known.tokens,
+            {name: torch.zeros_like(tensor) for name, tensor in known.tensors().items()},
+        )
+        return stack([seen if n in present else zero for n, seen in enumerate(self.layers)])
 
     def save(self, path: Path, key: str) -> None:
         """Write the state, so that a later pass can :meth:`restore` it."""

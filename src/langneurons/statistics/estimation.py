@@ -70,7 +70,7 @@ def expect(
     lm: LanguageModel, sizes: Mapping[str, Size], options: Resolved, output: Path | None
 ) -> Estimate:
     """Memory and disk that a collection takes, by arithmetic."""
-    layers, units = lm.layers, lm.sites[options.site].width
+    layers, units = lm.layers, lm.sites[options.site].common
     itemsize = row_dtype(lm, options).itemsize
     kept = {
         lang: item.tokens if options.limit is None else min(options.limit, item.tokens)
@@ -100,7 +100,7 @@ def expect(
 def measure(lm: LanguageModel, blocks: Blocks, options: Resolved) -> float:
     """Counted tokens per second over one real batch, after a short one to warm up."""
     selection = select(blocks, 0, options.seed)
-    rows = MemoryRows(torch.empty(lm.layers, 0, lm.sites[options.site].width))
+    rows = MemoryRows(torch.empty(lm.layers, 0, lm.sites[options.site].common))
     collector = Collector(
         lm,
         options.site,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from langneurons.artifacts import digest
 from langneurons.errors import InputError
 from langneurons.statistics.moments import Moments
-from langneurons.statistics.sample import RowSample
+from langneurons.statistics.sample import RowSample, RowSource
 
 _QUANTILE_CHUNK = 1 << 24  # elements turned into float32 at once
 
@@ -84,6 +84,25 @@ class LanguageStatistics:
             parts.append(self.batch_quantiles.values)
         return digest(*parts)
 
+    def in_layers(self, index: Tensor) -> LanguageStatistics:
+        """Statistics of some layers.
+
+        Args:
+            index: int64 (n,), their numbers.
+        """
+        moments, sample, quantiles = self.moments, self.sample, self.batch_quantiles
+        if moments is not None:
+            parts = {name: tensor[index] for name, tensor in moments.tensors().items()}
+            moments = Moments.from_tensors(moments.tokens, parts)
+        if sample is not None:
+            sample = replace(sample, rows=_LayerRows(sample.rows, index.tolist()))
+        if quantiles is not None:
+            quantiles = replace(quantiles, values=quantiles.values[:, index])
+        return replace(
+            self, count=self.count[index], moments=moments, sample=sample,
+            batch_quantiles=quantiles,
+        )  # fmt: skip
+
     def merge(self, other: LanguageStatistics, language: str) -> LanguageStatistics:
         """Statistics of both texts together.
 
@@ -125,6 +144,17 @@ class LanguageStatistics:
             texts=tuple(sorted({*self.texts, *other.texts})),
             options=shared,
         )
+
+
+class _LayerRows:
+    """Rows of some layers of another source."""
+
+    def __init__(self, rows: RowSource, layers: Sequence[int]) -> None:
+        self._rows, self._layers = rows, layers
+
+    def layer(self, index: int) -> Tensor:
+        """Rows of one layer, (n, units)."""
+        return self._rows.layer(self._layers[index])
 
 
 _PARTS = {

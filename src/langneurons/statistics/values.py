@@ -223,6 +223,29 @@ class Statistics(Displayed):
         """Id of each sampled token: int64 (n,)."""
         return self._sample(lang).token_ids
 
+    @cached_property
+    def present(self) -> tuple[int, ...]:
+        """Layers that have the site: all but those in which no unit was ever other than 0.
+
+        In layers without it (dense layers of a mixture, state-space layers of a hybrid) all is 0.
+        Counts alone tell only at ``moe.router``, where every token goes to some expert.
+        """
+        used = torch.zeros(self.shape[0], dtype=torch.bool)
+        for item in self.by_language.values():
+            if item.moments is not None:
+                used |= (item.moments.absolute != 0).any(1)
+            elif self.site == "moe.router":
+                used |= (item.count != 0).any(1)
+            else:
+                used[:] = True
+        return tuple(used.nonzero()[:, 0].tolist())
+
+    def in_layers(self, layers: Sequence[int]) -> Statistics:
+        """Statistics of some of the layers, numbered from 0 in the order given."""
+        index = torch.tensor(layers, dtype=torch.int64)
+        parts = {lang: item.in_layers(index) for lang, item in self.by_language.items()}
+        return Statistics(self.site, (len(layers), self.shape[1]), self.model, parts)
+
     def select(self, languages: Iterable[str]) -> Statistics:
         """Statistics of some of the languages, in the order given.
 
