@@ -214,6 +214,9 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+_UNITS = tuple(site for site in SITES if site != "moe.router")
+"""Sites whose units are numbers that the model computes; those of a router are its choices."""
+
 IDS = torch.tensor([[0, 0, 7, 8, 9, 10], [11, 12, 13, 14, 15, 16]])
 MASK = (IDS != 0).long()
 TEXTS = {
@@ -333,6 +336,53 @@ def check_interventions(lm: LanguageModel, site: str) -> None:
     same(f"{site} afterwards", logits(lm), plain, 0.0)
 
 
+def check_router(lm: LanguageModel) -> None:
+    """Routing weights against a plain hook; the most used expert, off, is never chosen."""
+    place = lm.sites["moe.router"]
+
+    def chosen() -> dict[int, Tensor]:
+        seen: dict[int, Tensor] = {}
+        with hook_site(lm, "moe.router", lambda layer, x: seen.__setitem__(layer, x.clone())):
+            lm.model(input_ids=IDS, attention_mask=MASK, use_cache=False)
+        return seen
+
+    plain = chosen()
+    for layer in place.layers:
+        experts = place.experts[layer]
+        assert experts is not None
+        sent = (plain[layer] != 0).sum(-1)
+        if int(sent.max()) > experts.chosen:
+            raise WrongError(f"layer {layer} sends a token to more than {experts.chosen} experts")
+        if experts.listed:
+            same(f"routing weights of layer {layer}", plain[layer], _routed(lm, layer))
+        if experts.count == experts.chosen:
+            continue
+        expert = int((plain[layer] != 0).sum((0, 1)).argmax())
+        with intervene(lm, Units([layer], [expert]), site="moe.router"):
+            now = chosen()[layer]
+        if bool((now[..., expert] != 0).any()) or not bool((now != 0).any()):
+            raise WrongError(f"expert {expert} of layer {layer} is chosen although it is off")
+    again = chosen()
+    for layer, weights in plain.items():
+        same(f"routing of layer {layer} afterwards", again[layer], weights, 0.0)
+
+
+def _routed(lm: LanguageModel, layer: int) -> Tensor:
+    """Routing weights (batch, sequence, experts), added up expert by expert from a plain hook."""
+    experts = lm.sites["moe.router"].experts[layer]
+    assert experts is not None
+    given: list[Tensor] = []
+    handle = experts.module.register_forward_pre_hook(
+        lambda _m, args, kwargs: given.extend([*args, *kwargs.values()]), with_kwargs=True
+    )
+    lm.model(input_ids=IDS, attention_mask=MASK, use_cache=False)
+    handle.remove()
+    index = next(item for item in given if not item.is_floating_point())
+    weights = next(item for item in given if item.shape == index.shape and item is not index)
+    found = [(weights * (index == expert)).sum(-1) for expert in range(experts.count)]
+    return torch.stack(found, -1).reshape(*IDS.shape, -1)
+
+
 def check_mlp(lm: LanguageModel) -> list[int]:
     """Activation and down projection's input from the weights, where nothing else takes part.
 
@@ -342,7 +392,10 @@ def check_mlp(lm: LanguageModel) -> list[int]:
     linear = []
     for layer in lm.sites["mlp.out"].layers:
         mlp = lm.sites.mlps[layer]
-        if mlp.down.width_in not in (UNITS, UNITS // 2, 4 * HIDDEN) or mlp.down.width_out != HIDDEN:
+        widths = {UNITS, UNITS // 2, 4 * HIDDEN}
+        if lm.sites.plans[layer].experts is not None:
+            widths |= {16, 32, 2 * UNITS}  # one or two shared experts
+        if mlp.down.width_in not in widths or mlp.down.width_out != HIDDEN:
             raise WrongError(f"layer {layer}: the MLP is {mlp.down.width_in} wide, not {UNITS}")
         if mlp.activation is None or mlp.into is None or not mlp.direct:
             continue
@@ -454,7 +507,7 @@ def check_training(lm: LanguageModel, linear: list[int]) -> None:
 def _open(lm: LanguageModel) -> list[str]:
     """The sites that the model has."""
     found = []
-    for site in SITES:
+    for site in _UNITS:
         try:
             _ = lm.sites[site]
             found.append(site)
@@ -473,8 +526,11 @@ def examined(model_type: str, name: str) -> dict[str, Any]:
     try:
         lm = wrap(net, tokenizer(), name)
         with torch.no_grad():
-            for site in SITES:
+            for site in _UNITS:
                 row["sites"][site] = _at_site(lm, site, row)
+            if any(plan.experts for plan in lm.sites.plans):
+                check_router(lm)
+                row["sites"]["moe.router"] = "exact"
             linear = check_mlp(lm) if row["sites"]["mlp.out"] == "exact" else []
         if row["sites"]["mlp.act"] == "exact":
             check_training(lm, linear)
@@ -544,16 +600,17 @@ from its own configuration class, with random weights and random biases, and goe
 statistics, identification, interventions at every site and scope, baking and a training step.
 Values are held against plain hooks, the MLP against its weights, hooks against weights edited by
 hand and against the baked model, gradients under hooks against those of the baked model. {exact}
-classes are exact at the sites named, {refused} are refused ({experts} of them mixtures of experts),
+classes are exact at the sites named ({mixtures} of them mixtures, whose routers are read and
+changed, see [experts](experts.md)), {refused} are refused ({experts} of them mixtures of experts),
 {unbuilt} could not be built so small or do not run on ids alone; wrong: {wrong}.
 
 A site in brackets is one where layers differ in width or some lack it: interventions and baking
-work there on units of the layers that have them, statistics are refused
+work there on units of the layers that have them, statistics where those have as many
 ([interventions](interventions.md)). *Into weights* names the sites whose interventions can be
 baked.
 
-| class | outcome | MLP | attention | into weights | why not the others |
-| --- | --- | --- | --- | --- | --- |
+| class | outcome | MLP | attention | experts | into weights | why not the others |
+| --- | --- | --- | --- | --- | --- | --- |
 """
 
 
@@ -567,6 +624,7 @@ def page(found: list[dict[str, Any]]) -> str:
         exact=count["exact"],
         refused=count["refused"],
         experts=sum("mixture of experts" in row["why"] for row in found),
+        mixtures=sum(row["sites"].get("moe.router") == "exact" for row in found),
         unbuilt=count["not built"],
         wrong=count["wrong"] or "none",
     )
@@ -585,6 +643,7 @@ def _row(row: dict[str, Any]) -> str:
         row["status"],
         _listed(good, "mlp.", row),
         _listed(good, "attn.", row),
+        _listed(good, "moe.", row),
         " ".join(baked) if row["status"] == "exact" else "",
         "; ".join(_short(said) for said in reasons),
     ]

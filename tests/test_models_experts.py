@@ -7,6 +7,7 @@ import mixtures
 import tiny
 from langneurons.errors import InputError, RunError
 from langneurons.models import hook_site
+from langneurons.models.experts import rerouting
 
 IDS = torch.arange(2 * 7).reshape(2, 7) + 5
 
@@ -133,3 +134,21 @@ def test_a_shared_expert_is_read_and_changed_as_an_mlp():
     assert seen[1].shape == (2, 7, 48)
     for number in (0, 1):
         assert torch.equal(seen[number].flatten(0, -2), inputs[number].flatten(0, -2))
+
+
+def test_an_expert_that_is_chosen_twice():
+    """Its weights add up, and a new weight is shared out again."""
+    model = mixtures.lm("Mixtral")
+    module = model.sites["moe.router"].modules[0]
+    hidden, index = torch.randn(2, 32), torch.tensor([[1, 1], [0, 2]])
+    weights = torch.tensor([[0.25, 0.5], [0.6, 0.4]])
+    seen = []
+    with torch.no_grad():
+        plain = module(hidden, index, weights)
+        hook = rerouting(model.sites["moe.router"].experts[0], lambda x: seen.append(x) or 2 * x)
+        handle = module.register_forward_pre_hook(hook, with_kwargs=True)
+        doubled = module(hidden, top_k_index=index, top_k_weights=weights)
+        handle.remove()
+    expected = torch.tensor([[0, 0.75, 0, 0, 0, 0], [0.6, 0, 0.4, 0, 0, 0]])
+    torch.testing.assert_close(seen[0], expected)
+    torch.testing.assert_close(doubled, 2 * plain)

@@ -87,10 +87,13 @@ def routing_arguments(
 
 
 def spread(index: Tensor, weights: Tensor, count: int) -> Tensor:
-    """Weights (tokens, k) of the chosen experts as (tokens, ``count``), 0 for the others."""
+    """Weights (tokens, k) of the chosen experts as (tokens, ``count``), 0 for the others.
+
+    An expert that is chosen twice (DeepSeek V4's table of tokens may) has the sum of its weights.
+    """
     # Expert-parallel plans send what other processes hold to one number beyond the last.
     wide = weights.new_zeros((*index.shape[:-1], count + 1))
-    return wide.scatter(-1, index.clamp(0, count).long(), weights)[..., :count]
+    return wide.scatter_add(-1, index.clamp(0, count).long(), weights)[..., :count]
 
 
 def rerouting(experts: Experts, change: Callable[[Tensor], Tensor | None]) -> Any:
@@ -113,10 +116,14 @@ def rerouting(experts: Experts, change: Callable[[Tensor], Tensor | None]) -> An
         given: dict[int | str, Any] = dict(enumerate(args))
         given.update(kwargs.items())
         index, weights = given[keys[0]], given[keys[1]]
-        changed = change(spread(index, weights, experts.count))
+        whole = spread(index, weights, experts.count)
+        changed = change(whole.clone())
         if changed is None:
             return None
-        given[keys[1]] = changed.gather(-1, index.clamp(0, experts.count - 1)).to(weights.dtype)
+        place = index.clamp(0, experts.count - 1).long()
+        whole = whole.gather(-1, place)
+        share = torch.where(whole != 0, weights / whole, 1)  # below 1 if chosen more than once
+        given[keys[1]] = (changed.gather(-1, place) * share).to(weights.dtype)
         return tuple(given[n] for n in range(len(args))), {name: given[name] for name in kwargs}
 
     return before
