@@ -529,8 +529,7 @@ def examined(model_type: str, name: str) -> dict[str, Any]:
             for site in _UNITS:
                 row["sites"][site] = _at_site(lm, site, row)
             if any(plan.experts for plan in lm.sites.plans):
-                check_router(lm)
-                row["sites"]["moe.router"] = "exact"
+                row["sites"]["moe.router"] = _at_router(lm)
             linear = check_mlp(lm) if row["sites"]["mlp.out"] == "exact" else []
         if row["sites"]["mlp.act"] == "exact":
             check_training(lm, linear)
@@ -559,6 +558,14 @@ def _at_site(lm: LanguageModel, site: str, row: dict[str, Any]) -> str:
         row.setdefault("uneven", []).append(site)
         return "exact"
     check_statistics(lm, site)
+    return "exact"
+
+
+def _at_router(lm: LanguageModel) -> str:
+    try:
+        check_router(lm)
+    except RunError as error:  # said in the first pass, where it shows
+        return str(error)
     return "exact"
 
 

@@ -187,6 +187,8 @@ def test_steering_is_a_mode_of_every_site():
     expected = seen[0].clone()
     expected[..., [3, 7]] += 0.5 * expected[..., [3, 7]].abs()
     torch.testing.assert_close(seen[1], expected)
+    with pytest.raises(InputError, match="depends on the sign of each value"):
+        bake(model, Intervention(units, 0.5, "steer"))
 
 
 class Odd(torch.nn.Module):
@@ -200,6 +202,32 @@ class Odd(torch.nn.Module):
         values = (hidden.unsqueeze(1) * self.weight).sum(-1)
         top, index = torch.topk(values, 2)
         return values, top.softmax(-1), index
+
+
+class Table(torch.nn.Module):
+    """A router that chooses by a table and not by its logits (first layers of DeepSeek V4)."""
+
+    def __init__(self, router):
+        super().__init__()
+        self.weight = router.weight
+
+    def forward(self, hidden):
+        values = torch.nn.functional.linear(hidden, self.weight)
+        index = torch.tensor([OFF, 0]).expand(len(hidden), -1)
+        return values, values.sigmoid().gather(-1, index), index
+
+
+def test_a_choice_that_does_not_follow_the_logits_is_said():
+    model = mixtures.lm("Mixtral")
+    model.layer_modules[1].mlp.gate = Table(model.layer_modules[1].mlp.gate)
+    first = Units.from_pairs([(0, OFF), (2, OFF)])
+    with intervene(model, first, site="moe.router"):
+        outputs(model)
+    with (
+        intervene(model, experts(model), site="moe.router"),
+        pytest.raises(RunError, match="chose an expert that is off: it chooses by more"),
+    ):
+        outputs(model)
 
 
 def test_logits_that_cannot_be_reached_are_said():

@@ -150,6 +150,11 @@ def _factors(lm: LanguageModel, item: Intervention) -> tuple[Tensor, Tensor]:
         raise InputError(
             f"{item.name!r} is not a factor and cannot be written into weights: use 0, or multiply."
         )
+    if item.mode == "steer":
+        raise InputError(
+            f"{item.name!r} depends on the sign of each value and cannot be written into weights: "
+            "use mode 'set', 'add' or 'multiply'."
+        )
     values = item.what.resolve(shape)[units.layers, units.indices]
     scale, shift = torch.ones(shape), torch.zeros(shape)
     if item.mode != "add":

@@ -225,8 +225,8 @@ def changing_logits(experts: Experts, change: Callable[[Tensor], Tensor]) -> Ite
         change: Logits (tokens, experts) to logits of the same shape; may work in place.
 
     Raises:
-        RunError: From the forward pass, if the router computes its logits in no linear map, or
-            fewer experts are left than it chooses.
+        RunError: From the forward pass, if the router computes its logits in no linear map, chooses
+            by something else, or fewer experts are left than it chooses.
     """
     router = experts.router
     active = _changes.setdefault(router, [])
@@ -246,6 +246,7 @@ def changing_logits(experts: Experts, change: Callable[[Tensor], Tensor]) -> Ite
                     f"the router of {experts.path!r} computes no logit for each expert in one "
                     "linear map, so they cannot be changed: use other sites."
                 )
+            mode.refuse_chosen(output)
             return output
 
         with replacing(router, "forward", forward):
@@ -277,6 +278,20 @@ class _Logits(TorchFunctionMode):
             self.seen = True
             return self._change(result)
         return result
+
+    def refuse_chosen(self, output: Any) -> None:
+        """Raise :class:`RunError` if an expert that is off was chosen all the same."""
+        if self.off is None or not isinstance(output, tuple):
+            return
+        for index in output:
+            if isinstance(index, Tensor) and index.dtype in (torch.int64, torch.int32):
+                place = index.clamp(0, self.experts.count - 1).long()
+                if bool(self.off.gather(-1, place).any()):
+                    raise RunError(
+                        f"the router of {self.experts.path!r} chose an expert that is off: it "
+                        "chooses by more than its logits (a table of tokens, or groups with too "
+                        "few experts left). Use other layers, or switch off fewer."
+                    )
 
     def _change(self, logits: Tensor) -> Tensor:
         off = torch.zeros_like(logits, dtype=torch.bool)
