@@ -239,7 +239,7 @@ def _check_left(lm: LanguageModel, place: Site, off: Units) -> None:
             raise InputError(
                 f"{number} experts off in layer {layer} of {lm.name} leave "
                 f"{experts.count - number}, but each token is sent to {experts.chosen} of "
-                f"{experts.count}: switch off fewer."
+                f"{experts.count}: choose fewer."
             )
 
 

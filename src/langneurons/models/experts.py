@@ -290,7 +290,7 @@ class _Logits(TorchFunctionMode):
                     raise RunError(
                         f"the router of {self.experts.path!r} chose an expert that is off: it "
                         "chooses by more than its logits (a table of tokens, or groups with too "
-                        "few experts left). Use other layers, or switch off fewer."
+                        "few experts left). Use other layers, or choose fewer."
                     )
 
     def _change(self, logits: Tensor) -> Tensor:
@@ -304,7 +304,7 @@ class _Logits(TorchFunctionMode):
             raise RunError(
                 f"the experts off in {self.experts.path!r} leave fewer than the "
                 f"{self.experts.chosen} of {self.experts.count} that each token is sent to: "
-                "switch off fewer."
+                "choose fewer."
             )
         self.off = off
         return logits
