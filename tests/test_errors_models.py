@@ -40,12 +40,12 @@ def raised(kind):
     ],
 )
 def test_what_goes_wrong_below_transformers_is_one_line(monkeypatch, kind, message):
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig
 
     def fails(*words, **options):
         raise ValueError("outer") from raised(kind)
 
-    monkeypatch.setattr(AutoTokenizer, "from_pretrained", fails)
+    monkeypatch.setattr(AutoConfig, "from_pretrained", fails)
     with pytest.raises(InputError, match=message) as caught:
         load("a/b")
     assert "\n" not in str(caught.value)
