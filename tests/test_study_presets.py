@@ -112,7 +112,7 @@ def test_the_presets_of_the_issue_are_there():
 def test_the_paper_preset_is_the_paper():
     config = loading.load("paper-llama-3.1-8b")
     assert config.protocol == "paper"
-    assert (config.statistics.site, config.written("activation-probability")) == (
+    assert (config.statistics.site, config.context().written("activation-probability")) == (
         "mlp.pre",
         "mlp.act",
     )
