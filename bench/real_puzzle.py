@@ -21,10 +21,10 @@ from langneurons.artifacts import write_text
 from langneurons.evaluation import Scores, compare, evaluate
 from langneurons.evaluation.comparison import Comparison
 from langneurons.intervention import Intervention
+from langneurons.intervention.words import parse
 from langneurons.reporting import style
 from langneurons.reporting.figures import canvas
 from langneurons.study import Study
-from langneurons.study.spec import parted
 from langneurons.study.workshop import Workshop
 
 ACT, PRE = "mlp.act", "mlp.pre"
@@ -70,7 +70,7 @@ def untouched(found: Cells) -> Scores:
 
 def sites(value: str) -> tuple[str, str, str]:
     """A value (with its language and tokens), where it is taken, and where it is written."""
-    what = parted(value)
+    what = parse(value)
     language = f" of {what.language}" if what.language else ""
     tokens = {"all": "", "last": ", last token", "rest": ", other tokens"}[what.scope]
     return f"{what.name}{language}{tokens}", what.taken or ACT, what.written or ACT

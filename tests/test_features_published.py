@@ -182,3 +182,16 @@ def test_a_study_says_so_before_anything_runs(tmp_path):
         plan(path=str(root / "none/{layer}"), layers=None)
     study["model"] = "someone/not-at-hand"
     assert plan(path=str(root / "saes/{layer}"), layers=None)
+
+
+def test_an_autoencoder_below_the_home_folder_is_in_the_key_by_its_content(tmp_path, monkeypatch):
+    from langneurons.parts.features.stages import _published
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    weights = tmp_path / "sae" / "3" / "weights.bin"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"one")
+    first = _published("~/sae/{layer}")
+    assert len(first) == 1
+    weights.write_bytes(b"two")
+    assert _published("~/sae/{layer}") != first

@@ -162,6 +162,10 @@ def test_adapters_may_train_units_of_the_same_activity_from_a_seed_of_their_own(
         several = {**study, "adapters": {"x": {"neurons": [alone, "random:lape:hi"]}}}
         with pytest.raises(InputError, match=f"adapters.x: {alone} stands alone"):
             parse(several)
+    one = {"neurons": "lape:hi"}
+    for double in ({"x:y": one, "x-y": one}, {"a": {**one, "seeds": 2}, "a.0": one}):
+        with pytest.raises(InputError, match=r"would both be kept in .*: rename"):
+            parse({**study, "adapters": double})
     wrong = {**study, "adapters": {"x": {"neurons": "matched:lappe:hi"}}}
     with pytest.raises(InputError, match="'lappe'"):
         parse(wrong)

@@ -168,7 +168,7 @@ def _inputs(config: StudyConfig) -> list[Path] | None:
         where = (task.source or name).partition(":")[2]
         places += [Path(where).expanduser()] if where else []
     for features in config.features.values():
-        path = features.path or ""
+        path = str(Path(features.path).expanduser()) if features.path else ""
         places += [Path(found) for found in sorted(glob.glob(path.replace("{layer}", "*")))]
     return [path for place in places for path in _within(place)]
 

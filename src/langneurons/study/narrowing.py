@@ -6,6 +6,9 @@ import warnings
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from langneurons.errors import InputError
+from langneurons.intervention.words import parse
+
 _LANGUAGES = ("languages", "task_languages", "starts")
 """Keys of a part that list languages."""
 
@@ -124,11 +127,11 @@ class _Out:
         lists |= {
             "pairs": lambda item: isinstance(item, list) and self._hit(item),
             "moves": lambda item: isinstance(item, list) and self._hit(item),
-            "values": lambda item: str(item).partition("@")[2] in self._gone,
+            "values": lambda item: _language(item) in self._gone,
             "neurons": lambda item: str(item) in self._names["neurons"],
             "adapter": lambda item: str(item) in self._names["adapters"],
             "task": lambda item: str(item) in self._names["tasks"],
-            "value": lambda item: str(item).partition("@")[2] in self._gone,
+            "value": lambda item: _language(item) in self._gone,
         }
         for key, goes in lists.items():
             value = kept.get(key)
@@ -139,3 +142,11 @@ class _Out:
             elif isinstance(value, str) and goes(value):
                 return None
         return kept
+
+
+def _language(value: object) -> str | None:
+    """Whose statistic a value is (``hi`` of ``mean@hi@last``); None for what is no such value."""
+    try:
+        return parse(str(value)).language
+    except InputError:
+        return None

@@ -75,6 +75,19 @@ def adapter_runs(adapters: Mapping[str, AdapterSpec]) -> dict[str, tuple[str, in
     }
 
 
+def _distinct(adapters: Mapping[str, AdapterSpec]) -> None:
+    """Refuse adapters whose trainings would lie in one folder, as one would be lost."""
+    owner: dict[str, str] = {}
+    for name, spec in adapters.items():
+        for run in adapter_runs({name: spec}):
+            if run in owner:
+                raise ValueError(
+                    f"adapters {owner[run]!r} and {name!r} would both be kept in {run!r}: rename "
+                    "one of them"
+                )
+            owner[run] = name
+
+
 def first_run(adapters: Mapping[str, AdapterSpec], adapter: str) -> str:
     """Of an adapter that is trained several times, the first training."""
     return next(run for run, item in adapter_runs(adapters).items() if item == (adapter, 0))
@@ -86,6 +99,7 @@ def check(adapters: Mapping[str, AdapterSpec], context: Context) -> None:
     Raises:
         InputError: Naming an unknown set or language.
     """
+    _distinct(adapters)
     for name, adapter in adapters.items():
         chosen = adapter_units(adapter)
         for word in ("none", "all"):

@@ -61,5 +61,6 @@ def _published(path: str | None) -> list[list[str]]:
     """Content of the files of published autoencoders, so that changed ones are read again."""
     if path is None:
         return []
-    files = sorted(glob.glob(path.replace("{layer}", "*") + "/*"))
+    home = str(Path(path).expanduser())
+    files = sorted(glob.glob(home.replace("{layer}", "*") + "/*"))
     return [[file, file_digest(file)] for file in files if Path(file).is_file()]
