@@ -614,7 +614,8 @@ changed, see [experts](experts.md)), {refused} are refused ({experts} of them mi
 A site in brackets is one where layers differ in width or some lack it: interventions and baking
 work there on units of the layers that have them, statistics where those have as many
 ([interventions](interventions.md)). *Into weights* names the sites whose interventions can be
-baked.
+baked. Gemma 3n and Gemma 4 are built without layers that share their keys and values with earlier
+ones (`num_kv_shared_layers` 0), so nothing is said here of those that have them.
 
 | class | outcome | MLP | attention | experts | into weights | why not the others |
 | --- | --- | --- | --- | --- | --- | --- |

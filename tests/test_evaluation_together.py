@@ -79,8 +79,8 @@ def calls(lm, layer):
 def test_layers_below_the_first_touched_one_run_once_for_all():
     lm = deep()
     blocks = make_blocks(TEXTS, lm.tokenizer, block=32)
-    perplexities(lm, blocks[:1], [cell(3)] * 2)  # the comparison of both ways, once a model
     items = [cell(3, index=number) for number in range(5)] + [cell(1)]
+    perplexities(lm, blocks[:1], items)  # the comparison of both ways, once a model
     head = find_head(lm)
     seen = [calls(lm, layer) for layer in range(DEEP)]
     perplexities(lm, blocks, items, batch_size=len(blocks), head=head)
@@ -107,7 +107,48 @@ def test_a_model_that_carries_more_than_the_hidden_state_is_run_whole():
     items = [cell(3), cell(2)]
     for result, item in zip(perplexities(lm, blocks, items), items, strict=True):
         same(result, perplexity(lm, blocks, intervention=item))
-    assert shared._resumable[lm.backbone] is False
+    assert not all(shared._resumable[lm.backbone].values())
+
+
+SHARED = {
+    "gemma3n_text": {"num_kv_shared_layers": 3, "intermediate_size": [48] * 10, "laurel_rank": 8,
+                     "vocab_size_per_layer_input": 300, "hidden_size_per_layer_input": 8,
+                     "activation_sparsity_pattern": [0.0] * 10},
+    "gemma4_text": {"num_kv_shared_layers": 3, "vocab_size_per_layer_input": 300,
+                    "hidden_size_per_layer_input": 8, "global_head_dim": 8},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SHARED)
+@pytest.mark.filterwarnings("ignore:.*lie outside what the activation")
+def test_layers_that_share_keys_and_values_are_run_whole(kind, monkeypatch):
+    """Behind the middle a pass can begin, behind the layers whose keys are shared it cannot."""
+    monkeypatch.setitem(tiny.FAMILIES, kind, (kind, {**tiny.FAMILIES["gemma3"][1], **SHARED[kind]}))
+    # The last three layers read what layers 5 and 6 left.
+    types = ["sliding_attention", "full_attention"] * 5
+    lm = tiny.lm(kind, num_hidden_layers=10, layer_types=types)
+    blocks = make_blocks(TEXTS, lm.tokenizer, block=32)
+    for layer in (1, 5, 7, 8, 9):
+        items = [cell(layer, index=number) for number in range(12)]
+        found = perplexities(lm, blocks, items)
+        same(found[3], perplexity(lm, blocks, intervention=items[3]))
+        known = shared._resumable[lm.backbone]
+        assert all(known.values()) == (layer < 7)
+    assert len(unit_effects(lm, Units([7, 8, 9], [3, 3, 3]), blocks, 0.0)) == 3
+
+
+@pytest.mark.parametrize("layer", range(1, DEEP))
+def test_each_layer_behind_which_passes_begin_is_compared(layer):
+    """A layer that leaves something for the next alone: only a pass begun between them tells."""
+    lm = deep()
+    giver, taker = lm.layer_modules[layer - 1], lm.layer_modules[layer]
+    before, behind, left = giver.forward, taker.forward, []
+    giver.forward = lambda *args, **options: left.append(1) or before(*args, **options)
+    taker.forward = lambda *args, **options: behind(*args, **options) * left.pop()
+    blocks = make_blocks(TEXTS, lm.tokenizer, block=32)
+    items = [cell(number, index=n) for number in range(DEEP) for n in range(2)]
+    for result, item in zip(perplexities(lm, blocks, items), items, strict=True):
+        same(result, perplexity(lm, blocks, intervention=item))
 
 
 def test_hooks_of_others_in_the_layers_still_run():

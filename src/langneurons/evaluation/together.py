@@ -3,9 +3,9 @@
 All of them read the same tokens, and an intervention changes nothing below the first layer it
 touches. The untouched pass keeps what chosen layers return; every other pass begins behind the last
 of them that lies below its own first layer. Losses are equal to the last bit to those of whole
-passes: on the first text a model meets one pass is done both ways and compared, and where they
-differ (an architecture that carries more than the hidden state from layer to layer) whole passes
-are run.
+passes: behind every layer where passes may begin one is begun and compared with a whole one, once a
+model, and where they differ (an architecture that carries more than the hidden state from layer to
+layer, as keys and values that later layers share) whole passes are run.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 KEPT_BYTES = 256 * 2**20
 """Memory for what layers returned in the untouched pass over one batch."""
 
-_resumable: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
-"""Backbone to whether a pass may begin in the middle, as found on its first batch."""
+_resumable: weakref.WeakKeyDictionary[Any, dict[int, bool]] = weakref.WeakKeyDictionary()
+"""Backbone to whether a pass may begin behind a layer, for the layers tried so far."""
 
 
 def perplexities(
@@ -68,7 +68,7 @@ def perplexities(
     head = head or find_head(lm)
     first = [first_layer(item) for item in interventions]
     below = [layer - 1 for layer in first if layer]
-    if not below or not pays(lm, first) or not _can_resume(lm, head, blocks):
+    if not below or not pays(lm, first) or not _can_resume(lm, head, blocks, below):
         found = []
         for item in interventions:
             found.append(
@@ -141,18 +141,22 @@ def _bytes(lm: LanguageModel, input_ids: Tensor) -> int:
     return input_ids.numel() * int(lm.config.hidden_size) * lm.dtype.itemsize
 
 
-def _can_resume(lm: LanguageModel, head: Head, blocks: Blocks) -> bool:
-    """Compare a pass that begins in the middle with a whole one, once a model."""
-    if lm.backbone not in _resumable:
-        middle = max(0, lm.layers // 2 - 1)
-        batch = next(loss_batches(blocks[:1]))
-        with keeping(lm, [middle]) as kept:
-            plain = batch.log_probs(lm, head)
+def _can_resume(lm: LanguageModel, head: Head, blocks: Blocks, below: Sequence[int]) -> bool:
+    """Compare passes that begin behind the layers ``below`` with a whole one, once a layer."""
+    known = _resumable.setdefault(lm.backbone, {})
+    new = sorted(set(below) - known.keys(), reverse=True)  # from the shortest pass on
+    if not new or not all(known.values()):
+        return all(known.values())
+    batch = next(loss_batches(blocks[:1]))
+    with keeping(lm, new) as kept:
+        plain = batch.log_probs(lm, head)
+    for layer in new:
         try:
-            with resuming(lm, middle, kept[middle]):
-                again = batch.log_probs(lm, head)
-            _resumable[lm.backbone] = torch.equal(plain, again)
+            with resuming(lm, layer, kept[layer]):
+                known[layer] = torch.equal(plain, batch.log_probs(lm, head))
         except Exception:
             # Whatever a model keeps aside in the layers that were left out, it does not find.
-            _resumable[lm.backbone] = False
-    return _resumable[lm.backbone]
+            known[layer] = False
+        if not known[layer]:
+            return False
+    return True
