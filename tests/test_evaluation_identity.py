@@ -221,3 +221,38 @@ def test_a_head_saved_without_a_task_type_is_used_or_refused(tmp_path: Path) -> 
     save_file(weights, tmp_path / "adapter_model.safetensors")
     with pytest.raises(InputError, match=r"holds the weights '.*classifier.*', for which"):
         load_adapter(lm, tmp_path)
+
+
+@pytest.mark.parametrize("where", ["head", "model"])
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_hooks_outside_the_backbone_are_told(where: str, family: str) -> None:
+    """On logits that are negated every score is another one."""
+    lm = tiny.lm(family)
+    plain = identity(lm)
+    module = lm.model.lm_head if where == "head" else lm.model
+    handle = module.register_forward_hook(lambda *call: None)
+    hooked = identity(lm)
+    assert {key for key in plain if plain[key] != hooked[key]} == {"head"}
+    assert identity(lm) == hooked
+    handle.remove()
+    assert identity(lm) == plain
+
+
+def test_an_adapter_of_the_head_that_is_switched_off_is_told() -> None:
+    lm = tiny.lm(tie_word_embeddings=False)
+    tuned = wrap(get_peft_model(lm.model, LoraConfig(target_modules=["lm_head"])), lm.tokenizer)
+    acting = identity(tuned)
+    with tuned.model.disable_adapter():
+        assert identity(tuned)["head"] != acting["head"]
+    assert identity(tuned) == acting
+
+
+def test_parts_made_under_a_hook_on_the_head_are_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm, path = tiny.lm(), tmp_path / "scores.parquet"
+    handle = lm.model.lm_head.register_forward_hook(lambda _module, _args, logits: -logits)
+    interrupted(lambda: evaluate(lm, SmallAnswers(), shard=4, output=path), monkeypatch)
+    handle.remove()
+    fresh = evaluate(lm, SmallAnswers(), shard=4)
+    assert rows(evaluate(lm, SmallAnswers(), shard=4, output=path)) == rows(fresh)

@@ -96,6 +96,36 @@ def test_what_is_finished_is_not_written_again(
         collect(lm, {"xx": PROMPTS[:4]}, generated=4, output=tmp_path)
 
 
+@pytest.mark.parametrize("change", ["weights", "hook on the head", "hook on the model", "ends"])
+def test_what_another_head_wrote_is_not_taken(tmp_path: Path, change: str) -> None:
+    """The head chooses the tokens, though it lies outside the model's fingerprint."""
+    lm = model(tie_word_embeddings=False)
+    first = collect(lm, {"xx": PROMPTS}, generated=4, output=tmp_path)
+    if change == "weights":
+        with torch.no_grad():
+            lm.model.lm_head.weight.neg_()
+    elif change == "hook on the head":
+        lm.model.lm_head.register_forward_hook(lambda _module, _args, logits: -logits)
+    elif change == "hook on the model":
+        lm.model.register_forward_hook(lambda *call: setattr(call[-1], "logits", -call[-1].logits))
+    else:
+        blocks = generating.generate_blocks(lm, generating.Prompts(lm, PROMPTS, None), 4)
+        lm.model.generation_config.eos_token_id = int(blocks.input_ids[blocks.counted][2])
+    fresh = collect(lm, {"xx": PROMPTS}, generated=4)
+    assert fresh["xx"].texts != first["xx"].texts
+    again = collect(lm, {"xx": PROMPTS}, generated=4, output=tmp_path)
+    assert again.fingerprint == fresh.fingerprint
+    told = "tokens that end a text" if change == "ends" else "head of the model that writes"
+    with pytest.raises(InputError, match=told):
+        first.merge(collect(lm, {"yy": PROMPTS}, generated=4))
+    # Given text does not pass through the head.
+    given = collect(lm, {"xx": PROMPTS}, output=tmp_path / "given")
+    if change == "weights":
+        with torch.no_grad():
+            lm.model.lm_head.weight.neg_()
+    assert given.fingerprint == collect(lm, {"xx": PROMPTS}).fingerprint
+
+
 def test_draws_are_those_of_the_seed_and_leave_the_generator_alone() -> None:
     lm = model()
 

@@ -16,7 +16,8 @@ def identity(lm: LanguageModel) -> dict[str, Any]:
     """Which weights run, in which precision, and where a head reads.
 
     Beside the model's fingerprint: adapters however they came onto it (also merged, fully tuned or
-    loaded before), the head, dtype and kind of device, and hooks that are active.
+    loaded before), the head, dtype and kind of device, and hooks that are active, also outside the
+    backbone (they enter with the head).
     """
     lm.refresh()
     config = plain_model(lm.model).config

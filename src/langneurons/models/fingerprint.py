@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -163,21 +163,14 @@ def running_state(lm: LanguageModel) -> dict[str, str]:
         state["adapter"] = adapter
     if torch.is_autocast_enabled(lm.device.type):
         state["autocast"] = str(torch.get_autocast_dtype(lm.device.type)).removeprefix("torch.")
-    if hooks := list(_hooks(lm.backbone)):
+    if hooks := [*_hooks_everywhere(), *_hooks(lm.backbone.named_modules())]:
         state["hooks"] = digest(_PROCESS, hooks)
     return state
 
 
 def adapter_digest(backbone: nn.Module) -> str | None:
     """SHA-256 over the adapters that act in ``backbone`` now; None where none does."""
-    acting = [
-        [name, list(module.active_adapters), _scaling(module)]
-        for name, module in backbone.named_modules()
-        if hasattr(module, "disable_adapters")
-        and not module.disable_adapters
-        and module.active_adapters
-        and not getattr(module, "merged", False)
-    ]
+    acting = _acting(backbone.named_modules())
     if not acting:
         return None
     state = {
@@ -190,14 +183,31 @@ def adapter_digest(backbone: nn.Module) -> str | None:
     return digest(acting, *parts)
 
 
-def head_digest(lm: LanguageModel) -> str | None:
-    """SHA-256 over the weights outside the backbone; None where they are the embedding's.
+def _acting(modules: Iterable[tuple[str, Any]]) -> list[Any]:
+    """Name, adapters and their scaling of the modules that run an adapter now."""
+    return [
+        [name, list(module.active_adapters), _scaling(module)]
+        for name, module in modules
+        if hasattr(module, "disable_adapters")
+        and not module.disable_adapters
+        and module.active_adapters
+        and not getattr(module, "merged", False)
+    ]
 
-    Neither the fingerprint nor :func:`running_state` holds them, as statistics do not depend on
-    them; scores do.
+
+def head_digest(lm: LanguageModel) -> str | None:
+    """SHA-256 over what lies outside the backbone; None where that is the embedding's weights.
+
+    Weights, acting adapters and hooks, as of the head and of the whole model. Neither the
+    fingerprint nor :func:`running_state` holds them, as statistics of given text do not depend on
+    them; scores and what the model writes do.
     """
     from langneurons.models.language_model import plain_model
 
+    counted = set(lm.backbone.modules())
+    around = [item for item in lm.model.named_modules() if item[1] not in counted]
+    acting, hooks = _acting(around), list(_hooks(around))
+    state = [acting, *([_PROCESS, hooks] if hooks else [])] if acting or hooks else []
     inside = {id(tensor) for tensor in lm.backbone.state_dict(keep_vars=True).values()}
     whole = plain_model(lm.model)
     outside = {
@@ -205,7 +215,7 @@ def head_digest(lm: LanguageModel) -> str | None:
         for name, tensor in whole.state_dict(keep_vars=True).items()
         if isinstance(tensor, torch.Tensor) and id(tensor) not in inside
     }
-    return digest(*_digest_parts(whole, outside)) if outside else None
+    return digest(*_digest_parts(whole, outside), *state) if outside or state else None
 
 
 def _scaling(module: nn.Module) -> dict[str, float]:
@@ -215,27 +225,26 @@ def _scaling(module: nn.Module) -> dict[str, float]:
     return {str(name): float(value) for name, value in scaling.items()}
 
 
-def _hooks(backbone: nn.Module) -> Iterator[tuple[str, str, int]]:
+def _hooks(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, str, int]]:
+    for name, module in modules:
+        yield from _loud(name, "before", module._forward_pre_hooks)
+        yield from _loud(name, "after", module._forward_hooks)
+
+
+def _hooks_everywhere() -> Iterator[tuple[str, str, int]]:
     from torch.nn.modules import module as everywhere
 
-    tables = (
-        ("", "before", everywhere._global_forward_pre_hooks),
-        ("", "after", everywhere._global_forward_hooks),
-        *(
-            (name, kind, table)
-            for name, module in backbone.named_modules()
-            for kind, table in (
-                ("before", module._forward_pre_hooks),
-                ("after", module._forward_hooks),
-            )
-        ),
-    )
-    for name, kind, table in tables:
-        for number, hook in table.items():
-            function = getattr(hook, "func", hook)  # of functools.partial
-            home = getattr(function, "__module__", None) or type(function).__module__
-            if not f"{home}.".startswith(_QUIET_HOOKS):
-                yield name, kind, number
+    yield from _loud("", "before", everywhere._global_forward_pre_hooks)
+    yield from _loud("", "after", everywhere._global_forward_hooks)
+
+
+def _loud(name: str, kind: str, table: Mapping[int, Any]) -> Iterator[tuple[str, str, int]]:
+    """Hooks of one table that may change a tensor."""
+    for number, hook in table.items():
+        function = getattr(hook, "func", hook)  # of functools.partial
+        home = getattr(function, "__module__", None) or type(function).__module__
+        if not f"{home}.".startswith(_QUIET_HOOKS):
+            yield name, kind, number
 
 
 def same_model(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:

@@ -16,7 +16,7 @@ from langneurons.data.expected import Watched, warn_of_other_languages
 from langneurons.errors import ArtifactError, InputError, RunError
 from langneurons.models import LanguageModel
 from langneurons.models.checking import warn_without_beginning
-from langneurons.models.fingerprint import running_state
+from langneurons.models.fingerprint import head_digest, running_state
 from langneurons.progress import track
 from langneurons.statistics import estimation
 from langneurons.statistics.collector import (
@@ -26,7 +26,7 @@ from langneurons.statistics.collector import (
     saved_state,
 )
 from langneurons.statistics.forward import evaluation_mode
-from langneurons.statistics.generating import Prompts, generate_blocks
+from langneurons.statistics.generating import Prompts, end_tokens, generate_blocks
 from langneurons.statistics.group import GatheredRows, Group
 from langneurons.statistics.language import BatchQuantiles, LanguageStatistics
 from langneurons.statistics.moments import Moments
@@ -83,7 +83,8 @@ def collect(
         output: Folder for ``<lang>.safetensors``. Token rows then lie on disk, a run that was
             killed continues from its last checkpoint, and a language that is finished is not
             collected again: finished means the same text, options, dtype and model as it runs now,
-            with its adapters and hooks, and every file undamaged. Without it all lies in memory.
+            with its adapters and hooks (of generated text also its head and end tokens), and every
+            file undamaged. Without it all lies in memory.
         resume: Whether to use what ``output`` already holds.
         checkpoint_blocks: Save the state after so many blocks.
         fields: Fields of :class:`~langneurons.statistics.options.Options` (``site``, ``tokens``,
@@ -228,7 +229,13 @@ class _Source:
             prompts = Prompts(lm, text, options.bos)
         except InputError as error:
             raise InputError(f"text of {lang!r}: {error}") from error
-        how = {"generated": new, "temperature": float(asked.temperature), "tokens": asked.tokens}
+        how: dict[str, Any] = {
+            "generated": new,
+            "temperature": float(asked.temperature),
+            "tokens": asked.tokens,
+            "head": head_digest(lm),  # chooses the tokens, and is not in the fingerprint
+            "ends": sorted(set(end_tokens(lm))),
+        }
         if asked.temperature > 0:  # draws depend on who stands beside whom
             how["batch_size"] = asked.batch_size
 

@@ -49,7 +49,7 @@ class Prompts:
                     "bos=True, but the tokenizer has no beginning-of-sequence token: leave bos out."
                 )
             made = [[int(tokenizer.bos_token_id), *ids] for ids in made]
-        ends = set(_ends(lm))
+        ends = set(end_tokens(lm))
         # Tokenizers that close every text (XGLM) would have the model answer to a closed one.
         self.ids = [ids[:-1] if len(ids) > 1 and ids[-1] in ends else ids for ids in made]
         empty = next((n for n, ids in enumerate(self.ids) if not ids), None)
@@ -114,7 +114,8 @@ def generate_blocks(
     return _assemble(lm, prompts, written)
 
 
-def _ends(lm: LanguageModel) -> list[int]:
+def end_tokens(lm: LanguageModel) -> list[int]:
+    """Ids of the tokens that end what the model writes."""
     own = getattr(plain_model(lm.model), "generation_config", None)
     found: Any = getattr(own, "eos_token_id", None)
     if found is None:
@@ -137,7 +138,7 @@ def _continue(
     for row, prompt in enumerate(prompts):
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
-    ends = _ends(lm)
+    ends = end_tokens(lm)
     draw = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     config = GenerationConfig(
         **(draw if temperature > 0 else {"do_sample": False}),

@@ -163,7 +163,7 @@ _PARTS = {
     "batch_quantiles": "quantiles of batches",
 }
 _ALIKE_BETWEEN = ("dtype", "state", "block", "pack", "lead", "special", "prefix_tokens",
-                  "generated", "temperature")  # fmt: skip
+                  "generated", "temperature", "head", "ends")  # fmt: skip
 """Options in which languages must be alike to be compared."""
 
 _ALIKE_WITHIN = (*_ALIKE_BETWEEN, "seed", "quantiles", "batch_size")
@@ -173,6 +173,8 @@ _WORDS = {
     "state": "adapters, weights or hooks of the model",
     "lead": "beginning of blocks",
     "special": "special tokens",
+    "head": "head of the model that writes",
+    "ends": "tokens that end a text",
 }
 
 
