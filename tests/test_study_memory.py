@@ -37,10 +37,22 @@ def world(finished, tmp_path, monkeypatch):
         path = found / name
         path.write_text(path.read_text(encoding="utf-8").replace(str(finished), str(found)))
     monkeypatch.setattr(memory, "_FRESH_SECONDS", -1.0)  # files are as old as they are written
-    made, out = study(found), found / "run"
-    made._remember(out, made.plan(out=out))
+    remembered(found)
     assert reasons(found, save=True) == {}
     return found
+
+
+def remembered(world):
+    """As ``Study.run`` does it: planned first, remembered at its end."""
+    made = study(world)
+    made.plan(out=world / "run")
+    made._remember(world / "run")
+    return made
+
+
+def recalled(world):
+    kept = memory.recall(world / "run", memory.look(study(world).config), {})
+    return kept and kept.plan
 
 
 def study(world, *overrides):
@@ -63,8 +75,7 @@ def reasons(world, *overrides, verify=False, save=False):
 
 
 def test_a_plan_that_is_remembered_is_the_plan(world):
-    config, out = study(world).config, world / "run"
-    kept = memory.recall(out, config, {})
+    kept, out = recalled(world), world / "run"
     assert kept == study(world).plan()
     assert kept == study(world).plan(out=out) == study(world).plan(out=out, verify=True)
 
@@ -140,10 +151,9 @@ def test_files_that_are_added_or_gone_are_noticed(world):
 
 
 def test_changed_code_is_looked_at_anew(world, monkeypatch):
-    out, config = world / "run", study(world).config
-    assert memory.recall(out, config, {}) is not None
-    monkeypatch.setattr(memory, "_code", lambda: "of another day")
-    assert memory.recall(out, config, {}) is None
+    assert recalled(world) is not None
+    monkeypatch.setattr(memory, "_code", lambda: memory.Seen("of another day", True))
+    assert recalled(world) is None
     assert reasons(world) == {}  # the code that stages reach is the same
 
 
@@ -192,7 +202,7 @@ def test_a_damaged_memory_costs_time_alone(world):
     for path in (world / "run" / ".stages" / "memory").iterdir():
         path.write_text("{", encoding="utf-8")
     assert statuses(world) == {"kept"}
-    assert memory.recall(world / "run", study(world).config, {}) is not None
+    assert recalled(world) is not None
 
 
 def test_auto_enters_the_keys_as_what_it_stands_for(world, monkeypatch):
@@ -208,3 +218,115 @@ def test_auto_enters_the_keys_as_what_it_stands_for(world, monkeypatch):
     assert laid(0.1) == "float32"
     assert laid(0.1, "dtype=bfloat16") == "bfloat16"
     assert laid(0.1, "executor=ray") == "auto"
+
+
+def rewritten(path, old="cat", new="cot"):
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+
+@pytest.fixture
+def no_page(monkeypatch):
+    """Runs without their report, which is most of a small run's time."""
+    monkeypatch.setattr(Study, "_page", lambda *_: None)
+
+
+def test_text_changed_while_a_run_goes_on_is_noticed_by_the_next(world, no_page):
+    def report(outcome):
+        if not seen:
+            rewritten(world / "en.txt")
+        seen.append(outcome.status)
+
+    seen = []
+    made = study(world, "statistics.rows=64")
+    made.run(world / "run", report=report)
+    assert "done" in seen
+    again = study(world, "statistics.rows=64").run(world / "run").outcomes
+    assert {"statistics/en", "neurons/lape"} <= {
+        outcome.name for outcome in again if outcome.status == "done"
+    }
+    # The object that ran holds the old text: it reads again.
+    rewritten(world / "es.txt", "gato", "pato")
+    assert made.plan().keys == study(world, "statistics.rows=64").plan().keys
+
+
+@pytest.fixture
+def sources(tmp_path, monkeypatch):
+    """A package's folder in place of this one's, to be changed."""
+    folder = tmp_path / "package"
+    folder.mkdir()
+    for name in ("__init__.py", "one.py"):
+        (folder / name).write_text("x = 1\n", encoding="utf-8")
+    monkeypatch.setattr(memory.langneurons, "__file__", str(folder / "__init__.py"))
+    memory._code.cache_clear()
+    yield folder
+    memory._code.cache_clear()
+
+
+def test_code_is_the_names_and_signatures_of_files(sources):
+    def code():
+        memory._code.cache_clear()
+        return memory._code().of
+
+    before = code()
+    (sources / "one.pyc").write_bytes(b"compiled")
+    assert code() == before
+    changed(sources / "one.py", keep_times=True)
+    after = code()
+    assert after != before
+    (sources / "two.py").write_text("", encoding="utf-8")
+    more = code()
+    assert more not in (before, after)
+    (sources / "two.py").rename(sources / "three.py")
+    assert code() != more
+
+
+def test_code_changed_after_planning_is_noticed_by_the_next_process(world, sources):
+    made = study(world)
+    made.plan(out=world / "run")
+    changed(sources / "one.py")  # while stages run
+    made._remember(world / "run")
+    assert recalled(world) is not None  # this process runs what it has read
+    memory._code.cache_clear()
+    assert recalled(world) is None
+
+
+@pytest.mark.parametrize("part", ["text", "code"])
+def test_a_plan_of_files_changed_just_now_is_not_remembered(world, part, sources, monkeypatch):
+    if part == "code":
+        monkeypatch.setattr(memory, "_inputs", lambda config: [])
+    remembered(world)
+    assert recalled(world) is not None
+    monkeypatch.setattr(memory, "_FRESH_SECONDS", 1000.0)
+    if part == "code":  # else it was looked at while it counted as settled
+        memory._code.cache_clear()
+    made = study(world)
+    made.plan(out=world / "run", verify=True)
+    made._remember(world / "run")
+    assert memory._read(world / "run", "plan") == {}
+
+
+def test_auto_stays_what_it_was_when_the_plan_was_laid(world, no_page, monkeypatch):
+    config, out = world / "model" / "config.json", world / "run"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace('"float32"', '"bfloat16"'), encoding="utf-8")
+    monkeypatch.setattr(precision, "bf16_gain", lambda kind: 0.1)
+    study(world).run(out)
+    monkeypatch.setattr(precision, "bf16_gain", lambda kind: 9.0)
+
+    def planned(made, **options):
+        laid = made.plan(out=out, **options)
+        return laid["statistics/en"].settings["dtype"], made.resolved.dtype
+
+    made = study(world)
+    assert made.resolved.dtype == "bfloat16"  # asked before there is a plan
+    assert planned(made) == ("float32", "float32")
+    assert planned(made, verify=True) == ("bfloat16", "bfloat16")
+    # What is still to do is computed in what its key says.
+    for path in records.files(out, study(world).plan(out=out)["statistics/en"]):
+        path.unlink()
+    assert "done" in statuses(world)
+    assert records.read(out, made.plan(out=out)["statistics/en"])["made"]["dtype"] == "float32"
+    assert json.loads((out / "run.json").read_text(encoding="utf-8"))["dtype"] == "float32"
+    # On another machine it is measured anew.
+    monkeypatch.setattr(memory, "_machine", lambda: ["another"])
+    assert planned(study(world)) == ("bfloat16", "bfloat16")

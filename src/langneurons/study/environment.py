@@ -70,7 +70,7 @@ def describe() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor(),
         "cores": threads.cores(),
         "threads": torch.get_num_threads(),
         "waiting": threads.waiting(),
@@ -80,7 +80,8 @@ def describe() -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """What the machine's processor is called; empty where that is not known."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -3,27 +3,31 @@
 A finished run is asked again and again whether anything is left to do. Its plan follows from the
 study, this package's own files and the files it reads; checksums follow from the files. Both are
 kept in the run directory beside the size, times and inode of every file they came from, and worked
-out anew where one of these differs. ``--verify`` believes none of it.
+out anew where one of these differs. They are looked at before anything is read, so that what
+changes later, while a run goes on for hours, is seen by the next one. ``--verify`` believes none of
+it.
 """
 
 from __future__ import annotations
 
 import functools
 import glob
+import os
+import platform
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import langneurons
 from langneurons.artifacts import digest, file_digest, read_json, write_json
 from langneurons.errors import LangNeuronsError
-from langneurons.study.environment import versions
+from langneurons.study.environment import processor, versions
 from langneurons.study.schema import StudyConfig
 from langneurons.study.stage import Plan, Stage
 
-_FORMAT = 1
+_FORMAT = 2
 _FRESH_SECONDS = 2.0
 """A file changed so lately may change again within one tick of the file system's clock."""
 
@@ -35,6 +39,38 @@ def signature(path: Path) -> list[int] | None:
     except OSError:
         return None
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+
+
+def _settled(found: list[int], now: float) -> bool:
+    return now - max(found[1], found[2]) / 1e9 > _FRESH_SECONDS
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Some files as they were at one time.
+
+    Attributes:
+        of: Digest of their names, sizes, times and inodes, and of what else was looked at.
+        settled: Whether none of them had been changed just before.
+    """
+
+    of: str
+    settled: bool
+
+
+@dataclass(frozen=True)
+class Laid:
+    """A plan and what it holds for.
+
+    Attributes:
+        plan: The plan.
+        dtype: The dtype in its keys: what ``auto`` came to.
+        seen: What was seen before anything was read for it; None where that cannot be told.
+    """
+
+    plan: Plan
+    dtype: str
+    seen: Seen | None
 
 
 class Digests:
@@ -58,7 +94,7 @@ class Digests:
             self._used[name] = kept
             return str(kept[-1])
         found = file_digest(path)
-        if now is not None and time.time() - max(now[1], now[2]) / 1e9 > _FRESH_SECONDS:
+        if now is not None and _settled(now, time.time()):
             self._used[name] = [*now, found]
         return found
 
@@ -68,34 +104,53 @@ class Digests:
             write_json(_path(self._out, "digests"), {"files": self._used})
 
 
-def recall(out: Path, config: StudyConfig, commits: Mapping[str, str]) -> Plan | None:
+def look(config: StudyConfig) -> Seen | None:
+    """All that a plan follows from, as it is now; None where that cannot be told by looking.
+
+    Args:
+        config: The study.
+
+    Returns:
+        To be taken before any of it is read, and kept beside what is read.
+    """
+    code, files = _code(), _inputs(config)
+    if files is None:
+        return None
+    own = _see({str(path.resolve()): path for path in files})
+    asked = config.model_dump(mode="json")
+    measured = config.dtype == "auto" and config.executor != "ray"
+    made = [versions(("torch",)), _machine() if measured else None]
+    return Seen(digest(_FORMAT, asked, made, code.of, own.of), code.settled and own.settled)
+
+
+def recall(out: Path, seen: Seen | None, commits: Mapping[str, str]) -> Laid | None:
     """The plan that was laid out for the same study, code and files; None where one differs.
 
     Args:
         out: Run directory.
-        config: The study.
-        commits: Commits of what it reads from the Hub.
+        seen: What :func:`look` sees.
+        commits: Commits of what the study reads from the Hub.
     """
     kept = _read(out, "plan")
-    if not kept or kept.get("of") != _fingerprint(config, commits):
+    if seen is None or kept.get("of") != digest(seen.of, dict(commits)):
         return None
     try:
         stages = tuple(_stage(item) for item in kept["stages"])
         code = {stage.name: kept["codes"][kept["code"][stage.name]] for stage in stages}
-        return Plan(stages, kept["keys"], kept["plain"], code)
+        return Laid(Plan(stages, kept["keys"], kept["plain"], code), str(kept["dtype"]), seen)
     except (KeyError, TypeError, IndexError):
         return None
 
 
-def remember(out: Path, config: StudyConfig, commits: Mapping[str, str], laid: Plan) -> None:
+def remember(out: Path, new: Laid, commits: Mapping[str, str]) -> None:
     """Keep a plan for :func:`recall`, where everything that it follows from can be seen again.
 
     Args:
         out: Run directory.
-        config: The study.
-        commits: Commits of what it reads from the Hub, all of them.
-        laid: The plan.
+        new: The plan, with what was seen before it was laid out.
+        commits: Commits of what the study reads from the Hub, all of them.
     """
+    laid = new.plan
     codes: list[dict[str, str]] = []
     places = {}
     for name, code in laid.code.items():
@@ -103,16 +158,15 @@ def remember(out: Path, config: StudyConfig, commits: Mapping[str, str], laid: P
             codes.append(code)
         places[name] = codes.index(code)
     own = all(module.startswith("langneurons.") for code in codes for module in code)
-    of = _fingerprint(config, commits) if own else None
-    if of is None:
+    if not own or new.seen is None or not new.seen.settled:
         _path(out, "plan").unlink(missing_ok=True)
         return
     stages = [asdict(stage) for stage in laid.stages]
     write_json(
         _path(out, "plan"),
         {
-            "of": of, "stages": stages, "keys": laid.keys, "plain": laid.plain, "codes": codes,
-            "code": places,
+            "of": digest(new.seen.of, dict(commits)), "dtype": new.dtype, "stages": stages,
+            "keys": laid.keys, "plain": laid.plain, "codes": codes, "code": places,
         },
     )  # fmt: skip
 
@@ -125,12 +179,12 @@ def report_stands(out: Path, of: str) -> bool:
         of: Digest of what it is made from.
     """
     kept = _read(out, "report")
-    return kept.get("of") == digest(of, _code()) and kept.get("files") == _report_files(out)
+    return kept.get("of") == digest(of, _code().of) and kept.get("files") == _report_files(out)
 
 
 def remember_report(out: Path, of: str) -> None:
     """Keep what a report that was just written is made from; see :func:`report_stands`."""
-    write_json(_path(out, "report"), {"of": digest(of, _code()), "files": _report_files(out)})
+    write_json(_path(out, "report"), {"of": digest(of, _code().of), "files": _report_files(out)})
 
 
 def _report_files(out: Path) -> dict[str, list[int] | None]:
@@ -144,15 +198,11 @@ def _stage(item: dict[str, Any]) -> Stage:
     return Stage(**{**item, **{name: tuple(item[name]) for name in lists}})
 
 
-def _fingerprint(config: StudyConfig, commits: Mapping[str, str]) -> str | None:
-    """Digest of all that a plan follows from; None where that cannot be told by looking."""
-    files = _inputs(config)
-    if files is None:
-        return None
-    seen = [[str(path.resolve()), signature(path)] for path in files]
-    # What `dtype: auto` stands for was measured with it.
-    made = versions(("torch",))
-    return digest(_FORMAT, config.model_dump(mode="json"), dict(commits), made, _code(), seen)
+def _machine() -> list[Any]:
+    """What decides which dtype ``auto`` comes to, as far as can be told without loading torch."""
+    chosen = [os.environ.get(f"{maker}_VISIBLE_DEVICES") for maker in ("CUDA", "HIP", "ROCR")]
+    cards = sorted(glob.glob("/dev/nvidia[0-9]*") + glob.glob("/dev/kfd") + glob.glob("/dev/dxg"))
+    return [platform.system(), platform.machine(), processor(), chosen, cards]
 
 
 def _inputs(config: StudyConfig) -> list[Path] | None:
@@ -180,11 +230,21 @@ def _within(place: Path) -> Iterable[Path]:
 
 
 @functools.cache
-def _code() -> str:
-    """Digest of the names, sizes, times and inodes of this package's own files."""
+def _code() -> Seen:
+    """This package's own files, as they were when this process first asked.
+
+    Source that was read for keys is kept as long, see :mod:`langneurons.study.code`.
+    """
     top = Path(langneurons.__file__).parent
     files = sorted(path for path in top.rglob("*") if path.suffix != ".pyc" and path.is_file())
-    return digest([[path.relative_to(top).as_posix(), signature(path)] for path in files])
+    return _see({path.relative_to(top).as_posix(): path for path in files})
+
+
+def _see(files: Mapping[str, Path]) -> Seen:
+    now = time.time()
+    found = [[name, signature(path)] for name, path in files.items()]
+    times = [item for _, item in found if isinstance(item, list)]
+    return Seen(digest(found), all(_settled(item, now) for item in times))
 
 
 def _path(out: Path, name: str) -> Path:

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +76,9 @@ class Study:
         self._commits: dict[str, str] = {}
         self._tasks: dict[str, Task] = {}
         self._out: Path | None = None
-        self._new: Plan | None = None
+        self._dtype: str | None = None
+        self._seen: memory.Seen | None = None
+        self._new: memory.Laid | None = None
 
     def _repr_html_(self) -> str:
         from langneurons.study.notebook import study_html
@@ -105,25 +106,29 @@ class Study:
         found = loading.load_series(path, overrides, changes)
         return {name: cls(config) for name, config in found.items()}
 
-    @cached_property
+    @property
     def resolved(self) -> StudyConfig:
-        """The study with the dtype that ``auto`` stands for on this machine.
+        """The study with the dtype that ``auto`` stands for: that of the last plan's keys.
 
-        Workers of Ray may be other machines: there ``auto`` stays.
+        Before there is one, what it stands for on this machine. Workers of Ray may be other
+        machines: there ``auto`` stays.
         """
         if self.config.dtype != "auto" or self.config.executor == "ray":
             return self.config
-        from langneurons.models.loading import auto_name
+        if self._dtype is None:
+            from langneurons.models.loading import auto_name
 
-        checks.check_machine(self.config)
-        name = auto_name(
-            self.config.model, revision=self.config.revision, device=self.config.device
-        )
-        return self.config.model_copy(update={"dtype": name})
+            checks.check_machine(self.config)
+            self._dtype = auto_name(
+                self.config.model, revision=self.config.revision, device=self.config.device
+            )
+        return self.config.model_copy(update={"dtype": self._dtype})
 
     def texts(self) -> dict[str, inputs.Texts]:
         """Every language's documents, read once."""
         if self._texts is None:
+            if self._seen is None:
+                self._seen = memory.look(self.config)
             self._texts = {}
             with track("reading text", len(self.config.languages), "languages") as bar:
                 for lang in self.config.languages:
@@ -155,11 +160,12 @@ class Study:
         """
         folder = None if out is None else Path(out)
         known = self._commits or (hub.read(folder) if folder is not None else {})
-        laid = self._new = None
+        self._look()
+        self._new = self._dtype = kept = None
         if folder is not None and not verify:
-            laid = memory.recall(folder, self.config, known)
-        if laid is not None:
-            self._commits = dict(known)
+            kept = memory.recall(folder, self._seen, known)
+        if kept is not None:
+            laid, self._dtype, self._commits = kept.plan, kept.dtype, dict(known)
         else:
             self.check()
             if not fetch and self._texts is None:
@@ -168,13 +174,22 @@ class Study:
             self._commits = hub.resolve(repositories, known)
             identity = inputs.identify(self.config, self.texts(), self._commits)
             laid = plan(self.resolved, identity)
-            self._new = laid  # remembered once the run directory is there
+            # Remembered once the run directory is there.
+            self._new = memory.Laid(laid, self.resolved.dtype, self._seen)
         return records.accept(folder, laid) if keep_code and folder is not None else laid
 
-    def _remember(self, folder: Path, laid: Plan) -> None:
+    def _look(self) -> None:
+        """See what there is before any of it is read; what was read of other files is let go."""
+        seen = memory.look(self.config)
+        if (seen and seen.of) != (self._seen and self._seen.of):
+            self._texts, self._tasks = None, {}
+        if self._texts is None or seen is None:
+            self._seen = seen  # else that of before the texts were read: it is as strict, or more
+
+    def _remember(self, folder: Path) -> None:
         # What the Hub did not tell may be told next time.
-        if len(self._commits) == len(inputs.repositories(self.config)):
-            memory.remember(folder, self.config, self._commits, laid)
+        if self._new and len(self._commits) == len(inputs.repositories(self.config)):
+            memory.remember(folder, self._new, self._commits)
 
     def tasks(self) -> dict[str, Task]:
         """The study's tasks, each with the examples that have been read."""
@@ -268,8 +283,7 @@ class Study:
                 except LangNeuronsError as error:
                     # A report that cannot be written is one more failure, not the loss of the list.
                     outcomes = [*outcomes, Outcome("report", "failed", 0.0, str(error))]
-            if self._new is not None:
-                self._remember(folder, self._new)
+            self._remember(folder)
             digests.save()
         return Result(folder, tuple(outcomes), page, time.perf_counter() - start)
 
@@ -307,7 +321,7 @@ class Study:
 
             texts, revision = self.texts(), self._revision()
             return distributed.execute(
-                self.config, out, laid, texts, reasons, report, trusted, revision, self._commits
+                self.resolved, out, laid, texts, reasons, report, trusted, revision, self._commits
             )
         from langneurons.study.workshop import Workshop
 
