@@ -28,8 +28,10 @@ _IGNORED_CONFIG = frozenset(
      "architectures", "use_cache", "id2label", "label2id", "problem_type", "pad_token_id"}
 )  # fmt: skip
 _WRAPPED = re.compile(r"\.(base_layer|original_module)(?=\.)")
-_QUIET_HOOKS = ("transformers.", "accelerate.", "peft.", "torch.")
-"""Packages whose own hooks move, capture or record tensors but change none."""
+_QUIET_HOOKS = ("transformers.", "accelerate.", "peft.", "torch.",
+                "langneurons.finetuning.")  # fmt: skip
+"""Packages whose own hooks move, capture or record tensors but change none, or follow from what is
+recorded elsewhere (a loaded head's dtype and length)."""
 
 _PROCESS = uuid.uuid4().hex
 
