@@ -23,7 +23,12 @@ def options(name):
     return {}
 
 
-@pytest.mark.parametrize("name", METHODS.names())
+# `expert_share` compares the experts of a layer by how many tokens each gets; the planted units of an
+# MLP all get every token. test_identification_routing.py holds it against published experts.
+OF_NEURONS = [name for name in METHODS.names() if name != "expert_share"]
+
+
+@pytest.mark.parametrize("name", OF_NEURONS)
 def test_planted_units_are_found(world, name):
     planted, statistics = world
     found = identify(
