@@ -23,8 +23,8 @@ def options(name):
     return {}
 
 
-# `expert_share` compares the experts of a layer by how many tokens each gets; the planted units of an
-# MLP all get every token. test_identification_routing.py holds it against published experts.
+# `expert_share` compares the experts of a layer by how many tokens each gets; an MLP's planted
+# units all get every token. test_identification_routing.py holds it against published experts.
 OF_NEURONS = [name for name in METHODS.names() if name != "expert_share"]
 
 
