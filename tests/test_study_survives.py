@@ -189,18 +189,30 @@ def test_damage_all_over_is_mended_at_once(world, finished, tmp_path):
     }
 
 
-def test_a_bad_cell_is_listed_at_the_end_and_the_others_stand(world, tmp_path):
+def test_examples_that_cannot_be_read_are_refused_before_anything_runs(world, tmp_path):
     folder = tmp_path / "xnli"
     shutil.copytree(world / "xnli", folder)
     (folder / "test.hi.tsv").write_text("label\tpremise\thypothesis\nperhaps\ta\tb\n")
     code, words = run(world / "tasks.yaml", tmp_path / "run", f"tasks.xnli.source=xnli:{folder}")
-    assert code == 1
-    listed = [line for line in words.splitlines() if line.startswith("failed: ")]
-    assert len(listed) == 2 * 6  # said when it happens and again at the end
-    assert sorted(listed[:6]) == sorted(listed[6:])
-    assert all("label 'perhaps' is none of" in line for line in listed)
+    assert code == 2
+    assert "label 'perhaps' is none of" in words
+    assert not (tmp_path / "run" / "statistics").exists()
+
+
+def test_a_bad_cell_is_listed_at_the_end_and_the_others_stand(world, tmp_path):
+    # A file where the cells of Hindi would be written: nobody can know before.
+    (tmp_path / "run" / "scores" / "xnli" / "none").mkdir(parents=True)
+    (tmp_path / "run" / "scores" / "xnli" / "none" / "hi").write_text("in the way")
+    code, words = run(world / "tasks.yaml", tmp_path / "run")
+    assert code == 1, words
     stages = json.loads((tmp_path / "run" / "run.json").read_text())["stages"]
     ended = {stage["name"]: stage["status"] for stage in stages}
+    failed = [name for name, status in ended.items() if status == "failed"]
+    assert failed
+    assert all(name.startswith("scores/xnli/none/hi/") for name in failed)
+    listed = [line for line in words.splitlines() if line.startswith("failed: ")]
+    assert len(listed) == 2 * len(failed)  # said when it happens and again at the end
+    assert sorted(listed[: len(failed)]) == sorted(listed[len(failed) :])
     assert ended["scores/xnli/none/hi/none"] == "failed"
     assert ended["scores/xnli/none/es/none"] == "done"
     assert ended["tables"] == "done"
