@@ -195,3 +195,12 @@ def test_an_autoencoder_below_the_home_folder_is_in_the_key_by_its_content(tmp_p
     assert len(first) == 1
     weights.write_bytes(b"two")
     assert _published("~/sae/{layer}") != first
+
+
+def test_features_need_as_many_languages_as_their_method():
+    from types import SimpleNamespace
+
+    from langneurons.parts.features.spec import FeaturesSpec, verify
+
+    with pytest.raises(InputError, match=r"features\.topk: method .lape. compares at least 2"):
+        verify({"topk": FeaturesSpec()}, SimpleNamespace(languages=["en"]))

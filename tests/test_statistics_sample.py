@@ -1,5 +1,7 @@
 """The bottom-k sample: which tokens are kept does not depend on how the text came in."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 import tiny
 from langneurons.data import Blocks, document_key, make_blocks
+from langneurons.errors import InputError
 from langneurons.statistics import sample
 from langneurons.statistics.sample import (
     MemoryRows,
@@ -172,3 +175,9 @@ def test_choosing_in_pieces_is_choosing_at_once(copies, rows, at_once, pack):
     for one, other in zip(got, expected, strict=True):
         assert torch.equal(one, other)
     assert torch.equal(found.token_ids, blocks.input_ids[found.block, found.column])
+
+
+def test_samples_of_different_seeds_do_not_merge() -> None:
+    one = _sample(make_blocks(TEXTS, TOKENIZER, block=16), 5)
+    with pytest.raises(InputError, match=r"different seeds \(0, 7\) do not merge"):
+        one.merge(replace(one, seed=7))
