@@ -28,8 +28,8 @@ _IGNORED_CONFIG = frozenset(
      "architectures", "use_cache", "id2label", "label2id", "problem_type", "pad_token_id"}
 )  # fmt: skip
 _WRAPPED = re.compile(r"\.(base_layer|original_module)(?=\.)")
-_QUIET_HOOKS = ("transformers.", "accelerate.", "peft.", "torch.",
-                "langneurons.finetuning.")  # fmt: skip
+_OWN = __name__.partition(".")[0]  # a module's whole name in a string would count as an import
+_QUIET_HOOKS = ("transformers.", "accelerate.", "peft.", "torch.", f"{_OWN}.finetuning.")
 """Packages whose own hooks move, capture or record tensors but change none, or follow from what is
 recorded elsewhere (a loaded head's dtype and length)."""
 
