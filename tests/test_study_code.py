@@ -13,7 +13,7 @@ import pytest
 import langneurons
 import study_world
 from langneurons.artifacts import read_json
-from langneurons.study import Study, code, kinds, records
+from langneurons.study import Study, code, kinds, records, source
 from langneurons.study.source import _Reader
 
 PACKAGE = Path(langneurons.__file__).parent
@@ -44,6 +44,24 @@ def test_comments_docstrings_and_layout_are_no_code():
     assert digests(plain)["f"] != digests(plain.replace("a + b", "a - b"))["f"]
     assert digests(plain)["C"] == digests(plain.replace("return 1", "return 2"))["C"]
     assert digests(plain)["C.g"] != digests(plain.replace("return 1", "return 2"))["C.g"]
+
+
+def test_what_another_form_of_the_reader_kept_is_not_believed(tmp_path, monkeypatch):
+    monkeypatch.setenv("LANGNEURONS_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "module.py"
+    path.write_text("def f(a):\n    return a\n")
+    found = source.read("pack.module", path)
+    (kept,) = (tmp_path / "cache").rglob("*.json")
+    kept.write_text(kept.read_text().replace(found.parts["f"].digest, "of an older form"))
+    assert source.read("pack.module", path).parts["f"].digest == "of an older form"
+    changed = tmp_path / "source.py"
+    changed.write_text(Path(source.__file__).read_text() + "\n")
+    source._reader.cache_clear()
+    monkeypatch.setattr(source, "__file__", str(changed))
+    try:
+        assert source.read("pack.module", path) == found
+    finally:
+        source._reader.cache_clear()
 
 
 @pytest.fixture

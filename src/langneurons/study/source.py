@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -14,7 +15,6 @@ from typing import Any
 from langneurons.artifacts import write_text
 from langneurons.errors import LangNeuronsError
 
-_FORMAT = 1
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _SCOPES = (*_FUNCTIONS, ast.Lambda)
 _FOLLOWED = "langneurons."
@@ -73,13 +73,19 @@ def read(name: str, path: Path) -> Source:
 
     content = path.read_bytes()
     digest = hashlib.sha256(name.encode() + b"\0" + content).hexdigest()[:32]
-    kept = cache_folder() / f"source-{_FORMAT}" / f"{digest}.json"
+    kept = cache_folder() / f"source-{_reader()}" / f"{digest}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         return _load(json.loads(kept.read_text(encoding="utf-8")))
     source = _Reader(name, path.name == "__init__.py", content.decode()).source()
     with contextlib.suppress(LangNeuronsError):  # a home that cannot be written costs time alone
         write_text(kept, json.dumps(asdict(source)))
     return source
+
+
+@functools.cache
+def _reader() -> str:
+    """Digest of this file: what another form of it found may be no longer what this one finds."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
 
 
 def _load(data: Any) -> Source:
