@@ -1,6 +1,7 @@
 """The order of the rooms in docs/architecture.md, held against the imports themselves."""
 
 import ast
+import graphlib
 import re
 from pathlib import Path
 
@@ -57,6 +58,43 @@ def test_a_room_imports_only_rooms_before_it(room):
         place = str(path.relative_to(SOURCE))
         extra = {"mini"} if place in MAY_NAME_MINI else set()
         assert imports(path) <= allowed | extra, place
+
+
+def _modules() -> dict[str, Path]:
+    """Every module of the package by its full name."""
+    found = {}
+    for path in SOURCE.rglob("*.py"):
+        words = path.relative_to(SOURCE.parent).with_suffix("").parts
+        found[".".join(words[:-1] if words[-1] == "__init__" else words)] = path
+    return found
+
+
+def _imported(path: Path, modules: dict[str, Path]) -> set[str]:
+    """Modules that one imports: at its head, inside a function, or for its types alone."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = (f"{node.module}.{alias.name}" for alias in node.names)
+            found |= {name if name in modules else node.module for name in inner}
+    return found & modules.keys()
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Not even by an import inside a function, or one that only a type checker follows."""
+    modules = _modules()
+    arrows = {name: _imported(path, modules) - {name} for name, path in modules.items()}
+    open_rooms = "langneurons.study"
+    arrows = {
+        name: {
+            to for to in found if not (name.startswith(open_rooms) and to.startswith(open_rooms))
+        }
+        for name, found in arrows.items()
+        if name != "langneurons"
+    }
+    assert len(arrows) > 200
+    graphlib.TopologicalSorter(arrows).prepare()
 
 
 # A part imports another only where one word of a study names the other; `paper` judges them all.

@@ -22,7 +22,6 @@ from langneurons.identification import (
 )
 from langneurons.identification.attribution import to_blocks
 from langneurons.identification.evidence import BalancedRows, activity
-from langneurons.identification.hub import from_pretrained
 from langneurons.identification.method import ModelInput
 from langneurons.identification.ranking import Ranked
 from langneurons.identification.selection import amount
@@ -252,12 +251,12 @@ def test_what_the_hub_answers_becomes_one_line(monkeypatch, error, raised, messa
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     with pytest.raises(raised, match=message):
-        from_pretrained("a/b")
+        NeuronSet.from_pretrained("a/b")
 
 
 def test_neither_a_folder_nor_a_repository():
     with pytest.raises(InputError, match="neither a folder nor a Hub repository"):
-        from_pretrained("a b/c/d")
+        NeuronSet.from_pretrained("a b/c/d")
 
 
 def test_leace_without_its_package(monkeypatch):

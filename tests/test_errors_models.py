@@ -15,7 +15,7 @@ from langneurons.intervention import Value, intervene
 from langneurons.intervention.interventions import Intervention
 from langneurons.models import LanguageModel, hook_site, load
 from langneurons.models.gguf import _check_whole, dequantised
-from langneurons.models.sites import decoder_layers
+from langneurons.models.layers import decoder_layers
 from langneurons.statistics import Statistics, collect
 from langneurons.statistics.language import BatchQuantiles
 

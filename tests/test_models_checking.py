@@ -13,8 +13,8 @@ from langneurons.errors import InputError
 from langneurons.models import load
 from langneurons.models.checking import check_complete, check_path, check_vocabulary
 from langneurons.models.gguf import dequantised
-from langneurons.models.language_model import positions
 from langneurons.models.loading import check, load_tokenizer
+from langneurons.models.plain import positions
 from langneurons.statistics import collect
 
 

@@ -21,7 +21,7 @@ from langneurons.finetuning.targets import choose
 from langneurons.identification import Units
 from langneurons.intervention import Intervention, Value, bake
 from langneurons.models import LanguageModel, wrap
-from langneurons.models.fingerprint import running_state
+from langneurons.models.running import running_state
 from langneurons.statistics import Options, Statistics, collect, estimate
 
 TEXTS = [f"Nr {n}: " + "the cat and the dog, चित्र 猫। " * (n % 4 + 1) for n in range(6)]

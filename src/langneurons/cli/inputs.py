@@ -15,7 +15,7 @@ from langneurons.errors import InputError, LangNeuronsError, unknown
 if TYPE_CHECKING:
     from langneurons.identification import NeuronSet, Units
     from langneurons.intervention import Value
-    from langneurons.intervention.values import Mode
+    from langneurons.intervention.modes import Mode
     from langneurons.models import LanguageModel
     from langneurons.statistics import Statistics
 
@@ -177,7 +177,7 @@ class NeuronFile:
         Raises:
             InputError: If it was found in another model.
         """
-        from langneurons.identification.neuron_set import ASSUMED
+        from langneurons.identification.formats import ASSUMED
 
         found = self.found
         if found.parameters.get("shape") == ASSUMED:

@@ -13,7 +13,7 @@ from langneurons.data.tasks import encode_example, pad_id
 from langneurons.errors import InputError, RunError
 from langneurons.evaluation.batching import BATCH_TOKENS, CPU_TOKENS, sequence_batches
 from langneurons.evaluation.rows import label_row, max_positions
-from langneurons.models.language_model import plain_model
+from langneurons.models.plain import plain_model
 
 if TYPE_CHECKING:
     from langneurons.data.tasks import Example, Task

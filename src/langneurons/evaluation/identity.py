@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from langneurons.evaluation.classification import reading_length
-from langneurons.models.fingerprint import head_digest, running_state
-from langneurons.models.language_model import plain_model
+from langneurons.models.plain import plain_model
+from langneurons.models.running import head_digest, running_state
 
 if TYPE_CHECKING:
     from langneurons.models import LanguageModel

@@ -149,7 +149,8 @@ def as_blocks(
     """
     if not isinstance(texts, Blocks):
         made = make_blocks(texts, lm.tokenizer, block=block, tokens=tokens)
-        warn_without_beginning(lm, None if made.cut is None else made.cut.lead)
+        lead = None if made.cut is None else made.cut.lead
+        warn_without_beginning(lm.config, lm.tokenizer, lm.name, lead)
         return made
     if tokens is not None:
         raise InputError("tokens applies to texts, blocks are taken whole: leave tokens out.")

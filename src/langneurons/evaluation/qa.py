@@ -16,7 +16,7 @@ from langneurons.errors import InputError
 from langneurons.evaluation.batching import BATCH_TOKENS, sequence_batches
 from langneurons.evaluation.rows import max_positions
 from langneurons.evaluation.squad import bag_f1, best, exact_match, f1
-from langneurons.models.language_model import plain_model
+from langneurons.models.plain import plain_model
 
 if TYPE_CHECKING:
     from langneurons.data.tasks import Encoded, Example, Task

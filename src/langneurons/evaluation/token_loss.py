@@ -15,7 +15,7 @@ from torch.nn import functional
 from langneurons.models.head import Finish as Finish
 from langneurons.models.head import Head as Head
 from langneurons.models.head import find_head as find_head
-from langneurons.models.language_model import plain_model
+from langneurons.models.plain import plain_model
 
 if TYPE_CHECKING:
     from langneurons.models import LanguageModel

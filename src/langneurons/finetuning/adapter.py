@@ -27,7 +27,7 @@ from langneurons.finetuning.structure import (
     shared_copy,
 )
 from langneurons.models.checking import check_complete
-from langneurons.models.language_model import plain_model
+from langneurons.models.plain import plain_model
 
 if TYPE_CHECKING:
     from torch import nn

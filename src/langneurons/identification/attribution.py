@@ -13,7 +13,7 @@ from langneurons.data import Batch, Blocks, batches, make_blocks
 from langneurons.errors import InputError, RunError
 from langneurons.models import LanguageModel, hook_site
 from langneurons.models.head import Head, find_head
-from langneurons.models.language_model import plain_model
+from langneurons.models.plain import plain_model
 from langneurons.progress import track
 from langneurons.statistics.forward import inputs, run_backbone
 from langneurons.statistics.options import check_integer

@@ -11,7 +11,7 @@ import torch
 
 from langneurons.artifacts import digest
 from langneurons.errors import InputError, unknown
-from langneurons.identification.algebra import UnitSets
+from langneurons.identification.unit_sets import UnitSets
 from langneurons.identification.units import HIDDEN, Units
 from langneurons.models.fingerprint import same_model
 

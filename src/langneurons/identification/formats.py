@@ -7,7 +7,7 @@ import pickle
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 
@@ -21,7 +21,7 @@ from langneurons.artifacts import (
     write_text,
 )
 from langneurons.errors import ArtifactError, InputError, LangNeuronsError
-from langneurons.identification.neuron_set import ASSUMED, NeuronSet
+from langneurons.identification.unit_sets import UnitSets
 from langneurons.identification.units import Units
 
 if TYPE_CHECKING:
@@ -29,14 +29,19 @@ if TYPE_CHECKING:
 
     from langneurons.statistics import Statistics
 
+ASSUMED = "assumed"
+"""What ``parameters["shape"]`` says of a set read from a list without its model's shape."""
+
 PUBLISHED_ORDER = ("en", "zh", "fr", "es", "vi", "id", "ja")
 """Order in which the lists published with LAPE are assumed to hold their languages."""
+
+S = TypeVar("S", bound=UnitSets)
 
 Layout = Literal["layers", "pairs"]
 _SUFFIXES = (".json", ".csv", ".tsv", ".parquet", ".pth", ".pt")
 
 
-def save_neurons(neurons: NeuronSet, path: Path, *, layout: Layout | None = None) -> None:
+def save_neurons(neurons: UnitSets, path: Path, *, layout: Layout | None = None) -> None:
     """Write a neuron set; the suffix says how.
 
     ``.json`` without ``layout`` is the own format with everything known about the set. The others
@@ -77,16 +82,18 @@ def save_neurons(neurons: NeuronSet, path: Path, *, layout: Layout | None = None
 
 
 def load_neurons(
+    kind: type[S],
     path: Path,
     *,
     languages: Sequence[str] | None = None,
     shape: tuple[int, int] | None = None,
     site: str = "mlp.act",
     layout: Layout | None = None,
-) -> NeuronSet:
+) -> S:
     """Read a neuron set; the suffix says how (see :func:`save_neurons`), or else the content.
 
     Args:
+        kind: Class of the set.
         path: File.
         languages: For the own format and for lists that name their languages: which of them to
             keep. For lists that do not (``.pth``): their names, one per list. Without, the order
@@ -107,17 +114,17 @@ def load_neurons(
     if suffix == ".json":
         value = _read_any_json(path)
         if isinstance(value, dict) and "format" in value:
-            neurons = NeuronSet.from_dict(read_json(path))
+            neurons = kind.from_dict(read_json(path))
             return neurons if languages is None else neurons.select(languages)
         named = _from_lists(value, path, languages, layout)
     elif suffix in (".csv", ".tsv", ".parquet"):
-        return _from_table(_read_any_table(path, suffix), path, languages, shape, site)
+        return _from_table(kind, _read_any_table(path, suffix), path, languages, shape, site)
     elif suffix in (".pth", ".pt"):
         named = _name(_read_pth(path), path, languages)
     else:
         raise _unknown_suffix(path)
     units, layers = named
-    return NeuronSet(
+    return kind(
         units,
         _shape(units.values(), layers, shape, path),
         site=site,
@@ -266,12 +273,13 @@ def _name(lists: Any, path: Path, languages: Sequence[str] | None) -> tuple[dict
 
 
 def _from_table(
+    kind: type[S],
     table: pd.DataFrame,
     path: Path,
     languages: Sequence[str] | None,
     shape: tuple[int, int] | None,
     site: str,
-) -> NeuronSet:
+) -> S:
     import pandas as pd
 
     missing = [name for name in ("language", "layer", "index") if name not in table.columns]
@@ -292,7 +300,7 @@ def _from_table(
         )
         if "score" in part.columns:
             scores[name] = torch.tensor(part["score"].astype(float).tolist(), dtype=torch.float64)
-    return NeuronSet(
+    return kind(
         units,
         _shape(units.values(), None, shape, path),
         site=site,

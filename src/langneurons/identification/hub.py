@@ -8,18 +8,18 @@ from tempfile import TemporaryDirectory
 
 from langneurons.artifacts import write_json, write_text
 from langneurons.errors import InputError, RunError
-from langneurons.identification.neuron_set import NeuronSet
+from langneurons.identification.unit_sets import UnitSets
 
 FILE_NAME = "neurons.json"
 
 
-def save_pretrained(neurons: NeuronSet, folder: Path) -> None:
+def save_pretrained(neurons: UnitSets, folder: Path) -> None:
     """Write ``neurons.json`` and a model card ``README.md`` into ``folder``."""
     write_json(folder / FILE_NAME, neurons.to_dict())
     write_text(folder / "README.md", _card(neurons))
 
 
-def _card(neurons: NeuronSet) -> str:
+def _card(neurons: UnitSets) -> str:
     model = str((neurons.model or {}).get("name", ""))
     head = ["library_name: langneurons", "tags:", "- language-specific-neurons"]
     # The Hub accepts only "owner/name" here; a folder or file on the author's disk says nothing.
@@ -51,7 +51,7 @@ def _card(neurons: NeuronSet) -> str:
 
 
 def push_to_hub(
-    neurons: NeuronSet,
+    neurons: UnitSets,
     repo_id: str,
     *,
     private: bool | None = None,
@@ -98,8 +98,8 @@ def push_to_hub(
     return str(commit.commit_url)
 
 
-def from_pretrained(name: str | os.PathLike[str], *, revision: str | None = None) -> NeuronSet:
-    """Read a neuron set from a folder that holds ``neurons.json``, or from a Hub repository.
+def fetch(name: str | os.PathLike[str], *, revision: str | None = None) -> Path:
+    """The ``neurons.json`` of a folder, or of a Hub repository.
 
     Raises:
         InputError: If there is no such folder or repository, or it holds no neurons.
@@ -110,7 +110,7 @@ def from_pretrained(name: str | os.PathLike[str], *, revision: str | None = None
         path = folder / FILE_NAME
         if not path.is_file():
             raise InputError(f"folder {str(folder)!r} holds no {FILE_NAME}: give one that does.")
-        return NeuronSet.load(path)
+        return path
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -121,7 +121,7 @@ def from_pretrained(name: str | os.PathLike[str], *, revision: str | None = None
     )
 
     try:
-        path = Path(hf_hub_download(str(name), FILE_NAME, revision=revision))
+        return Path(hf_hub_download(str(name), FILE_NAME, revision=revision))
     except HFValidationError as error:
         raise InputError(
             f"{str(name)!r} is neither a folder nor a Hub repository: write OWNER/NAME."
@@ -140,7 +140,6 @@ def from_pretrained(name: str | os.PathLike[str], *, revision: str | None = None
         raise RunError(
             f"could not fetch {str(name)!r} ({_first_line(error)}): check the network."
         ) from error
-    return NeuronSet.load(path)
 
 
 def _first_line(error: Exception) -> str:

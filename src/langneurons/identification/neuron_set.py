@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from langneurons.display import Displayed
 from langneurons.errors import InputError
-from langneurons.identification.algebra import LanguageMissingError as LanguageMissingError
-from langneurons.identification.algebra import UnitSets
 from langneurons.identification.controls import random_like
-from langneurons.identification.units import Units
+from langneurons.identification.formats import ASSUMED, load_neurons, save_neurons
+from langneurons.identification.hub import fetch, push_to_hub, save_pretrained
+from langneurons.identification.unit_sets import LanguageMissingError as LanguageMissingError
+from langneurons.identification.unit_sets import UnitSets
 from langneurons.models.fingerprint import same_model
 
 if TYPE_CHECKING:
@@ -22,9 +20,6 @@ if TYPE_CHECKING:
 
     from langneurons.models import LanguageModel
     from langneurons.statistics import Statistics
-
-ASSUMED = "assumed"
-"""What ``parameters["shape"]`` says of a set read from a list without its model's shape."""
 
 
 class NeuronSet(Displayed, UnitSets):
@@ -66,26 +61,6 @@ class NeuronSet(Displayed, UnitSets):
             ],
             columns=["language", "layer", "units"],
         )
-
-    def table(self) -> pd.DataFrame:
-        """One row per language and unit: columns language, layer, index and, if known, score."""
-        import pandas as pd
-
-        parts = []
-        for language, item in self._units.items():
-            part = pd.DataFrame(
-                {
-                    "language": language,
-                    "layer": item.layers.numpy(),
-                    "index": item.indices.numpy(),
-                }
-            )
-            if self.scores:
-                score = self.scores.get(language)
-                part["score"] = float("nan") if score is None else score.numpy()
-            parts.append(part)
-        empty = pd.DataFrame({"language": [], "layer": [], "index": []})
-        return pd.concat(parts, ignore_index=True) if parts else empty
 
     def overlap(self, other: NeuronSet | None = None) -> pd.DataFrame:
         """Units shared between languages, of this set or of this and another one.
@@ -160,62 +135,6 @@ class NeuronSet(Displayed, UnitSets):
                 f"{lm.name!r}: identify again on this model."
             )
 
-    def to_dict(self) -> dict[str, Any]:
-        """As a JSON-serialisable object (see :func:`from_dict`)."""
-        return {
-            "format": "langneurons.neurons",
-            "version": 1,
-            "method": self.method,
-            "parameters": self.parameters,
-            "site": self.site,
-            "shape": list(self.shape),
-            "model": self.model,
-            "statistics": self.statistics,
-            "units": {
-                language: [indices.tolist() for indices in item.by_layer(self.shape[0])]
-                for language, item in self._units.items()
-            },
-            "scores": {language: score.tolist() for language, score in self.scores.items()},
-            "apart": [indices.tolist() for indices in self.apart.by_layer(self.shape[0])],
-        }
-
-    @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> NeuronSet:
-        """From :meth:`to_dict`'s object.
-
-        Raises:
-            InputError: If it is none.
-        """
-        try:
-            if value["format"] != "langneurons.neurons":
-                raise InputError(
-                    f"not a neuron set (format {value['format']!r}): give one of langneurons."
-                )
-            if value["version"] != 1:
-                raise InputError(
-                    f"this neuron set has format version {value['version']}, known is 1: "
-                    "upgrade langneurons."
-                )
-            return cls(
-                {language: Units.from_layers(item) for language, item in value["units"].items()},
-                (value["shape"][0], value["shape"][1]),
-                site=value["site"],
-                method=value["method"],
-                parameters=value["parameters"],
-                model=value["model"],
-                statistics=value["statistics"],
-                scores={
-                    language: torch.tensor(item, dtype=torch.float64)
-                    for language, item in value["scores"].items()
-                },
-                # Files written before controls knew of it have none.
-                apart=Units.from_layers(value.get("apart", [])),
-            )
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
-            raise InputError(
-                f"not a neuron set of langneurons ({error!r}): write it again."
-            ) from error
-
     def save(self, path: str | os.PathLike[str], **options: Any) -> None:
         """Write to a file: ``.json`` is the own, complete format; others hold the units only.
 
@@ -224,8 +143,6 @@ class NeuronSet(Displayed, UnitSets):
                 with LAPE).
             options: See :func:`langneurons.identification.formats.save_neurons`.
         """
-        from langneurons.identification.formats import save_neurons
-
         save_neurons(self, Path(path), **options)
 
     @classmethod
@@ -237,14 +154,10 @@ class NeuronSet(Displayed, UnitSets):
             options: What such a list does not say of itself: ``languages``, ``shape``, ``site``;
                 see :func:`langneurons.identification.formats.load_neurons`.
         """
-        from langneurons.identification.formats import load_neurons
-
-        return load_neurons(Path(path), **options)
+        return load_neurons(cls, Path(path), **options)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write ``neurons.json`` and a model card into a folder, in the Hub's usual shape."""
-        from langneurons.identification.hub import save_pretrained
-
         save_pretrained(self, Path(folder))
 
     def push_to_hub(
@@ -256,8 +169,6 @@ class NeuronSet(Displayed, UnitSets):
         commit_message: str = "Upload neurons",
     ) -> str:
         """Upload to a Hub repository, made if it does not exist; returns the commit's address."""
-        from langneurons.identification.hub import push_to_hub
-
         return push_to_hub(
             self, repo_id, private=private, revision=revision, commit_message=commit_message
         )
@@ -267,6 +178,4 @@ class NeuronSet(Displayed, UnitSets):
         cls, name: str | os.PathLike[str], *, revision: str | None = None
     ) -> NeuronSet:
         """Read from a folder written by :meth:`save_pretrained`, or from a Hub repository."""
-        from langneurons.identification.hub import from_pretrained
-
-        return from_pretrained(name, revision=revision)
+        return cls.load(fetch(name, revision=revision))

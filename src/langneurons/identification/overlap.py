@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 from scipy.stats import hypergeom
 
-from langneurons.identification.algebra import UnitSets
+from langneurons.identification.unit_sets import UnitSets
 from langneurons.identification.units import Units
 
 

@@ -17,8 +17,8 @@ from langneurons.errors import InputError
 from langneurons.identification import Units
 from langneurons.intervention.interventions import Intervention, as_interventions
 from langneurons.models import LanguageModel
-from langneurons.models.hooks import strip
-from langneurons.models.language_model import plain_model
+from langneurons.models.handles import strip
+from langneurons.models.plain import plain_model
 from langneurons.models.projection import is_transposed, matrix
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from langneurons.artifacts import digest
 from langneurons.errors import InputError, unknown
 from langneurons.identification import Units
-from langneurons.intervention.values import Mode as Mode
-from langneurons.intervention.values import Scope as Scope
+from langneurons.intervention.modes import Mode as Mode
+from langneurons.intervention.modes import Scope as Scope
 from langneurons.intervention.values import Value
 from langneurons.intervention.words import parse
 from langneurons.models.fingerprint import same_model

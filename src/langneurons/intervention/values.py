@@ -11,8 +11,8 @@ from torch import Tensor
 
 from langneurons.artifacts import digest
 from langneurons.errors import InputError, unknown
-from langneurons.intervention.words import Mode as Mode
-from langneurons.intervention.words import Scope as Scope
+from langneurons.intervention.modes import Mode as Mode
+from langneurons.intervention.modes import Scope as Scope
 from langneurons.models.fingerprint import same_model
 
 if TYPE_CHECKING:

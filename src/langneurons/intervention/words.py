@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from langneurons.errors import InputError
+from langneurons.intervention.modes import Mode, Scope
 
 if TYPE_CHECKING:
     from langneurons.intervention.values import Value
     from langneurons.statistics import Statistics
-
-Mode = Literal["set", "add", "multiply", "steer"]
-Scope = Literal["all", "prompt", "generated", "last", "rest", "text", "padding"]
 
 WORDS = {
     "zero": "0, the units off",

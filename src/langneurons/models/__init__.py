@@ -14,8 +14,8 @@ _HOME = {
     "LanguageModel": "langneurons.models.language_model",
     "wrap": "langneurons.models.language_model",
     "load": "langneurons.models.loading",
-    "SITES": "langneurons.models.sites",
-    "Site": "langneurons.models.sites",
+    "SITES": "langneurons.models.site",
+    "Site": "langneurons.models.site",
 }
 __all__ = sorted(_HOME)
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from langneurons.models.language_model import LanguageModel as LanguageModel
     from langneurons.models.language_model import wrap as wrap
     from langneurons.models.loading import load as load
-    from langneurons.models.sites import SITES as SITES
-    from langneurons.models.sites import Site as Site
+    from langneurons.models.site import SITES as SITES
+    from langneurons.models.site import Site as Site
 else:
     __getattr__, __dir__ = _lazy.names(__name__, _HOME)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from langneurons.models.hooks import holding
+from langneurons.models.handles import holding
 from langneurons.models.roles import Attention, Part
 from langneurons.models.trace import first_tensor, tiny_ids
 

@@ -7,12 +7,9 @@ import re
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langneurons.errors import InputError
-
-if TYPE_CHECKING:
-    from langneurons.models.language_model import LanguageModel
 
 _SHOWN = 3
 _WRAPPERS = {
@@ -169,19 +166,23 @@ _NEED_A_BEGINNING = ("gemma",)
 """Kinds of models that read text without ``<bos>`` far worse (several times the perplexity)."""
 
 
-def warn_without_beginning(lm: LanguageModel, lead: Sequence[int] | None) -> None:
+def warn_without_beginning(
+    config: Any, tokenizer: Any, label: str, lead: Sequence[int] | None
+) -> None:
     """Warn if text begins without the token that the model was always trained to see there.
 
     Args:
-        lm: The model.
+        config: The model's configuration.
+        tokenizer: Its tokenizer.
+        label: What the user calls the model.
         lead: Token ids put in front of each block; None where that is not known.
     """
-    kind = str(getattr(lm.config, "model_type", ""))
-    bos = getattr(lm.tokenizer, "bos_token_id", None)
+    kind = str(getattr(config, "model_type", ""))
+    bos = getattr(tokenizer, "bos_token_id", None)
     if lead is None or bos is None or bos in lead or not kind.startswith(_NEED_A_BEGINNING):
         return
     warnings.warn(
-        f"{lm.name} was trained with {lm.tokenizer.bos_token!r} in front of every text and reads "
+        f"{label} was trained with {tokenizer.bos_token!r} in front of every text and reads "
         "it far worse without: set bos=True (or take the tokenizer that adds it).",
         stacklevel=2,
     )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from langneurons.errors import RunError
-from langneurons.models.hooks import holding, replacing
+from langneurons.models.handles import holding, replacing
 from langneurons.models.trace import same_storage, tiny_ids
 
 

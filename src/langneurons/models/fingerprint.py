@@ -1,25 +1,21 @@
 """What a model is, by content: so that neurons of one model are not written into another.
 
-Three questions, three answers. :func:`weights_digest`: which model is it, adapters left out; what
+Two questions, two answers. :func:`weights_digest`: which model is it, adapters left out; what
 neurons, values and adapters belong to. :func:`marks` and :func:`sample_digest`: has it been changed
-since, asked often and answered in no time. :func:`running_state`: what else decides what runs now,
-such as an active adapter or a hook; statistics of another state are other statistics.
+since, asked often and answered in no time. What else decides what runs now, such as an active
+adapter or a hook, is in :mod:`langneurons.models.running`.
 """
 
 from __future__ import annotations
 
 import re
-import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
 from langneurons.artifacts import digest
-
-if TYPE_CHECKING:
-    from langneurons.models.language_model import LanguageModel
 
 _SAMPLE = 1024
 _CHUNK = 1 << 24
@@ -28,12 +24,6 @@ _IGNORED_CONFIG = frozenset(
      "architectures", "use_cache", "id2label", "label2id", "problem_type", "pad_token_id"}
 )  # fmt: skip
 _WRAPPED = re.compile(r"\.(base_layer|original_module)(?=\.)")
-_OWN = __name__.partition(".")[0]  # a module's whole name in a string would count as an import
-_QUIET_HOOKS = ("transformers.", "accelerate.", "peft.", "torch.", f"{_OWN}.finetuning.")
-"""Packages whose own hooks move, capture or record tensors but change none, or follow from what is
-recorded elsewhere (a loaded head's dtype and length)."""
-
-_PROCESS = uuid.uuid4().hex
 
 
 def weights_digest(backbone: nn.Module, config: Any) -> str:
@@ -47,11 +37,12 @@ def weights_digest(backbone: nn.Module, config: Any) -> str:
     defaults of its class enters, so that a key that a later library adds changes nothing. Weights
     that Accelerate keeps on disk or elsewhere while they are not needed are fetched one at a time.
     """
-    parts = _digest_parts(backbone, own_tensors(backbone))
+    parts = digest_parts(backbone, own_tensors(backbone))
     return digest(_config(config), *parts)
 
 
-def _digest_parts(backbone: nn.Module, tensors: Mapping[str, torch.Tensor]) -> list[Any]:
+def digest_parts(backbone: nn.Module, tensors: Mapping[str, torch.Tensor]) -> list[Any]:
+    """Name, shape, sum and sample of tensors of ``backbone``; see :func:`weights_digest`."""
     parts: list[Any] = []
     for name, tensor in tensors.items():
         flat = _fetched(backbone, name, tensor).detach().reshape(-1)
@@ -69,11 +60,11 @@ def own_tensors(backbone: nn.Module) -> dict[str, torch.Tensor]:
         for name, tensor in backbone.state_dict().items()
         if isinstance(tensor, torch.Tensor)
     }
-    foreign = _adapter_names(state)
+    foreign = adapter_names(state)
     return {name: tensor for name, tensor in state.items() if name not in foreign}
 
 
-def _adapter_names(state: Mapping[str, torch.Tensor]) -> set[str]:
+def adapter_names(state: Mapping[str, torch.Tensor]) -> set[str]:
     """Names of tensors that lie in a wrapper, beside the module it wraps."""
     wrapped = [name for name in state if ".base_layer." in name or ".original_module." in name]
     wrappers = {name[: found.start()] for name in wrapped for found in _WRAPPED.finditer(name)}
@@ -116,7 +107,7 @@ def marks(backbone: nn.Module) -> tuple[Any, ...]:
     libraries move them about.
     """
     named = dict((*backbone.named_parameters(), *backbone.named_buffers()))
-    foreign = _adapter_names(named)
+    foreign = adapter_names(named)
     return tuple(
         (_WRAPPED.sub("", name) if foreign else name, _address(tensor), tensor.dtype,
          _version(tensor))
@@ -147,106 +138,6 @@ def sample_digest(backbone: nn.Module, config: Any) -> str:
         sampled = b"" if tensor.is_meta else _sampled(tensor.detach().reshape(-1))
         parts += [_WRAPPED.sub("", name), list(tensor.shape), sampled]
     return digest(_config(config), *parts)
-
-
-def running_state(lm: LanguageModel) -> dict[str, str]:
-    """What besides the model's own weights decides what a pass gives now; empty if nothing does.
-
-    Returns:
-        ``weights``: digest of weights that are not those of :attr:`LanguageModel.fingerprint` (a
-        fully tuned model); ``adapter``: of the adapters that are active; ``autocast``: its dtype;
-        ``hooks``: a value of its own for every set of hooks on the model (``intervene`` and others
-        set them), never the same in two processes, as nobody can know what a hook does.
-    """
-    state = {}
-    if (own := lm.own_digest()) != lm.fingerprint["sha256"]:
-        state["weights"] = own
-    if (adapter := adapter_digest(lm.backbone)) is not None:
-        state["adapter"] = adapter
-    if torch.is_autocast_enabled(lm.device.type):
-        state["autocast"] = str(torch.get_autocast_dtype(lm.device.type)).removeprefix("torch.")
-    if hooks := [*_hooks_everywhere(), *_hooks(lm.backbone.named_modules())]:
-        state["hooks"] = digest(_PROCESS, hooks)
-    return state
-
-
-def adapter_digest(backbone: nn.Module) -> str | None:
-    """SHA-256 over the adapters that act in ``backbone`` now; None where none does."""
-    acting = _acting(backbone.named_modules())
-    if not acting:
-        return None
-    state = {
-        name: tensor
-        for name, tensor in backbone.state_dict().items()
-        if isinstance(tensor, torch.Tensor)
-    }
-    foreign = _adapter_names(state)
-    parts = _digest_parts(backbone, {name: state[name] for name in sorted(foreign)})
-    return digest(acting, *parts)
-
-
-def _acting(modules: Iterable[tuple[str, Any]]) -> list[Any]:
-    """Name, adapters and their scaling of the modules that run an adapter now."""
-    return [
-        [name, list(module.active_adapters), _scaling(module)]
-        for name, module in modules
-        if hasattr(module, "disable_adapters")
-        and not module.disable_adapters
-        and module.active_adapters
-        and not getattr(module, "merged", False)
-    ]
-
-
-def head_digest(lm: LanguageModel) -> str | None:
-    """SHA-256 over what lies outside the backbone; None where that is the embedding's weights.
-
-    Weights, acting adapters and hooks, as of the head and of the whole model. Neither the
-    fingerprint nor :func:`running_state` holds them, as statistics of given text do not depend on
-    them; scores and what the model writes do.
-    """
-    from langneurons.models.language_model import plain_model
-
-    counted = set(lm.backbone.modules())
-    around = [item for item in lm.model.named_modules() if item[1] not in counted]
-    acting, hooks = _acting(around), list(_hooks(around))
-    state = [acting, *([_PROCESS, hooks] if hooks else [])] if acting or hooks else []
-    inside = {id(tensor) for tensor in lm.backbone.state_dict(keep_vars=True).values()}
-    whole = plain_model(lm.model)
-    outside = {
-        name: tensor
-        for name, tensor in whole.state_dict(keep_vars=True).items()
-        if isinstance(tensor, torch.Tensor) and id(tensor) not in inside
-    }
-    return digest(*_digest_parts(whole, outside), *state) if outside or state else None
-
-
-def _scaling(module: nn.Module) -> dict[str, float]:
-    scaling = getattr(module, "scaling", None)
-    if not isinstance(scaling, Mapping):
-        return {}
-    return {str(name): float(value) for name, value in scaling.items()}
-
-
-def _hooks(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, str, int]]:
-    for name, module in modules:
-        yield from _loud(name, "before", module._forward_pre_hooks)
-        yield from _loud(name, "after", module._forward_hooks)
-
-
-def _hooks_everywhere() -> Iterator[tuple[str, str, int]]:
-    from torch.nn.modules import module as everywhere
-
-    yield from _loud("", "before", everywhere._global_forward_pre_hooks)
-    yield from _loud("", "after", everywhere._global_forward_hooks)
-
-
-def _loud(name: str, kind: str, table: Mapping[int, Any]) -> Iterator[tuple[str, str, int]]:
-    """Hooks of one table that may change a tensor."""
-    for number, hook in table.items():
-        function = getattr(hook, "func", hook)  # of functools.partial
-        home = getattr(function, "__module__", None) or type(function).__module__
-        if not f"{home}.".startswith(_QUIET_HOOKS):
-            yield name, kind, number
 
 
 def same_model(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:

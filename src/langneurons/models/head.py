@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from langneurons.errors import InputError
-from langneurons.models.language_model import plain_model
+from langneurons.models.plain import plain_model
 
 if TYPE_CHECKING:
     from langneurons.models import LanguageModel

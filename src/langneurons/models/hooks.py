@@ -10,58 +10,15 @@ import torch
 from torch import Tensor
 
 from langneurons.errors import InputError, RunError
+from langneurons.models.experts import changing_logits, rerouting
+from langneurons.models.handles import holding, replacing
+from langneurons.models.plain import plain_model
 
 if TYPE_CHECKING:
     from langneurons.models.language_model import LanguageModel
-    from langneurons.models.sites import Site
+    from langneurons.models.site import Site
 
 SiteFunction = Callable[[int, Tensor], Tensor | None]
-
-_attached: set[int] = set()
-"""Ids of the hooks that blocks of this package hold now (PyTorch counts them up, never again)."""
-
-
-@contextlib.contextmanager
-def holding(handle: Any) -> Iterator[None]:
-    """Keep a hook while the block runs, known as one of this package's."""
-    _attached.add(handle.id)
-    try:
-        yield
-    finally:
-        _attached.discard(handle.id)
-        handle.remove()
-
-
-@contextlib.contextmanager
-def replacing(module: torch.nn.Module, name: str, fn: Callable[..., Any]) -> Iterator[None]:
-    """Put ``fn`` in the place of a module's method while the block runs."""
-    fn.__dict__["_langneurons"] = True
-    before = module.__dict__.get(name)
-    module.__dict__[name] = fn
-    try:
-        yield
-    finally:
-        if before is None:
-            del module.__dict__[name]
-        else:
-            module.__dict__[name] = before
-
-
-def strip(model: torch.nn.Module) -> None:
-    """Take this package's hooks off a copy of a model that was made while they were on."""
-    for module in model.modules():
-        for hooks in (module._forward_hooks, module._forward_pre_hooks):
-            for key in _attached & hooks.keys():
-                del hooks[key]
-                for marks in (
-                    module._forward_hooks_with_kwargs,
-                    module._forward_hooks_always_called,
-                    module._forward_pre_hooks_with_kwargs,
-                ):
-                    marks.pop(key, None)
-        ours = [name for name, item in module.__dict__.items() if hasattr(item, "_langneurons")]
-        for name in ours:
-            del module.__dict__[name]
 
 
 @contextlib.contextmanager
@@ -133,8 +90,6 @@ def hook_router(lm: LanguageModel, fn: SiteFunction, layers: Sequence[int]) -> I
         InputError: If a part of the model is compiled.
         RunError: From the first forward pass, as for :func:`hook_site`.
     """
-    from langneurons.models.experts import changing_logits
-
     refuse_compiled(lm)
     place = lm.sites["moe.router"]
     running = _Running()
@@ -194,7 +149,6 @@ def _is_compiled(module: torch.nn.Module) -> bool:
 @contextlib.contextmanager
 def _never_compiled(lm: LanguageModel) -> Iterator[None]:
     """Keep ``generate`` from compiling the model by itself, as it does with a static cache."""
-    from langneurons.models.language_model import plain_model
 
     def refuse(*_: Any, **__: Any) -> None:
         raise InputError(
@@ -280,8 +234,6 @@ def _attach(site: Site, layer: int, fn: SiteFunction, running: _Running) -> Any:
     change = _changing(site, layer, fn, running)
     experts = site.experts[layer] if site.experts else None
     if experts is not None and experts.listed:
-        from langneurons.models.experts import rerouting
-
         return module.register_forward_pre_hook(rerouting(experts, change), with_kwargs=True)
     if site.side == "output":
 

@@ -13,7 +13,9 @@ from torch import nn
 from langneurons.errors import InputError
 from langneurons.models.checking import not_a_decoder
 from langneurons.models.fingerprint import marks, sample_digest, weights_digest
-from langneurons.models.sites import Sites, decoder_layers, holder
+from langneurons.models.layers import decoder_layers, holder
+from langneurons.models.plain import plain_model, positions
+from langneurons.models.sites import Sites
 
 
 class LanguageModel:
@@ -176,27 +178,6 @@ class LanguageModel:
         other = LanguageModel(model, self.tokenizer, self.name, revision=self.revision)
         other._origin = self.fingerprint
         return other
-
-
-def positions(config: Any) -> int | None:
-    """Positions in a decoder's table of them, by its configuration.
-
-    Args:
-        config: Configuration of the decoder.
-
-    Returns:
-        The number; None where positions are computed as needed (rotary embeddings, ALiBi), so
-        that a longer text is no error.
-    """
-    computed = any(getattr(config, name, None) for name in ("rope_parameters", "alibi"))
-    found = getattr(config, "max_position_embeddings", None)
-    return None if computed or found is None else int(found)
-
-
-def plain_model(model: Any) -> Any:
-    """The Transformers model inside PEFT's and ``torch.compile``'s wrappers."""
-    model = getattr(model, "_orig_mod", model)
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _backbone(plain: Any) -> nn.Module:

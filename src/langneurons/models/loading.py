@@ -20,7 +20,8 @@ from langneurons.models.checking import (
     not_a_decoder,
 )
 from langneurons.models.gguf import check_header, converted, dequantised, without_bars
-from langneurons.models.language_model import LanguageModel, positions, wrap
+from langneurons.models.language_model import LanguageModel, wrap
+from langneurons.models.plain import positions
 from langneurons.models.precision import auto_dtype, fast_dtype
 
 MINI = "mini"

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from langneurons.models.hooks import holding, replacing
+from langneurons.models.handles import holding, replacing
+from langneurons.models.plain import plain_model
 
 if TYPE_CHECKING:
     from langneurons.models.language_model import LanguageModel
@@ -117,8 +118,6 @@ def follow_passes(lm: LanguageModel, fn: Callable[[Pass], None]) -> Iterator[Non
 
 class _Follower:
     def __init__(self, lm: LanguageModel, fn: Callable[[Pass], None]) -> None:
-        from langneurons.models.language_model import plain_model
-
         self._fn = fn
         self._plain: nn.Module = plain_model(lm.model)
         self._decoder = lm.decoder

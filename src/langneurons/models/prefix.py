@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from langneurons.models.hooks import holding, replacing
+from langneurons.models.handles import holding, replacing
 
 if TYPE_CHECKING:
     from langneurons.models.language_model import LanguageModel

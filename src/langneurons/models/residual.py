@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from langneurons.errors import InputError
-from langneurons.models.hooks import holding
+from langneurons.models.handles import holding
 from langneurons.models.trace import first_tensor, tiny_ids
 
 if TYPE_CHECKING:

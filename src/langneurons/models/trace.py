@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from langneurons.errors import InputError
-from langneurons.models.hooks import holding
+from langneurons.models.handles import holding
 
 BATCH, SEQUENCE = 2, 3
 

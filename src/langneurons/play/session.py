@@ -16,7 +16,7 @@ from langneurons.data.tasks import encode_text
 from langneurons.errors import InputError, RunError
 from langneurons.evaluation.rows import max_positions
 from langneurons.evaluation.token_loss import Head, find_head
-from langneurons.models.language_model import plain_model
+from langneurons.models.plain import plain_model
 from langneurons.play.change import Change, interventions
 from langneurons.play.naming import name_language
 from langneurons.play.stream import Stream

@@ -18,7 +18,7 @@ from transformers import DynamicCache
 from langneurons.evaluation.token_loss import Head, token_log_probs
 from langneurons.intervention import Intervention, intervene
 from langneurons.models import hook_site
-from langneurons.models.language_model import plain_model
+from langneurons.models.plain import plain_model
 
 if TYPE_CHECKING:
     from langneurons.identification import NeuronSet

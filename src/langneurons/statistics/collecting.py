@@ -16,7 +16,7 @@ from langneurons.data.expected import Watched, warn_of_other_languages
 from langneurons.errors import ArtifactError, InputError, RunError
 from langneurons.models import LanguageModel
 from langneurons.models.checking import warn_without_beginning
-from langneurons.models.fingerprint import head_digest, running_state
+from langneurons.models.running import head_digest, running_state
 from langneurons.progress import track
 from langneurons.statistics import estimation
 from langneurons.statistics.collector import (
@@ -198,7 +198,8 @@ class _Source:
         first = _blocks(lm, lang, watched, asked)
         if isinstance(watched, Watched):
             warn_of_other_languages(watched.seen, lang, texts)
-        warn_without_beginning(lm, None if first.cut is None else first.cut.lead)
+        lead = None if first.cut is None else first.cut.lead
+        warn_without_beginning(lm.config, lm.tokenizer, lm.name, lead)
         fingerprint = first.fingerprint
         size = estimation.Size(len(first), first.tokens)
         kept = first if single or isinstance(text, Blocks) or iter(text) is text else None
@@ -304,12 +305,12 @@ def _finished(folder: Path | None, lang: str, key: str) -> LanguageStatistics | 
     if folder is None or not language_path(folder, lang).is_file():
         return None
     try:
-        _, statistics = load_language(language_path(folder, lang))
-        item = statistics[next(iter(statistics.languages))]
+        stored = load_language(language_path(folder, lang))
+        item = stored.item
         if item.key != key:
             return None
         if item.sample is not None:
-            for layer in range(statistics.shape[0]):
+            for layer in range(stored.shape[0]):
                 item.sample.rows.layer(layer)  # compares its checksum
     except (ArtifactError, InputError):
         return None
@@ -411,8 +412,7 @@ class _Run:
         group.barrier()
         shutil.rmtree(scratch)
         if group.rank != 0:
-            _, statistics = load_language(language_path(folder, lang))
-            item = statistics[lang]
+            item = load_language(language_path(folder, lang)).item
         return item
 
 

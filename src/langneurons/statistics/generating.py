@@ -12,7 +12,7 @@ from langneurons.data import Blocks, document_key
 from langneurons.data.blocks import NO_POSITION
 from langneurons.errors import InputError
 from langneurons.models import LanguageModel
-from langneurons.models.language_model import plain_model
+from langneurons.models.plain import plain_model
 from langneurons.progress import track
 
 _BATCH_POSITIONS = 4096

@@ -3,20 +3,56 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from langneurons.artifacts import digest, read_tensors, write_tensors
 from langneurons.errors import ArtifactError, InputError, unknown
 from langneurons.statistics.language import BatchQuantiles, LanguageStatistics
 from langneurons.statistics.moments import Moments
 from langneurons.statistics.sample import FileRows, RowSample
-from langneurons.statistics.values import Statistics
 
 FORMAT = "langneurons.statistics.1"
 _SUFFIX = ".safetensors"
+
+
+class Collected(Protocol):
+    """What is written of statistics: see :class:`langneurons.statistics.Statistics`."""
+
+    @property
+    def site(self) -> str:
+        """Site the activations were read at."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(layers, units)."""
+
+    @property
+    def model(self) -> dict[str, Any] | None:
+        """Fingerprint of the model."""
+
+    def __getitem__(self, lang: str) -> LanguageStatistics: ...
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What one language's file holds.
+
+    Attributes:
+        language: The language.
+        site: Site the activations were read at.
+        shape: (layers, units).
+        model: Fingerprint of the model.
+        item: The language's statistics.
+    """
+
+    language: str
+    site: str
+    shape: tuple[int, int]
+    model: Mapping[str, Any] | None
+    item: LanguageStatistics
 
 
 def language_path(directory: Path, lang: str) -> Path:
@@ -36,7 +72,7 @@ def check_language(lang: str) -> None:
         raise InputError(f"the language name {lang!r} cannot be a file name: use letters.")
 
 
-def save_language(statistics: Statistics, lang: str, directory: Path) -> LanguageStatistics:
+def save_language(statistics: Collected, lang: str, directory: Path) -> LanguageStatistics:
     """Write one language: its rows layer by layer, then the file that names them.
 
     Args:
@@ -94,11 +130,8 @@ def save_language(statistics: Statistics, lang: str, directory: Path) -> Languag
 _ROW_FIELDS = ("keys", "documents", "positions", "token_ids")
 
 
-def load_language(path: Path) -> tuple[str, Statistics]:
+def load_language(path: Path) -> Stored:
     """Read one language's file.
-
-    Returns:
-        The language and statistics that hold it alone.
 
     Raises:
         InputError: If there is no such file or it holds no statistics.
@@ -137,14 +170,18 @@ def load_language(path: Path) -> tuple[str, Statistics]:
             rows.check(shape[0])
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{str(path)!r} is damaged ({error}): collect it again.") from error
-    return lang, Statistics(metadata["site"], shape, metadata["model"], {lang: item})
+    return Stored(lang, metadata["site"], shape, metadata["model"], item)
 
 
-def load_statistics(path: Path, languages: Sequence[str] | None = None) -> Statistics:
-    """Read a folder of statistics, or one file; see :meth:`Statistics.load`.
+def find_languages(path: Path, languages: Sequence[str] | None = None) -> list[Path]:
+    """Files of a folder of statistics, or the one file.
+
+    Args:
+        path: Folder or file.
+        languages: Those wanted of a folder, in this order; None for all, sorted by name.
 
     Raises:
-        InputError: If there are none, or none of a language, or they do not belong together.
+        InputError: If there are none, or none of a language.
     """
     if path.is_file():
         files = [path]
@@ -160,12 +197,4 @@ def load_statistics(path: Path, languages: Sequence[str] | None = None) -> Stati
             if lang not in names:
                 raise unknown("language", lang, names)
         files = [names[lang] for lang in languages]
-    merged: Statistics | None = None
-    for file in files:
-        _, statistics = load_language(file)
-        try:
-            merged = statistics if merged is None else merged.merge(statistics)
-        except InputError as error:
-            raise InputError(f"{str(file)!r} does not belong to the others: {error}") from error
-    assert merged is not None
-    return merged if languages is None else merged.select(languages)
+    return files

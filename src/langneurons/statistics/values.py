@@ -18,6 +18,7 @@ from langneurons.models.fingerprint import same_model
 from langneurons.statistics.language import LanguageStatistics, quantiles_of, refuse_unlike
 from langneurons.statistics.moments import Moments
 from langneurons.statistics.sample import RowSample
+from langneurons.statistics.storage import find_languages, load_language, save_language
 
 
 class Statistics(Displayed):
@@ -289,8 +290,6 @@ class Statistics(Displayed):
         Raises:
             InputError: If the folder cannot be written.
         """
-        from langneurons.statistics.storage import save_language
-
         for lang in self.by_language:
             save_language(self, lang, Path(directory))
 
@@ -306,9 +305,16 @@ class Statistics(Displayed):
             InputError: If there are none, or they belong to different models, sites or shapes.
             ArtifactError: If a file is damaged.
         """
-        from langneurons.statistics.storage import load_statistics
-
-        return load_statistics(Path(path), languages)
+        merged: Statistics | None = None
+        for file in find_languages(Path(path), languages):
+            one = load_language(file)
+            statistics = cls(one.site, one.shape, one.model, {one.language: one.item})
+            try:
+                merged = statistics if merged is None else merged.merge(statistics)
+            except InputError as error:
+                raise InputError(f"{str(file)!r} does not belong to the others: {error}") from error
+        assert merged is not None
+        return merged if languages is None else merged.select(languages)
 
     @classmethod
     def from_counts(

@@ -1,10 +1,10 @@
-"""The algebra of neuron sets: units by language, combined, cut and selected."""
+"""Units by language as a plain value: combined, cut and selected, as a table and as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import reduce
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
@@ -14,27 +14,14 @@ from langneurons.errors import InputError
 from langneurons.identification.units import HIDDEN, Units
 from langneurons.models.fingerprint import same_model
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 class UnitSets(Mapping[str, Units]):
-    """Languages mapped to their units, and where they are from; immutable by convention.
+    """What a :class:`~langneurons.identification.NeuronSet` is as a plain value, and its algebra.
 
-    Every language that was asked for is a key, also one with no unit.
-
-    Args:
-        units: Language to units.
-        shape: (layers, units per layer) of the model.
-        site: Place in every layer where the units live.
-        method: How they were found.
-        parameters: All parameters of the method, and what it worked out on the way.
-        model: Fingerprint of the model, as in ``LanguageModel.fingerprint``, or None if unknown.
-        statistics: Fingerprint of the statistics or texts, or None if unknown.
-        scores: Language to a float tensor (n,), the score of each unit in the order of
-            ``units[language]``, higher is more of the language's own; may be empty.
-        apart: Units that no control of this set may hold besides its own: those of the larger set
-            it was cut down from.
-
-    Raises:
-        InputError: If a unit lies outside ``shape`` or scores do not fit.
+    Arguments and errors are those of a neuron set.
     """
 
     def __init__(
@@ -274,6 +261,82 @@ class UnitSets(Mapping[str, Units]):
     def sizes(self) -> dict[str, int]:
         """Language to its number of units."""
         return {language: len(item) for language, item in self._units.items()}
+
+    def table(self) -> pd.DataFrame:
+        """One row per language and unit: columns language, layer, index and, if known, score."""
+        import pandas as pd
+
+        parts = []
+        for language, item in self._units.items():
+            part = pd.DataFrame(
+                {
+                    "language": language,
+                    "layer": item.layers.numpy(),
+                    "index": item.indices.numpy(),
+                }
+            )
+            if self.scores:
+                score = self.scores.get(language)
+                part["score"] = float("nan") if score is None else score.numpy()
+            parts.append(part)
+        empty = pd.DataFrame({"language": [], "layer": [], "index": []})
+        return pd.concat(parts, ignore_index=True) if parts else empty
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a JSON-serialisable object (see :func:`from_dict`)."""
+        return {
+            "format": "langneurons.neurons",
+            "version": 1,
+            "method": self.method,
+            "parameters": self.parameters,
+            "site": self.site,
+            "shape": list(self.shape),
+            "model": self.model,
+            "statistics": self.statistics,
+            "units": {
+                language: [indices.tolist() for indices in item.by_layer(self.shape[0])]
+                for language, item in self._units.items()
+            },
+            "scores": {language: score.tolist() for language, score in self.scores.items()},
+            "apart": [indices.tolist() for indices in self.apart.by_layer(self.shape[0])],
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """From :meth:`to_dict`'s object.
+
+        Raises:
+            InputError: If it is none.
+        """
+        try:
+            if value["format"] != "langneurons.neurons":
+                raise InputError(
+                    f"not a neuron set (format {value['format']!r}): give one of langneurons."
+                )
+            if value["version"] != 1:
+                raise InputError(
+                    f"this neuron set has format version {value['version']}, known is 1: "
+                    "upgrade langneurons."
+                )
+            return cls(
+                {language: Units.from_layers(item) for language, item in value["units"].items()},
+                (value["shape"][0], value["shape"][1]),
+                site=value["site"],
+                method=value["method"],
+                parameters=value["parameters"],
+                model=value["model"],
+                statistics=value["statistics"],
+                scores={
+                    language: torch.tensor(item, dtype=torch.float64)
+                    for language, item in value["scores"].items()
+                },
+                # Files written before controls knew of it have none.
+                apart=Units.from_layers(value.get("apart", [])),
+            )
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise InputError(
+                f"not a neuron set of langneurons ({error!r}): write it again."
+            ) from error
 
 
 class LanguageMissingError(InputError, KeyError):
