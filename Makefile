@@ -12,9 +12,10 @@ PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest
 
 # Chromium for the pages' tests, and the packages that drive it.
 BROWSER := $(VENV)/.langneurons-browser
+PAPER := $(VENV)/.langneurons-paper
 
 .PHONY: bench-busy demo test tests test-all test-real test-smollm2 test-wheel test-browser test-oldest test-empty \
-        real-models lint format bench calibration bench-real mutants pages coverage nightly docs clean
+        real-models lint format bench calibration bench-real mutants pages coverage nightly docs paper test-paper clean
 
 $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -26,10 +27,14 @@ $(BROWSER): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
 	@touch $(BROWSER)
 
+$(PAPER): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[paper]'
+	@touch $(PAPER)
+
 demo: $(STAMP)  ## the whole study on the built-in world; the report lies in runs/mini
 	$(BIN)/langneurons run mini -o runs/mini
 
-test: lint tests docs test-wheel test-browser  ## every gate: style, types, tests, docs, wheel, browser
+test: lint tests docs test-paper test-wheel test-browser  ## every gate: style, types, tests, docs, paper, wheel, browser
 
 tests: $(STAMP)  ## fast tests with branch coverage, of which every user-facing error is part
 	$(PYTEST) --cov=langneurons --cov-report= --cov-fail-under=90
@@ -108,6 +113,12 @@ nightly: lint docs  ## every test, the slow ones too, with ten times the example
 docs: $(STAMP)  ## the documentation, into site/
 	@test -x $(BIN)/mkdocs || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+paper: $(PAPER)  ## What survives with its records as a PDF: docs/paper/what-survives.pdf
+	$(BIN)/python -m scripts.paper
+
+test-paper: $(PAPER)  ## the paper is built and opened
+	$(BIN)/python -m pytest tests/test_docs_paper.py
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache

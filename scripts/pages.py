@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts import command_page, error_catalogue, key_page, value_page
+from scripts import command_page, error_catalogue, key_page, record_page, value_page
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES: dict[str, Callable[[], str]] = {
@@ -14,6 +14,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "commands.md": command_page.page,
     "keys.md": key_page.page,
     "values.md": value_page.page,
+    "records.md": record_page.page,
 }
 
 

@@ -12,7 +12,7 @@ from langneurons.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-MADE = {"commands.md", "errors.md", "keys.md"}  # from the source, with tests of their own
+MADE = {"commands.md", "errors.md", "keys.md", "records.md"}  # with tests of their own, or records
 COMMANDS = dict(command_page.commands())
 
 
