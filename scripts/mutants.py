@@ -1,70 +1,120 @@
 """Mutation testing of the rooms that compute: how many small faults do the fast tests notice?
 
-Cosmic Ray makes the faults, one at a time and in a copy of the tree; each is tried by the tests of
-its room that run the changed lines. The order is a fixed shuffle, so that any number of mutants is
-a fair sample of its room; a later call goes on where the last one stopped. A changed source or
-test begins the room anew.
+Cosmic Ray makes the faults, one at a time and in a copy of the tree; each is tried by those tests
+of its room that run the changed statement, the quickest first. The order is a fixed shuffle, so
+that any number of mutants is a fair sample of its room. A later call goes on where the last one
+stopped: a mutant is known by its line, so that an edit elsewhere leaves it as it is, and one that
+survived is tried again as soon as a test of its room has changed. Those in
+``scripts/equal_mutants.yaml`` mean the same as the code and are not counted.
 
-Usage: python -m scripts.mutants [ROOM ...] [--minutes 30] [--most 100] [--report]
+Each mutant runs in a fork of a process that has the heavy libraries loaded already.
+
+Usage: python -m scripts.mutants [ROOM ...] [--minutes 30] [--most 60] [--report]
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import compileall
 import hashlib
+import importlib
 import json
 import os
+import py_compile
+import resource
 import shutil
-import subprocess
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import yaml
 from scipy.stats import binomtest
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "mutants"
+EQUAL = ROOT / "scripts" / "equal_mutants.yaml"
+ELSEWHERE = ("src/langneurons/statistics/fused.py",)
+"""Runs on GPUs and in Triton alone, which does not come with PyTorch for CPUs."""
 ROOMS = ("statistics", "identification", "intervention", "finetuning", "evaluation")
 COPIED = ("src", "tests", "scripts", "bench", "docs", "pyproject.toml", "mkdocs.yml", "README.md",
           "CHANGELOG.md", "Makefile")  # fmt: skip
-SLOWER = 4
-"""A mutant's tests may take this many times as long as all tests of the room do unchanged."""
+PRELOADED = {"accelerate", "datasets", "hypothesis", "numpy", "pandas", "peft", "pyarrow",
+             "pydantic", "safetensors", "scipy", "sklearn", "statsmodels", "tokenizers", "torch",
+             "transformers"}  # fmt: skip
+LEAST, SLOWER = 40.0, 5.0
+"""Seconds a mutant's tests may take: at least, and as a multiple of what they took unchanged."""
+MEMORY = 8 * 2**30
+"""Bytes a mutant may take."""
+
+Lines = dict[str, list[str]]
 
 
-def tests_of(room: str) -> list[str]:
+@dataclass(frozen=True)
+class Mutant:
+    """One small fault.
+
+    Attributes:
+        file: Path from the root of the tree.
+        operator, occurrence: Cosmic Ray's names for it in this state of the file.
+        line, column: Where it begins (from 1, from 0).
+        key: The same as long as its line stays the same, wherever the line stands.
+    """
+
+    file: str
+    operator: str
+    occurrence: int
+    line: int
+    column: int
+    key: str
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What became of a mutant.
+
+    Attributes:
+        outcome: ``killed``, ``survived`` or ``endless`` (out of time or memory; counts as killed).
+        killer: The test that noticed it, if one did.
+        tests: State of the room's tests when it was tried.
+        before, after: The changed lines.
+        seconds: How long it took.
+    """
+
+    key: str
+    file: str
+    line: int
+    operator: str
+    outcome: str
+    killer: str
+    tests: str
+    before: str
+    after: str
+    seconds: float
+
+
+# -- The tests ---------------------------------------------------------------------------------
+
+
+def tests_of(room: str) -> list[Path]:
     """The test files of a room, and those of its errors."""
     found = sorted((ROOT / "tests").glob(f"test_{room}_*.py"))
-    found += sorted((ROOT / "tests").glob(f"test_errors_{room}.py"))
-    return [str(path.relative_to(ROOT)) for path in found]
+    return found + sorted((ROOT / "tests").glob(f"test_errors_{room}.py"))
 
 
-def digest_of(room: str) -> str:
-    """Content of the room and of all tests."""
-    paths = [*(ROOT / "src/langneurons" / room).rglob("*.py"), *(ROOT / "tests").glob("*.py")]
-    parts = [path.read_bytes() for path in sorted(paths)]
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+def digest(*paths: Path) -> str:
+    """Of the content of files."""
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()[:16]
 
 
-def environment(tree: Path) -> dict[str, str]:
-    """One thread, and the copy instead of the installed package."""
-    return {**os.environ, "PYTHONPATH": str(tree / "src"), "OMP_NUM_THREADS": "1",
-            "TOKENIZERS_PARALLELISM": "false", "PYTHONDONTWRITEBYTECODE": "1"}  # fmt: skip
-
-
-def prepare(room: str) -> tuple[Path, dict[str, list[str]], float]:
-    """A copy of the tree in which the room's tests pass, and which test runs which line.
-
-    Returns:
-        The copy, ``FILE:LINE`` to tests, and the seconds that all tests of the room took.
-    """
+def copy_tree(room: str) -> Path:
+    """A fresh copy of what the tests need, compiled; only a changed file is compiled anew."""
     base = FOLDER / room
-    tree, state = base / "tree", base / "baseline.json"
-    wanted = digest_of(room)
-    if state.is_file() and (found := json.loads(state.read_text()))["digest"] == wanted:
-        return tree, found["lines"], found["seconds"]
-    shutil.rmtree(base, ignore_errors=True)
+    tree = base / "tree"
+    shutil.rmtree(tree, ignore_errors=True)
     tree.mkdir(parents=True)
     for name in COPIED:
         source = ROOT / name
@@ -72,30 +122,176 @@ def prepare(room: str) -> tuple[Path, dict[str, list[str]], float]:
             shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
         elif source.exists():
             shutil.copy(source, tree / name)
-    if (ROOT.parent / "shared").exists():
-        (base / "shared").symlink_to((ROOT.parent / "shared").resolve())
-    print(f"{room}: the tests unchanged, with the lines each of them runs ...", flush=True)
-    start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider",
-         f"--cov=langneurons.{room}", "--cov-context=test", "--cov-report=", *tests_of(room)],
-        cwd=tree, env=environment(tree), capture_output=True, text=True,
+    shared = base / "shared"
+    if (ROOT.parent / "shared").exists() and not shared.exists():
+        shared.symlink_to((ROOT.parent / "shared").resolve())
+    checked = py_compile.PycInvalidationMode.CHECKED_HASH
+    compileall.compile_dir(tree / "src", quiet=2, invalidation_mode=checked)
+    return tree
+
+
+class Watcher:
+    """Pytest's plug-in: seconds of each test, and the first that failed."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self.setup: Counter[str] = Counter()
+        self.failed = ""
+
+    def pytest_runtest_logreport(self, report: object) -> None:
+        """One phase of one test is over."""
+        name, took = report.nodeid, report.duration  # type: ignore[attr-defined]
+        if report.when == "setup":  # type: ignore[attr-defined]
+            self.setup[name] += took
+        else:
+            self.seconds[name] += took
+        if report.failed and not self.failed:  # type: ignore[attr-defined]
+            self.failed = name
+
+    def pytest_collectreport(self, report: object) -> None:
+        """A file that cannot be imported has noticed the mutant."""
+        if report.failed and not self.failed:  # type: ignore[attr-defined]
+            self.failed = report.nodeid  # type: ignore[attr-defined]
+
+
+def in_tree(tree: Path, arguments: list[str], answer: Path, caching: bool) -> None:
+    """In a fork: run pytest in the copy, write what the watcher saw, and end."""
+    for name in [name for name in sys.modules if name.split(".")[0] in ("scripts", "langneurons")]:
+        del sys.modules[name]
+    os.chdir(tree)
+    sys.path[:] = [str(tree / "src"), *(p for p in sys.path if Path(p or ".").resolve() != ROOT)]
+    sys.dont_write_bytecode = not caching
+    os.environ.update(
+        PYTHONPATH=str(tree / "src"), OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false",
+        PYTHONDONTWRITEBYTECODE="1",
     )  # fmt: skip
-    if done.returncode:
-        sys.exit(f"{room}: its tests fail unchanged:\n{done.stdout[-3000:]}")
-    lines = covered(tree)
-    seconds = time.perf_counter() - start
-    state.write_text(json.dumps({"digest": wanted, "lines": lines, "seconds": seconds}))
-    return tree, lines, seconds
+    import hypothesis
+    import pytest
+
+    # Which examples are tried does not depend on chance, and a failure is not made smaller first.
+    hypothesis.settings.register_profile(
+        "mutants", database=None, deadline=None, derandomize=True,
+        phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+    )  # fmt: skip
+    hypothesis.settings.load_profile("mutants")
+    watcher = Watcher()
+    rc = pytest.main(
+        ["-q", "-x", "-p", "no:cacheprovider", f"--basetemp={tree.parent / 'tmp'}", *arguments],
+        plugins=[watcher],
+    )
+    loaded = sorted(name for name in sys.modules if name.split(".")[0] in PRELOADED)
+    answer.write_text(json.dumps({
+        "rc": int(rc), "failed": watcher.failed, "seconds": watcher.seconds,
+        "setup": watcher.setup, "modules": loaded,
+    }))  # fmt: skip
 
 
-def covered(tree: Path) -> dict[str, list[str]]:
+def forked(room: str, arguments: list[str], seconds: float, caching: bool = False) -> dict | None:
+    """Run pytest in a fork of this process; ``None`` where it ended out of time or memory."""
+    base = FOLDER / room
+    answer, log = base / "answer.json", base / "output.txt"
+    answer.unlink(missing_ok=True)
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setsid()
+            resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+            handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(handle, 1)
+            os.dup2(handle, 2)
+            in_tree(base / "tree", arguments, answer, caching)
+        finally:
+            os._exit(0)
+    stop = time.monotonic() + seconds
+    while os.waitpid(child, os.WNOHANG)[0] == 0:
+        if time.monotonic() > stop:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return None
+        time.sleep(0.05)
+    return json.loads(answer.read_text()) if answer.is_file() else None
+
+
+def preload(modules: list[str]) -> None:
+    """Load the heavy libraries once, for all forks."""
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except Exception:  # loaded in another order than the tests do: not needed
+            continue
+
+
+def baseline(room: str) -> tuple[Lines, dict[str, float], str]:
+    """Which test runs which line and how long it takes, all of them unchanged.
+
+    Only files that changed since the last call are run again.
+
+    Returns:
+        ``FILE:LINE`` to tests, test to seconds, and the state of the tests.
+    """
+    copy_tree(room)
+    state = FOLDER / room / "baseline.json"
+    helpers = [p for p in (ROOT / "tests").glob("*.py") if not p.name.startswith("test_")]
+    source = digest(*sorted((ROOT / "src/langneurons" / room).rglob("*.py")), *sorted(helpers))
+    known = json.loads(state.read_text()) if state.is_file() else {}
+    if known.get("source") != source:
+        known = {"source": source, "files": {}, "modules": known.get("modules", ["torch"])}
+    preload(known["modules"])
+    files = {f"tests/{path.name}": digest(path) for path in tests_of(room)}
+    known["files"] = {
+        name: found for name, found in known["files"].items()
+        if files.get(name) == found["digest"]
+    }  # fmt: skip
+    missing = [name for name in files if name not in known["files"]]
+    if missing:
+        print(
+            f"{room}: {len(missing)} test files unchanged, with the lines they run ...", flush=True
+        )
+        coverage = FOLDER / room / "tree/.coverage"
+        done = forked(
+            room,
+            [f"--cov=langneurons.{room}", "--cov-context=test", "--cov-report=", *missing],
+            3600, caching=True,
+        )  # fmt: skip
+        if done is None or done["rc"] != 0:
+            said = (FOLDER / room / "output.txt").read_text()
+            sys.exit(f"{room}: tests fail unchanged:\n{said[-3000:]}")
+        lines = covered(coverage, FOLDER / room / "tree")
+        for name in missing:
+            own = {
+                line: [test for test in tests if test.partition("::")[0] == name]
+                for line, tests in lines.items()
+            }  # fmt: skip
+            seconds = {t: s for t, s in done["seconds"].items() if t.partition("::")[0] == name}
+            setup = max(
+                (s for t, s in done["setup"].items() if t.partition("::")[0] == name), default=0
+            )
+            known["files"][name] = {
+                "digest": files[name], "lines": own, "seconds": seconds, "setup": setup,
+            }  # fmt: skip
+        known["modules"] = sorted({*known["modules"], *done["modules"]})
+        state.write_text(json.dumps(known))
+        preload(known["modules"])
+    lines: Lines = {}
+    seconds: dict[str, float] = {}
+    for name in sorted(known["files"]):
+        found = known["files"][name]
+        for line, tests in found["lines"].items():
+            lines.setdefault(line, []).extend(tests)
+        seconds.update(found["seconds"])
+        # What a file's fixtures take, once.
+        seconds[name] = found["setup"]
+    return lines, seconds, digest(*tests_of(room))
+
+
+def covered(file: Path, tree: Path) -> Lines:
     """``FILE:LINE`` to the tests that run it; lines run at import alone have none."""
     from coverage import CoverageData
 
-    data = CoverageData(str(tree / ".coverage"))
+    data = CoverageData(str(file))
     data.read()
-    lines: dict[str, list[str]] = {}
+    lines: Lines = {}
     for measured in data.measured_files():
         path = Path(measured)
         name = str(path.relative_to(tree) if path.is_absolute() else path)
@@ -105,117 +301,201 @@ def covered(tree: Path) -> dict[str, list[str]]:
     return lines
 
 
-def silent(path: Path) -> set[int]:
-    """Lines whose change cannot matter: annotations, docstrings, imports for types alone."""
-    found: set[int] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        spans: list[ast.AST] = []
-        if isinstance(node, ast.arg) and node.annotation:
-            spans.append(node.annotation)
+def statement(tree: ast.Module, line: int) -> range:
+    """Lines of the innermost statement at a line; of one that has a body, those before it."""
+    best = range(line, line + 1)
+    size = None
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.stmt) or not node.lineno <= line <= (node.end_lineno or 0):
+            continue
+        body = getattr(node, "body", None) or getattr(node, "cases", None)
+        last = node.end_lineno or node.lineno
+        if isinstance(body, list) and body:
+            first = body[0].lineno if hasattr(body[0], "lineno") else body[0].pattern.lineno
+            last = max(node.lineno, first - 1)
+        if node.lineno <= line <= last and (size is None or last - node.lineno < size):
+            best, size = range(node.lineno, last + 1), last - node.lineno
+    return best
+
+
+def chosen(
+    mutant: Mutant, tree: ast.Module, lines: Lines, seconds: dict[str, float], most: float
+) -> tuple[list[str], float]:
+    """The tests that try a mutant, quickest file first, and what they took unchanged.
+
+    Those that run the statement; where it runs at import alone, all that run the file. As many as
+    fit into ``most`` seconds, at least one.
+    """
+    tests = {
+        test for line in statement(tree, mutant.line)
+        for test in lines.get(f"{mutant.file}:{line}", ())
+    }  # fmt: skip
+    if not tests:
+        tests = {test for place, found in lines.items()
+                 if place.rpartition(":")[0] == mutant.file for test in found}  # fmt: skip
+    files: dict[str, list[str]] = {}
+    for test in sorted(tests, key=lambda test: (seconds.get(test, 0.0), test)):
+        files.setdefault(test.partition("::")[0], []).append(test)
+    order = sorted(files, key=lambda f: (seconds.get(f, 0.0) + seconds.get(files[f][0], 0.0), f))
+    taken: list[str] = []
+    total = 0.0
+    for file in order:
+        total += seconds.get(file, 0.0)
+        for test in files[file]:
+            total += seconds.get(test, 0.0)
+            if taken and total > most:
+                return taken, total
+            taken.append(test)
+    return taken, total
+
+
+# -- The mutants -------------------------------------------------------------------------------
+
+
+def silent(tree: ast.Module) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Spans whose change cannot matter: annotations, imports for types alone."""
+    found: list[ast.AST] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg | ast.AnnAssign) and node.annotation:
+            found.append(node.annotation)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.returns:
-            spans.append(node.returns)
+            found.append(node.returns)
         elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            spans.append(node)
-        for span in spans:
-            found |= set(range(span.lineno, span.end_lineno + 1))  # type: ignore[attr-defined]
-    return found
+            found.append(node)
+    return [
+        ((node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset))  # type: ignore[attr-defined]
+        for node in found
+    ]
 
 
-def work(room: str, tree: Path) -> Iterator[object]:
-    """All mutants of a room in a fixed shuffled order, annotations left out."""
+def mutants(room: str) -> list[Mutant]:
+    """All mutants of a room in a fixed shuffled order."""
     from cosmic_ray.commands.init import init
     from cosmic_ray.work_db import use_db
 
-    base = FOLDER / room
-    database = base / "session.sqlite"
-    modules = sorted((tree / "src/langneurons" / room).rglob("*.py"))
-    with use_db(str(database)) as session:
-        if session.num_work_items == 0:
-            init(modules, session, {})
-        kept = {path: silent(path) for path in modules}
-        items = [
-            item for item in session.pending_work_items
-            if item.mutations[0].start_pos[0] not in kept[Path(item.mutations[0].module_path)]
-        ]  # fmt: skip
+    paths = sorted((ROOT / "src/langneurons" / room).rglob("*.py"))
+    paths = [path for path in paths if str(path.relative_to(ROOT)) not in ELSEWHERE]
+    with use_db(":memory:") as session:
+        init(paths, session, {})
+        specs = [item.mutations[0] for item in session.work_items]
+    texts = {path: path.read_text(encoding="utf-8").splitlines() for path in paths}
+    skipped = {path: silent(ast.parse("\n".join(text))) for path, text in texts.items()}
+    same: Counter[str] = Counter()
+    found = []
+    for spec in sorted(specs, key=lambda s: (str(s.module_path), s.operator_name, s.occurrence)):
+        path = Path(spec.module_path)
+        line, column = spec.start_pos
+        if any(start <= (line, column) < end for start, end in skipped[path]):
+            continue
+        text = texts[path][line - 1]
+        name = str(path.relative_to(ROOT))
+        place = column - (len(text) - len(text.lstrip()))
+        key = "|".join((name, spec.operator_name, text.strip(), str(place)))
+        same[key] += 1
+        found.append(Mutant(name, spec.operator_name, spec.occurrence, line, column,
+                            f"{key}|{same[key]}"))  # fmt: skip
+    return sorted(found, key=lambda m: hashlib.sha256(m.key.encode()).hexdigest())
 
-    def place(item: object) -> str:
-        first = item.mutations[0]  # type: ignore[attr-defined]
-        words = (Path(first.module_path).relative_to(tree), first.operator_name, first.occurrence)
-        return hashlib.sha256(repr(words).encode()).hexdigest()
 
-    yield from sorted(items, key=place)
+def mutated(mutant: Mutant, source: str) -> tuple[str, str, str]:
+    """The changed source, the lines it lost and those it gained."""
+    import difflib
+
+    from cosmic_ray.mutating import mutate_code
+    from cosmic_ray.plugins import get_operator
+
+    code = mutate_code(source, get_operator(mutant.operator)(), mutant.occurrence)
+    changed = list(difflib.ndiff(source.splitlines(), (code or source).splitlines()))
+    before, after = (
+        "\n".join(line[2:].strip() for line in changed if line[0] == sign) for sign in "-+"
+    )
+    return code or source, before, after
 
 
-def run(room: str, minutes: float, most: int) -> None:
-    """Try mutants of a room until time or number is reached."""
-    from cosmic_ray.mutating import mutate_and_test
-    from cosmic_ray.work_db import use_db
-    from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
+def equal_ones() -> dict[tuple[str, str, str], str]:
+    """File, lines before and after, to why this mutant means the same."""
+    rows = yaml.safe_load(EQUAL.read_text(encoding="utf-8")) if EQUAL.is_file() else None
+    return {(row["file"], row["before"].strip(), row["after"].strip()): row["why"]
+            for row in rows or ()}  # fmt: skip
 
-    tree, lines, seconds = prepare(room)
-    os.environ.update(environment(tree))
+
+def history(room: str) -> dict[str, Tried]:
+    """What was tried so far, by key; the last try counts."""
+    path = FOLDER / room / "tried.jsonl"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return {row["key"]: Tried(**row) for row in map(json.loads, text.splitlines())}
+
+
+def run(room: str, minutes: float, most: int, seconds: float) -> None:
+    """Try the first mutants of a room's order until time or number is reached."""
+    (FOLDER / room).mkdir(parents=True, exist_ok=True)
     stop = time.monotonic() + 60 * minutes
-    database = str(FOLDER / room / "session.sqlite")
-    for number, item in enumerate(work(room, tree)):
-        if number >= most or time.monotonic() > stop:
-            return
-        first = item.mutations[0]  # type: ignore[attr-defined]
-        name = str(Path(first.module_path).relative_to(tree))
-        span = range(first.start_pos[0], first.end_pos[0] + 1)
-        known = [lines.get(f"{name}:{line}") for line in span]
-        tests = sorted({test for found in known for test in found or ()})
-        if not tests and all(found is None for found in known):
-            # No test runs the line: nothing could notice.
-            result = WorkResult(WorkerOutcome.NO_TEST, test_outcome=TestOutcome.SURVIVED)
-        else:
-            chosen = FOLDER / room / "chosen.txt"
-            chosen.write_text("\n".join(tests or tests_of(room)))
-            command = f"{sys.executable} -m pytest -q -x -p no:cacheprovider"
-            before = Path.cwd()
-            os.chdir(tree)
-            try:
-                result = mutate_and_test(
-                    item.mutations,
-                    f"{command} @{chosen}",
-                    60 + SLOWER * seconds,  # type: ignore[attr-defined]
-                )
-            finally:
-                os.chdir(before)
-        with use_db(database) as session:
-            session.set_result(item.job_id, result)  # type: ignore[attr-defined]
-        word = "survived" if result.test_outcome == TestOutcome.SURVIVED else "killed"
-        print(f"{room} {number + 1}: {word} {name}:{first.start_pos[0]} "
-              f"{first.operator_name.removeprefix('core/')}", flush=True)  # fmt: skip
+    lines, times, state = baseline(room)
+    before = history(room)
+    equal = equal_ones()
+    parsed: dict[str, ast.Module] = {}
+    with (FOLDER / room / "tried.jsonl").open("a", encoding="utf-8") as out:
+        for number, mutant in enumerate(mutants(room)[:most]):
+            if time.monotonic() > stop:
+                return
+            known = before.get(mutant.key)
+            if known and (
+                known.outcome != "survived" or known.tests == state
+                or (known.file, known.before, known.after) in equal
+            ):  # fmt: skip
+                continue
+            target = FOLDER / room / "tree" / mutant.file
+            source = (ROOT / mutant.file).read_text(encoding="utf-8")
+            if mutant.file not in parsed:
+                parsed[mutant.file] = ast.parse(source)
+            code, lost, gained = mutated(mutant, source)
+            tests, cost = chosen(mutant, parsed[mutant.file], lines, times, seconds)
+            start = time.monotonic()
+            outcome, killer = "survived", ""
+            if tests:  # else no test runs the line: nothing could notice
+                target.write_text(code, encoding="utf-8")
+                try:
+                    done = forked(room, tests, LEAST + SLOWER * cost)
+                finally:
+                    target.write_text(source, encoding="utf-8")
+                if done is None:
+                    outcome = "endless"
+                elif done["rc"] != 0:
+                    outcome, killer = "killed", done["failed"]
+            tried = Tried(
+                mutant.key, mutant.file, mutant.line, mutant.operator.removeprefix("core/"),
+                outcome, killer, state, lost, gained, round(time.monotonic() - start, 1),
+            )  # fmt: skip
+            out.write(json.dumps(asdict(tried), ensure_ascii=False) + "\n")
+            out.flush()
+            print(f"{room} {number + 1}: {outcome} in {tried.seconds:.0f} s, {len(tests)} tests: "
+                  f"{mutant.file}:{mutant.line} {tried.operator}", flush=True)  # fmt: skip
 
 
-def report(room: str) -> None:
+def report(room: str, most: int) -> None:
     """The share killed with Wilson's interval, and the survivors."""
-    from cosmic_ray.work_db import use_db
-    from cosmic_ray.work_item import TestOutcome
-
-    database = FOLDER / room / "session.sqlite"
-    if not database.is_file():
-        print(f"{room}: not begun")
-        return
-    with use_db(str(database)) as session:
-        done = [(item, result) for item, result in session.completed_work_items]
-        whole = session.num_work_items
-    alive = [(i, r) for i, r in done if r.test_outcome == TestOutcome.SURVIVED]
-    if not done:
+    order = mutants(room)
+    before, equal = history(room), equal_ones()
+    done = [(m, before[m.key]) for m in order[:most] if m.key in before]
+    same = [t for _, t in done if (t.file, t.before, t.after) in equal]
+    counted = [(m, t) for m, t in done if (t.file, t.before, t.after) not in equal]
+    if not counted:
         print(f"{room}: none tried")
         return
-    killed = len(done) - len(alive)
-    ends = binomtest(killed, len(done)).proportion_ci(method="wilson")
-    print(f"{room}: {killed} of {len(done)} killed, {100 * killed / len(done):.0f} % "
-          f"[{100 * ends.low:.0f}, {100 * ends.high:.0f}] (of {whole} mutants)")  # fmt: skip
-    for item, result in alive:
-        first = item.mutations[0]
-        name = Path(first.module_path).relative_to(FOLDER / room / "tree/src/langneurons")
-        print(f"  {name}:{first.start_pos[0]} {first.operator_name.removeprefix('core/')}")
-        changed = [line for line in (result.diff or "").splitlines() if line[:1] in "+-"]
-        print(
-            "".join(f"    {line}\n" for line in changed if line[:3] not in ("+++", "---")), end=""
-        )
+    alive = [(m, t) for m, t in counted if t.outcome == "survived"]
+    killed = len(counted) - len(alive)
+    endless = sum(t.outcome == "endless" for _, t in counted)
+    ends = binomtest(killed, len(counted)).proportion_ci(method="wilson")
+    print(f"{room}: {killed} of {len(counted)} killed, {100 * killed / len(counted):.0f} % "
+          f"[{100 * ends.low:.0f}, {100 * ends.high:.0f}] ({endless} out of time; "
+          f"{len(same)} more equal by meaning; {len(order)} mutants in all)")  # fmt: skip
+    for mutant, tried in alive:
+        print(f"  {mutant.file}:{mutant.line} {tried.operator}")
+        for sign, text in (("-", tried.before), ("+", tried.after)):
+            print("".join(f"    {sign} {line}\n" for line in text.splitlines()), end="")
+    for tried in same:
+        print(f"  equal: {tried.file.removeprefix('src/langneurons/')}: `{tried.before}` -> "
+              f"`{tried.after}`: {equal[tried.file, tried.before, tried.after]}")  # fmt: skip
 
 
 def main() -> None:
@@ -225,16 +505,19 @@ def main() -> None:
     )
     parser.add_argument("rooms", nargs="*", metavar="ROOM", help=", ".join(ROOMS))
     parser.add_argument("--minutes", type=float, default=30, help="for each room, at most")
-    parser.add_argument("--most", type=int, default=100, help="mutants of each room, at most")
+    parser.add_argument("--most", type=int, default=60, help="the first so many of each room")
+    parser.add_argument(
+        "--seconds", type=float, default=60, help="of tests a mutant, as they took unchanged"
+    )
     parser.add_argument("--report", action="store_true", help="only say what was found so far")
     given = parser.parse_args()
     for room in given.rooms or ROOMS:
         if room not in ROOMS:
             parser.error(f"no room {room!r}: {', '.join(ROOMS)}")
         if not given.report:
-            run(room, given.minutes, given.most)
+            run(room, given.minutes, given.most, given.seconds)
     for room in given.rooms or ROOMS:
-        report(room)
+        report(room, given.most)
 
 
 if __name__ == "__main__":

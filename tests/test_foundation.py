@@ -3,12 +3,15 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 
 from langneurons import artifacts, progress
+from langneurons.data import read_texts
+from langneurons.data.tasks import get_task
 from langneurons.errors import ArtifactError, InputError, RunError, unknown
 from langneurons.registry import Registry
 
@@ -26,6 +29,34 @@ def test_an_unknown_name_where_there_is_none_says_what_to_do():
     assert message == (
         "unknown neuron set 'lape' in 'perplexity'. There is none: add it, or take this out."
     )
+
+
+def _loaded(path):
+    from langneurons.models import load
+
+    return load(path)
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        artifacts.expanded,
+        lambda path: list(read_texts(path)),
+        lambda path: get_task(f"xnli:{path}"),
+        _loaded,
+    ],
+    ids=["expanded", "text", "task", "model"],
+)
+def test_the_home_of_somebody_unknown_is_one_line(reading):
+    with pytest.raises(InputError, match=r"'~nobody-of-that-name/here.*write the path out"):
+        reading("~nobody-of-that-name/here")
+
+
+def test_no_other_module_expands_a_home():
+    sources = Path(artifacts.__file__).parent.rglob("*.py")
+    assert [p.name for p in sources if ".expanduser(" in p.read_text(encoding="utf-8")] == [
+        "artifacts.py"
+    ]
 
 
 def test_registry_refuses_a_second_entry_under_one_name():

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 import tiny
-from langneurons.data import gather
+from langneurons.data import gather, make_blocks
 from langneurons.errors import InputError
 from langneurons.identification import attribution, identify
 from langneurons.identification.attribution import summed_loss, to_blocks
@@ -74,6 +74,25 @@ def test_gradient_by_definition(family):
         assert len(units) > 0.9 * spread.numel()
         expected = -spread[units.layers, units.indices]
         assert torch.allclose(found.scores[language], expected, atol=1e-4), language
+
+
+def test_only_counted_tokens_are_attributed_and_only_their_loss_counts():
+    """Prompts and tokens of a prefix are read, neither predicted nor attributed."""
+    lm = tiny.lm()
+    blocks = make_blocks(TEXTS["a"], lm.tokenizer, block=256)
+    counted = blocks.counted.clone()
+    counted[:, 1::3] = False
+    blocks = replace(blocks, counted=counted)
+    found = attribution.attributions(
+        lm, blocks, "mlp.act", lambda _layer, value, slope: (value * slope).abs().sum(0),
+        batch_tokens=40, name="gradient", language="a",
+    )  # fmt: skip
+    expected = torch.zeros_like(found)
+    for row in range(len(blocks)):
+        slope, value = slopes(lm, blocks, row)
+        kept = blocks.counted[row][blocks.attention_mask[row]]
+        expected += (slope * value).abs()[:, kept].sum(1).double()
+    torch.testing.assert_close(found, expected / blocks.tokens, rtol=1e-4, atol=1e-7)
 
 
 def test_gradient_rate_and_a_model_left_as_it_was():

@@ -12,10 +12,22 @@ OUTCOMES = dict(re.findall(r"^\| `(\w+)` \| ([a-z ]+) \|", PAGE, re.MULTILINE))
 CLASSES = census.classes()
 
 
-def test_the_page_has_a_row_for_every_class_and_none_is_wrong():
+MADE_WITH = re.findall(r"Transformers (\S+) ", PAGE)
+same_version = pytest.mark.skipif(
+    transformers.__version__ not in MADE_WITH,
+    reason=f"docs/census.md was made with Transformers {', '.join(MADE_WITH)}, here is "
+    f"{transformers.__version__}: its rows are not compared (python -m scripts.census remakes it)",
+)
+
+
+def test_the_page_says_its_version_and_no_row_is_wrong():
+    assert len(MADE_WITH) == 1
     assert set(OUTCOMES.values()) <= {"exact", "refused", "not built"}
-    if f"Transformers {transformers.__version__} " in PAGE:
-        assert OUTCOMES.keys() == set(CLASSES)
+
+
+@same_version
+def test_the_page_has_a_row_for_every_class():
+    assert OUTCOMES.keys() == set(CLASSES)
 
 
 @pytest.mark.parametrize("name", ["LlamaForCausalLM", "GPT2LMHeadModel"])
@@ -42,5 +54,7 @@ def test_a_wrong_number_is_seen(monkeypatch):
 def test_every_decoder_of_transformers(name):
     row = census.examined(CLASSES[name], name)
     assert row["status"] != "wrong", row["why"]
-    if f"Transformers {transformers.__version__} " in PAGE:
+    if transformers.__version__ in MADE_WITH:
         assert row["status"] == OUTCOMES[name]
+    else:
+        pytest.skip(f"not wrong; not compared: {same_version.kwargs['reason']}")

@@ -125,6 +125,22 @@ def test_a_continued_run_does_not_begin_anew(lm: LanguageModel, tmp_path: Path) 
     assert later["done"] >= state["done"]
 
 
+def test_states_are_saved_after_so_many_blocks(
+    lm: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five blocks are reached with every second batch of three; the end needs no state."""
+    saved: list[int] = []
+    monkeypatch.setattr(
+        collector.Collector, "save", lambda self, *_: saved.append(self.progress.done)
+    )
+    run(lm, tmp_path / "here")
+    starts = [number for number, done in enumerate(saved) if done == 6]
+    assert len(starts) == len(TEXTS)
+    for start, stop in zip(starts, [*starts[1:], len(saved)], strict=True):
+        assert saved[start:stop] == [6 * (n + 1) for n in range(stop - start)]
+    assert len(saved) > 4
+
+
 def test_a_state_of_other_options_is_not_used(
     lm: LanguageModel, tmp_path: Path, undisturbed: dict[str, bytes]
 ) -> None:

@@ -125,6 +125,20 @@ def test_merged_samples_equal_the_sample_of_the_whole(limit: int, cut: int, seco
         assert torch.equal(merged.rows.layer(0), whole.rows.layer(0))
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "limit"),
+    [(5, 20, 5), (20, 5, 5), (None, 7, 7), (7, None, 7), (None, None, None)],
+)
+def test_the_smaller_limit_is_that_of_merged_samples(first, second, limit) -> None:
+    """Rows beyond it are missing from one of the two, so keeping them would favour the other."""
+    shards = [make_blocks(texts, TOKENIZER, block=16) for texts in (TEXTS[:15], TEXTS[15:])]
+    merged = _sample(shards[0], first).merge(_sample(shards[1], second))
+    whole = _sample(make_blocks(TEXTS, TOKENIZER, block=16), limit)
+    assert merged.limit == limit
+    assert torch.equal(merged.keys, whole.keys)
+    assert torch.equal(merged.rows.layer(0), whole.rows.layer(0))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_scratch_rows_hold_what_was_written(tmp_path, dtype: torch.dtype) -> None:
     values = torch.randn(2, 10, 6, generator=torch.Generator().manual_seed(0)).to(dtype)

@@ -24,6 +24,20 @@ if TYPE_CHECKING:
 _CHECKSUM = "sha256"
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path that a user wrote, with ``~`` and ``~user`` as the folders they stand for.
+
+    Raises:
+        InputError: If nobody of that name has a folder on this machine.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(
+            f"{str(path)!r}: the home folder of that user is not known here: write the path out."
+        ) from error
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; renamed to ``path`` on success, removed on failure.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from langneurons.artifacts import expanded
 from langneurons.errors import InputError, LangNeuronsError
 from langneurons.registry import Registry
 
@@ -95,7 +96,7 @@ def _documents(spec: str | Path, field: str | None) -> Iterator[str]:
     if isinstance(spec, str) and spec.startswith(_HUB):
         raw = _read_hub(spec, field)
     else:
-        path = Path(spec).expanduser()
+        path = expanded(spec)
         _check_file(path)
         raw = READERS.get(path.suffix.lower().lstrip(".") or "txt")(path, field)
     return (text for text in raw if text.strip())

@@ -10,6 +10,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from langneurons.artifacts import expanded
 from langneurons.errors import ArtifactError, InputError
 from langneurons.features.autoencoder import WEIGHTS, Autoencoder, read_config
 
@@ -33,7 +34,7 @@ def folders(path: str, layers: Sequence[int]) -> dict[int, Path]:
             f"{path!r} is one folder for the layers {', '.join(map(str, layers))}: write {{layer}} "
             "where the layer's number stands, or give one layer."
         )
-    return {layer: Path(path.replace("{layer}", str(layer))).expanduser() for layer in layers}
+    return {layer: expanded(path.replace("{layer}", str(layer))) for layer in layers}
 
 
 def check_published(

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from langneurons.artifacts import expanded
 from langneurons.errors import InputError
 
 _SHOWN = 3
@@ -128,7 +129,7 @@ def check_path(name: str) -> None:
     Raises:
         InputError: With the nearest name that is there.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     siblings = _models_in(path.parent)
     near = difflib.get_close_matches(path.name, [item.name for item in siblings], n=1, cutoff=0.8)
     written = (

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from langneurons.artifacts import file_digest
+from langneurons.artifacts import expanded, file_digest
 from langneurons.errors import InputError
 from langneurons.models.checking import check_complete
 from langneurons.progress import track
@@ -33,7 +33,7 @@ def cache_folder() -> Path:
     """Folder for derived files: ``LANGNEURONS_CACHE``, else the platform's user cache."""
     chosen = os.environ.get("LANGNEURONS_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        return expanded(chosen)
     if sys.platform == "darwin":
         base = Path.home() / "Library" / "Caches"
     elif sys.platform == "win32":

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from langneurons.artifacts import expanded
 from langneurons.errors import InputError
 from langneurons.models.checking import (
     check_complete,
@@ -60,7 +61,7 @@ def load(
     gguf = label.lower().endswith(".gguf")
     model, tokenizer = _from_pretrained(label, place, _dtype(dtype), device, options, gguf)
     # A local model goes by its own name: where it lies on this machine is nobody's business.
-    local = label != MINI and Path(label).expanduser().exists()
+    local = label != MINI and expanded(label).exists()
     lm = wrap(model, tokenizer, name=Path(label).resolve().name if local else label)
     lm.revision = getattr(model.config, "_commit_hash", None) or options.get("revision")
     return lm
@@ -125,7 +126,7 @@ def check(
     from transformers import AutoConfig
 
     label = str(name)
-    path = Path(label).expanduser()
+    path = expanded(label)
     if path.suffix.lower() == ".gguf" and (path.is_file() or ":" in label):
         if path.is_file():
             check_header(path)
@@ -158,7 +159,7 @@ def configuration(name: str | Path, *, revision: str | None = None) -> Any:
     """
     from transformers import AutoConfig
 
-    path = Path(name).expanduser()
+    path = expanded(name)
     try:
         if path.suffix.lower() == ".gguf":
             place = converted(path)
@@ -221,7 +222,7 @@ def _locate(name: str, revision: str | None) -> tuple[str, str | None]:
         from langneurons import mini
 
         return str(mini.model_path()), None
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir():
         _check_folder(name, path)
         return str(path), None

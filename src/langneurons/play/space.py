@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 import langneurons
-from langneurons.artifacts import write_text
+from langneurons.artifacts import expanded, write_text
 from langneurons.errors import InputError
 from langneurons.play.page import gradio
 from langneurons.play.session import Session
@@ -95,7 +95,7 @@ def export(session: Session, model: str, folder: Path) -> list[Path]:
 
 def _model(model: str, folder: Path) -> str:
     """The model as app.py names it; a local one is copied."""
-    path = Path(model).expanduser()
+    path = expanded(model)
     if path.is_file():
         shutil.copy2(path, folder / path.name)
         return f"str(HERE / {path.name!r})"

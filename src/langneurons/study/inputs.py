@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from langneurons.artifacts import digest, file_digest
+from langneurons.artifacts import digest, expanded, file_digest
 from langneurons.data import iter_texts
 from langneurons.errors import InputError, LangNeuronsError
 from langneurons.models.checking import check_path
@@ -208,7 +208,7 @@ def model_path(name: str) -> Path:
         from langneurons import mini
 
         return mini.model_path()
-    return Path(name).expanduser()
+    return expanded(name)
 
 
 def model_identity(name: str, revision: str | None, commits: Mapping[str, str] = _NONE) -> str:
@@ -226,7 +226,7 @@ def model_identity(name: str, revision: str | None, commits: Mapping[str, str] =
 def task_identity(source: str, commits: Mapping[str, str] = _NONE) -> str:
     """Identity of a task's examples: its files' content where they lie here, else its commit."""
     name, _, where = source.partition(":")
-    path = Path(where).expanduser()
+    path = expanded(where)
     if where and path.exists():
         return digest(name, _content(path))
     repository = task_repository(source)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import langneurons
-from langneurons.artifacts import digest, file_digest, read_json, write_json
+from langneurons.artifacts import digest, expanded, file_digest, read_json, write_json
 from langneurons.errors import LangNeuronsError
 from langneurons.study.environment import processor, versions
 from langneurons.study.schema import StudyConfig
@@ -212,13 +212,13 @@ def _inputs(config: StudyConfig) -> list[Path] | None:
     sources = {source for lang in config.languages for source in sources_of(config, lang)}
     if any(source.startswith("hub:") for source in sources):
         return None
-    places = [Path(source).expanduser() for source in sorted(sources - {"mini"})]
+    places = [expanded(source) for source in sorted(sources - {"mini"})]
     places.append(model_path(config.model))
     for name, task in config.tasks.items():
         where = (task.source or name).partition(":")[2]
-        places += [Path(where).expanduser()] if where else []
+        places += [expanded(where)] if where else []
     for features in config.features.values():
-        path = str(Path(features.path).expanduser()) if features.path else ""
+        path = str(expanded(features.path)) if features.path else ""
         places += [Path(found) for found in sorted(glob.glob(path.replace("{layer}", "*")))]
     return [path for place in places for path in _within(place)]
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from langneurons.artifacts import expanded
 from langneurons.data.languages import same_language
 from langneurons.data.tasks.splits import parse_split, sample_groups
 from langneurons.errors import InputError
@@ -270,7 +271,7 @@ class SourcedTask(Task):
         splits: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(template=template, splits=splits)
-        self.path = None if path is None else Path(path).expanduser()
+        self.path = None if path is None else expanded(path)
         self.repo = repo or self.default_repo
 
     def describe(self) -> dict[str, Any]:

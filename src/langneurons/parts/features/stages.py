@@ -6,7 +6,7 @@ import glob
 from collections.abc import Mapping
 from pathlib import Path
 
-from langneurons.artifacts import file_digest
+from langneurons.artifacts import expanded, file_digest
 from langneurons.parts.features.spec import FeaturesSpec
 from langneurons.study.context import Context, method
 from langneurons.study.stage import Stage
@@ -61,6 +61,6 @@ def _published(path: str | None) -> list[list[str]]:
     """Content of the files of published autoencoders, so that changed ones are read again."""
     if path is None:
         return []
-    home = str(Path(path).expanduser())
+    home = str(expanded(path))
     files = sorted(glob.glob(home.replace("{layer}", "*") + "/*"))
     return [[file, file_digest(file)] for file in files if Path(file).is_file()]
