@@ -368,13 +368,13 @@ def silent(tree: ast.Module) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     ]
 
 
-def mutants(room: str) -> list[Mutant]:
-    """All mutants of a room in a fixed shuffled order."""
+def mutants(room: str, root: Path = ROOT) -> list[Mutant]:
+    """All mutants of a room in a tree at ``root``, in a fixed shuffled order."""
     from cosmic_ray.commands.init import init
     from cosmic_ray.work_db import use_db
 
-    paths = sorted((ROOT / "src/langneurons" / room).rglob("*.py"))
-    paths = [path for path in paths if str(path.relative_to(ROOT)) not in ELSEWHERE]
+    paths = sorted((root / "src/langneurons" / room).rglob("*.py"))
+    paths = [path for path in paths if str(path.relative_to(root)) not in ELSEWHERE]
     with use_db(":memory:") as session:
         init(paths, session, {})
         specs = [item.mutations[0] for item in session.work_items]
@@ -388,7 +388,7 @@ def mutants(room: str) -> list[Mutant]:
         if any(start <= (line, column) < end for start, end in skipped[path]):
             continue
         text = texts[path][line - 1]
-        name = str(path.relative_to(ROOT))
+        name = str(path.relative_to(root))
         place = column - (len(text) - len(text.lstrip()))
         key = "|".join((name, spec.operator_name, text.strip(), str(place)))
         same[key] += 1
@@ -433,9 +433,11 @@ def run(room: str, minutes: float, most: int, seconds: float) -> None:
     lines, times, state = baseline(room)
     before = history(room)
     equal = equal_ones()
-    parsed: dict[str, ast.Module] = {}
+    tree = FOLDER / room / "tree"  # the copy: what is edited meanwhile makes no difference
+    order = mutants(room, tree)[:most]
+    sources = {mutant.file: (tree / mutant.file).read_text(encoding="utf-8") for mutant in order}
     with (FOLDER / room / "tried.jsonl").open("a", encoding="utf-8") as out:
-        for number, mutant in enumerate(mutants(room)[:most]):
+        for number, mutant in enumerate(order):
             if time.monotonic() > stop:
                 return
             known = before.get(mutant.key)
@@ -444,12 +446,9 @@ def run(room: str, minutes: float, most: int, seconds: float) -> None:
                 or (known.file, known.before, known.after) in equal
             ):  # fmt: skip
                 continue
-            target = FOLDER / room / "tree" / mutant.file
-            source = (ROOT / mutant.file).read_text(encoding="utf-8")
-            if mutant.file not in parsed:
-                parsed[mutant.file] = ast.parse(source)
+            target, source = tree / mutant.file, sources[mutant.file]
             code, lost, gained = mutated(mutant, source)
-            tests, cost = chosen(mutant, parsed[mutant.file], lines, times, seconds)
+            tests, cost = chosen(mutant, ast.parse(source), lines, times, seconds)
             start = time.monotonic()
             outcome, killer = "survived", ""
             if tests:  # else no test runs the line: nothing could notice
