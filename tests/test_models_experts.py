@@ -80,9 +80,9 @@ def test_new_weights_reach_the_experts():
     torch.testing.assert_close(outputs[1], 2 * outputs[0])
 
 
-def test_units_inside_experts_are_refused_clearly():
+def test_sites_that_a_mixture_or_a_dense_model_lacks():
     model = mixtures.lm("Mixtral")
-    with pytest.raises(InputError, match=r"inside routed experts are not supported.*moe\.router"):
+    with pytest.raises(InputError, match=r"without dense layers.*use 'moe.act'.*moe\.router"):
         model.sites["mlp.act"]
     with pytest.raises(InputError, match="no mixture of experts"):
         tiny.lm().sites["moe.router"]

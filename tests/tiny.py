@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from langneurons.models import SITES as ALL_SITES
 from langneurons.models import LanguageModel, wrap
 
-SITES = tuple(site for site in ALL_SITES if site != "moe.router")
+SITES = tuple(site for site in ALL_SITES if not site.startswith("moe."))
 """Sites of dense models."""
 
 HIDDEN, UNITS, HEADS, LAYERS, VOCABULARY, POSITIONS = 32, 48, 4, 2, 300, 128

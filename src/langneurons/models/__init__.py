@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from langneurons import lazy as _lazy
 
 _HOME = {
+    "hook_experts": "langneurons.models.hooks",
     "hook_router": "langneurons.models.hooks",
     "hook_site": "langneurons.models.hooks",
     "read_outputs": "langneurons.models.hooks",
@@ -20,6 +21,7 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 if TYPE_CHECKING:
+    from langneurons.models.hooks import hook_experts as hook_experts
     from langneurons.models.hooks import hook_router as hook_router
     from langneurons.models.hooks import hook_site as hook_site
     from langneurons.models.hooks import read_outputs as read_outputs

@@ -15,10 +15,12 @@ from langneurons.models.handles import holding, replacing
 from langneurons.models.plain import plain_model
 
 if TYPE_CHECKING:
+    from langneurons.models.expert_units import Routed
     from langneurons.models.language_model import LanguageModel
     from langneurons.models.site import Site
 
 SiteFunction = Callable[[int, Tensor], Tensor | None]
+RoutedFunction = Callable[[int, "Routed"], Tensor | None]
 
 
 @contextlib.contextmanager
@@ -37,7 +39,9 @@ def hook_site(
         fn: Called as ``fn(layer, activation)`` with activation (batch, sequence, units), the
             tensor the model itself computed. Return None to leave it (it may be changed in place
             only where the site is a whole tensor, i.e. ``Site.columns`` and ``Site.heads`` are
-            None, and not at ``moe.router``), or a tensor of the same shape to replace it.
+            None, and not at ``moe.*``), or a tensor of the same shape to replace it. At ``moe.act``
+            and its like units of experts that a token is not routed to are 0, and what is said of
+            them has no effect; :func:`hook_experts` needs no such tensor.
         layers: Layer numbers; None for all that have the site.
 
     Raises:
@@ -49,6 +53,28 @@ def hook_site(
     """
     refuse_compiled(lm)
     place = lm.sites[site]
+    chosen = _chosen(lm, place, layers)
+    running = _Running()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_never_compiled(lm))
+        if place.flat or place.shared:
+            for layer in place.layers:
+                stack.enter_context(holding(running.follow(lm.layer_modules[layer], layer)))
+        if place.inner is not None:
+            spread = _spread_out(place, fn, running)
+            for layer in chosen:
+                stack.enter_context(_attach_inside(place, layer, spread, running))
+        else:
+            for layer in chosen:
+                stack.enter_context(holding(_attach(place, layer, fn, running)))
+        if chosen:
+            check = _check_fired(lm.decoder, site, frozenset(chosen), running.fired)
+            stack.enter_context(holding(check))
+        yield
+
+
+def _chosen(lm: LanguageModel, place: Site, layers: Sequence[int] | None) -> list[int]:
+    """The layers to hook, after a look whether they have the site."""
     chosen = list(place.layers) if layers is None else list(layers)
     wrong = [layer for layer in chosen if not 0 <= layer < lm.layers]
     if wrong:
@@ -56,21 +82,97 @@ def hook_site(
     lacking = [layer for layer in chosen if layer not in place.layers]
     if lacking:
         raise InputError(
-            f"layer {lacking[0]} of {lm.name} has no {site!r}: choose among its layers "
+            f"layer {lacking[0]} of {lm.name} has no {place.name!r}: choose among its layers "
             f"{', '.join(map(str, place.layers))}."
         )
+    return chosen
+
+
+@contextlib.contextmanager
+def hook_experts(
+    lm: LanguageModel, site: str, fn: RoutedFunction, layers: Sequence[int] | None = None
+) -> Iterator[None]:
+    """Call ``fn`` on the units inside routed experts in every forward pass of the block.
+
+    The rows are tokens as they were routed, so that no (tokens, experts x units) tensor is made, as
+    :func:`hook_site` does at the same sites.
+
+    Args:
+        lm: The model.
+        site: ``moe.act``, ``moe.pre`` or ``moe.out``.
+        fn: Called as ``fn(layer, routed)`` with a :class:`~langneurons.models.expert_units.Routed`
+            that holds all rows of the layer; returns None, or new values (n, inner). Must not
+            change them in place.
+        layers: Layer numbers; None for all that have the site.
+
+    Raises:
+        InputError: See :func:`hook_site`.
+        RunError: From the first forward pass, as for :func:`hook_site`, or if the experts run by a
+            kernel that calls no gate.
+    """
+    refuse_compiled(lm)
+    place = lm.sites[site]
+    chosen = _chosen(lm, place, layers)
     running = _Running()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_never_compiled(lm))
-        if place.flat or place.shared:
-            for layer in place.layers:
-                stack.enter_context(holding(running.follow(lm.layer_modules[layer], layer)))
         for layer in chosen:
-            stack.enter_context(holding(_attach(place, layer, fn, running)))
+            # Also for others to see that something acts on the model.
+            stack.enter_context(holding(running.follow(lm.layer_modules[layer], layer)))
+            stack.enter_context(_attach_inside(place, layer, fn, running))
         if chosen:
             check = _check_fired(lm.decoder, site, frozenset(chosen), running.fired)
             stack.enter_context(holding(check))
         yield
+
+
+def _attach_inside(
+    place: Site, layer: int, fn: RoutedFunction, running: _Running
+) -> contextlib.AbstractContextManager[None]:
+    from langneurons.models.expert_units import probing
+
+    experts = place.experts[layer]
+    assert experts is not None
+    stage: Any = place.name.partition(".")[2]
+
+    def probe(routed: Routed) -> Tensor | None:
+        running.fired.add(layer)
+        _refuse_tracing()
+        return fn(layer, routed)
+
+    return probing(experts, stage, probe)
+
+
+DENSE_ELEMENTS = 1 << 28
+"""Most elements of (tokens, experts x units) that :func:`hook_site` makes of a layer."""
+
+
+def _spread_out(place: Site, fn: SiteFunction, running: _Running) -> RoutedFunction:
+    """``fn`` on all units of all experts, 0 where a token is not routed to them."""
+    inner = place.inner
+    assert inner is not None
+
+    def rows(layer: int, routed: Routed) -> Tensor | None:
+        batch, sequence = running.shape
+        units = place.widths[layer]
+        if batch * sequence * units > DENSE_ELEMENTS:
+            raise RunError(
+                f"{batch * sequence} tokens of {units} units at {place.name!r}, most of them in "
+                "experts that do not run, are too many to be held at once: use 'moe.router', a "
+                "smaller batch, or what reads experts as they run (statistics, interventions)."
+            )
+        values = routed.values
+        where = routed.tokens, routed.experts
+        whole = values.new_zeros((batch * sequence, units // inner, inner))
+        whole = whole.index_put(where, values)
+        given = whole.view(batch, sequence, units)
+        changed = fn(layer, given)
+        if changed is None and not (torch.is_grad_enabled() and given.requires_grad):
+            return None
+        changed = given if changed is None else changed
+        return changed.reshape(whole.shape)[where]
+
+    return rows
 
 
 @contextlib.contextmanager

@@ -18,7 +18,10 @@ SITES = (
     *("attn.out", "attn.head", "attn.q", "attn.k", "attn.v"),
     "resid",
     "moe.router",
+    *("moe.act", "moe.pre", "moe.out"),
 )
+ROUTED = ("moe.act", "moe.pre", "moe.out")
+"""Sites whose units have values on some tokens only."""
 
 T = TypeVar("T")
 
@@ -89,7 +92,9 @@ class Site:
         flat: Whether the model hands the module of some layer (batch x sequence, units) instead of
             (batch, sequence, units), as OPT does, and shared experts do.
         model: Name of the model's class, for messages.
-        experts: Per layer, the experts routed to (``moe.router``), else empty.
+        experts: Per layer, the experts routed to (``moe.*``), else empty.
+        inner: Units in each expert, where the units live inside experts (``moe.act`` and its like),
+            else None.
     """
 
     name: str
@@ -101,6 +106,12 @@ class Site:
     flat: bool = False
     model: str = ""
     experts: tuple[Experts | None, ...] = ()
+    inner: int | None = None
+
+    @property
+    def chosen(self) -> int:
+        """Most experts that a token is sent to in a layer; 0 where there are none."""
+        return max((item.chosen for item in self.experts if item is not None), default=0)
 
     @property
     def layers(self) -> tuple[int, ...]:

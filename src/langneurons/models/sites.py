@@ -13,14 +13,19 @@ attn.k     output of the key projection                           key heads x he
 attn.v     output of the value projection                         key heads x head size
 resid      output of the decoder layer (the residual stream)      hidden size
 moe.router routing weight of each expert, 0 where not chosen      experts
+moe.pre    what an expert's activation function reads             experts x inner width
+moe.act    its output                                             experts x inner width
+moe.out    input of the expert's down projection                  experts x inner width
 ========== ====================================================== =========================
 
 No list of model names is used: the model is traced once (:mod:`langneurons.models.trace`) and each
 layer read by itself (:mod:`langneurons.models.roles`): the activation function is the module
 between an up and a down projection, and its width is that of the down projection's input. Layers
 may differ: in width, or in having an MLP or an attention at all, as in hybrids with state-space
-layers. Of a mixture of experts (:mod:`langneurons.models.experts`) the routers are a site; its
-dense layers and shared experts are ``mlp.*``, the units inside its routed experts none.
+layers. In a mixture of experts (:mod:`langneurons.models.experts`) the routers are a site, and so
+are the units inside the routed experts (:mod:`langneurons.models.expert_units`), which have values
+on the tokens routed to their expert only; unit i of expert e has index e x inner width + i. Its
+dense layers and shared experts are ``mlp.*``.
 """
 
 from __future__ import annotations
@@ -34,10 +39,11 @@ from torch import Tensor, nn
 
 from langneurons.errors import InputError, unknown
 from langneurons.models.attention import Columns, projection_columns
+from langneurons.models.expert_units import inner_width, unlike, unreadable
 from langneurons.models.experts import Experts, find_experts
 from langneurons.models.projection import Projection
 from langneurons.models.roles import MLP, Attention, LayerPlan, Part, plan_layer
-from langneurons.models.site import SITES, Parts, Site
+from langneurons.models.site import ROUTED, SITES, Parts, Site
 from langneurons.models.trace import Call, trace_layers
 
 
@@ -129,9 +135,8 @@ class Sites(Mapping[str, Site]):
             number, experts = mixed
             raise InputError(
                 f"{self._model} is a mixture of experts (layer {number}: {experts.path}) without "
-                "dense layers or shared experts, and units inside routed experts are not "
-                "supported, as each sees some tokens only: use the site 'moe.router', whose units "
-                "are the experts, or sites of the attention."
+                "dense layers or shared experts: use 'moe.act', 'moe.pre' or 'moe.out', the units "
+                "inside the experts, or 'moe.router', whose units are the experts."
             )
         if not any(found):
             raise InputError(
@@ -213,6 +218,8 @@ class Sites(Mapping[str, Site]):
             return self._residual()
         if name == "moe.router":
             return self._routing()
+        if name in ROUTED:
+            return self._inside(name)
         if name.startswith("attn."):
             _ = self.attentions
             return self._at_attention(name)
@@ -230,14 +237,58 @@ class Sites(Mapping[str, Site]):
         modules = Parts(found, "output", self._model)
         return Site("resid", modules, "output", widths, (None,) * len(widths), model=self._model)
 
-    def _routing(self) -> Site:
+    def _experts(self, name: str) -> tuple[tuple[Experts | None, ...], list[Experts]]:
+        """Experts of each layer, and those of the layers that have some."""
         found = tuple(plan.experts for plan in self.plans)
         present = [experts for experts in found if experts is not None]
         if not present:
             raise InputError(
-                f"{self._model} is no mixture of experts, so it has no 'moe.router': use a site of "
+                f"{self._model} is no mixture of experts, so it has no {name!r}: use a site of "
                 "the MLP."
             )
+        return found, present
+
+    def _inside(self, name: str) -> Site:
+        found, _ = self._experts(name)
+        inner = self._inner
+        return Site(
+            name,
+            Parts([None if e is None else e.module for e in found], "experts", self._model),
+            "input",
+            tuple(0 if e is None else e.count * inner for e in found),
+            (None,) * len(found),
+            flat=True,
+            model=self._model,
+            experts=found,
+            inner=inner,
+        )
+
+    @cached_property
+    def _inner(self) -> int:
+        """Units in each expert, once it is known that they can be read."""
+        found, _ = self._experts("moe.act")
+        for number, experts in enumerate(found):
+            reason = None if experts is None else unreadable(experts)
+            if reason is not None:
+                raise self._unread(number, reason)
+        wrong = unlike(self._backbone, found)
+        if wrong is not None:
+            raise self._unread(*wrong)
+        widths = {n: inner_width(e) for n, e in enumerate(found) if e is not None}
+        if len(set(widths.values())) > 1:
+            first, *rest = widths
+            other = next(n for n in rest if widths[n] != widths[first])
+            raise self._unread(other, f"they have {widths[other]} units, others {widths[first]}")
+        return next(iter(widths.values()))
+
+    def _unread(self, layer: int, reason: str) -> InputError:
+        return InputError(
+            f"units inside the experts of {self._model} (layer {layer}) cannot be read: {reason}. "
+            "Use 'moe.router'."
+        )
+
+    def _routing(self) -> Site:
+        found, present = self._experts("moe.router")
         listed = present[0].listed
         modules = [None if e is None else (e.module if listed else e.router) for e in found]
         return Site(
