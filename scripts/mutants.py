@@ -429,8 +429,8 @@ def history(room: str) -> dict[str, Tried]:
 def run(room: str, minutes: float, most: int, seconds: float) -> None:
     """Try the first mutants of a room's order until time or number is reached."""
     (FOLDER / room).mkdir(parents=True, exist_ok=True)
-    stop = time.monotonic() + 60 * minutes
     lines, times, state = baseline(room)
+    stop = time.monotonic() + 60 * minutes
     before = history(room)
     equal = equal_ones()
     tree = FOLDER / room / "tree"  # the copy: what is edited meanwhile makes no difference
@@ -503,7 +503,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("rooms", nargs="*", metavar="ROOM", help=", ".join(ROOMS))
-    parser.add_argument("--minutes", type=float, default=30, help="for each room, at most")
+    parser.add_argument(
+        "--minutes", type=float, default=30, help="for each room, beside the tests unchanged"
+    )
     parser.add_argument("--most", type=int, default=60, help="the first so many of each room")
     parser.add_argument(
         "--seconds", type=float, default=60, help="of tests a mutant, as they took unchanged"

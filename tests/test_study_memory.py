@@ -10,17 +10,32 @@ import time
 import pytest
 
 import study_world
+from langneurons.artifacts import write_text
 from langneurons.models import precision
 from langneurons.study import Study, memory, records
 
 HEAVY = ("torch", "transformers", "scipy", "pandas", "matplotlib", "datasets", "peft")
 
 
+def short_report(_study, out):
+    """A page and a table beside it. What a report says is not asked here, only when it is made."""
+    for name in ("tables/a.csv", "index.html"):
+        write_text(out / "report" / name, str(time.time_ns()))
+    return out / "report" / "index.html"
+
+
+@pytest.fixture(autouse=True)
+def _short_reports(monkeypatch):
+    monkeypatch.setattr(Study, "report", short_report)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A study's folder and its finished run, some seconds old for the clock of the memory."""
     world = study_world.build(tmp_path_factory.mktemp("memory"))
-    Study.from_yaml(world / "study.yaml").run(world / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Study, "report", short_report)
+        Study.from_yaml(world / "study.yaml").run(world / "run")
     past = time.time() - 100
     for path in (world / "run").rglob("*"):
         if path.is_file() and ".stages" not in path.parts:
@@ -224,13 +239,7 @@ def rewritten(path, old="cat", new="cot"):
     path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
 
 
-@pytest.fixture
-def no_page(monkeypatch):
-    """Runs without their report, which is most of a small run's time."""
-    monkeypatch.setattr(Study, "_page", lambda *_: None)
-
-
-def test_text_changed_while_a_run_goes_on_is_noticed_by_the_next(world, no_page):
+def test_text_changed_while_a_run_goes_on_is_noticed_by_the_next(world):
     def report(outcome):
         if not seen:
             rewritten(world / "en.txt")
@@ -305,7 +314,7 @@ def test_a_plan_of_files_changed_just_now_is_not_remembered(world, part, sources
     assert memory._read(world / "run", "plan") == {}
 
 
-def test_auto_stays_what_it_was_when_the_plan_was_laid(world, no_page, monkeypatch):
+def test_auto_stays_what_it_was_when_the_plan_was_laid(world, monkeypatch):
     config, out = world / "model" / "config.json", world / "run"
     text = config.read_text(encoding="utf-8")
     config.write_text(text.replace('"float32"', '"bfloat16"'), encoding="utf-8")
