@@ -11,7 +11,7 @@ import torch
 
 from langneurons import threads
 from langneurons.artifacts import write_text
-from langneurons.study.environment import describe
+from langneurons.provenance.environment import describe
 
 RESULTS = Path(__file__).parent / "results"
 

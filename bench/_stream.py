@@ -11,9 +11,9 @@ from typing import Protocol
 from bench.real_puzzle import shown
 from langneurons.artifacts import digest, file_digest
 from langneurons.evaluation import Scores, compare, evaluate
+from langneurons.interface.workshop import Workshop
 from langneurons.models import LanguageModel
 from langneurons.study import Study
-from langneurons.study.workshop import Workshop
 
 COLUMNS = ["adapter", "language", "untouched", "what", "change", "answers changed"]
 

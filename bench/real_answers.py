@@ -26,10 +26,10 @@ from langneurons.artifacts import write_text
 from langneurons.evaluation import Scores, answer_language, compare
 from langneurons.evaluation.answer_language import LATIN, OWN_SCRIPT
 from langneurons.evaluation.squad import bag_f1, normalise
+from langneurons.interface.workshop import Workshop
 from langneurons.reporting import style
 from langneurons.reporting.figures import canvas
 from langneurons.study import Study
-from langneurons.study.workshop import Workshop
 
 TITLES = {
     "f1": "F1",

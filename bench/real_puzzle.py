@@ -20,12 +20,12 @@ from bench._markdown import printed
 from langneurons.artifacts import write_text
 from langneurons.evaluation import Scores, compare, evaluate
 from langneurons.evaluation.comparison import Comparison
+from langneurons.interface.workshop import Workshop
 from langneurons.intervention import Intervention
 from langneurons.intervention.words import parse
 from langneurons.reporting import style
 from langneurons.reporting.figures import canvas
 from langneurons.study import Study
-from langneurons.study.workshop import Workshop
 
 ACT, PRE = "mlp.act", "mlp.pre"
 SITES = {

@@ -17,7 +17,7 @@ EXIT_CODES = {"InputError": 2, "RunError": 1, "ArtifactError": 1}
 SAME_AS = {"LanguageMissingError": "InputError"}
 # Where a ValueError is a check of pydantic's, which the study turns into an InputError.
 SCHEMA = (
-    *("study/schema.py", "study/spec.py", "study/grid.py", "study/context.py"),
+    *("config/schema.py", "config/grid.py", "interface/spec.py", "interface/context.py"),
     *(f"parts/{path.parent.name}/spec.py" for path in sorted((SOURCE / "parts").glob("*/spec.py"))),
 )
 ROOMS = {
@@ -31,6 +31,9 @@ ROOMS = {
     "evaluation": "Evaluation",
     "features": "Sparse features",
     "reporting": "Report",
+    "stages": "Stages",
+    "interface": "What parts and studies know of each other",
+    "config": "Study files",
     "study": "Studies",
     "parts": "Parts of studies",
     "play": "Live page",

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from langneurons.study.schema import schema
-from langneurons.study.spec import nested
+from langneurons.config.schema import schema
+from langneurons.interface.spec import nested
 
 HEAD = """# Keys of a study
 

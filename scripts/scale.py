@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 import math
 
-from langneurons.study import loading
+from langneurons.config import loading
+from langneurons.config.schema import StudyConfig
 from langneurons.study.expectation import UTILISATION, expect, human_bytes
 from langneurons.study.plan import Identity, plan
-from langneurons.study.schema import StudyConfig
 
 LLAMA_8B = {"parameters": 8.03e9, "layers": 32, "units": 14336, "hidden": 4096}
 LLAMA_70B = {"parameters": 70.6e9, "layers": 80, "units": 28672, "hidden": 8192}

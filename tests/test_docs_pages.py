@@ -5,7 +5,7 @@ import re
 import pytest
 from scripts import command_page, error_catalogue, key_page, pages
 
-from langneurons.study.spec import nested
+from langneurons.interface.spec import nested
 
 ERRORS = error_catalogue.entries()
 # What tells the reader what to do: an instruction, or the condition a value has to meet.

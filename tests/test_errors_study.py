@@ -9,6 +9,8 @@ import torch
 
 import tiny
 from finetuning_world import Answers
+from langneurons.config import checks, inputs, loading
+from langneurons.config.schema import RaySpec, parse
 from langneurons.errors import ArtifactError, InputError, RunError
 from langneurons.evaluation.crossing import statistic
 from langneurons.evaluation.examples import labels_of
@@ -18,13 +20,12 @@ from langneurons.features.intervening import FeatureChange, features_changed
 from langneurons.features.language import feature_statistics
 from langneurons.features.training import Learner, Recipe, _step
 from langneurons.identification import NeuronSet, Units
+from langneurons.interface.workshop import Workshop
 from langneurons.intervention import Value
 from langneurons.models.layers import chosen_layers
+from langneurons.stages.stage import Plan
 from langneurons.statistics import Statistics
-from langneurons.study import Study, checks, distributed, inputs, loading
-from langneurons.study.schema import RaySpec, parse
-from langneurons.study.stage import Plan
-from langneurons.study.workshop import Workshop
+from langneurons.study import Study, distributed
 from reporting_run import write_run
 
 BASE = {"languages": ["en", "hi"], "text": "mini"}

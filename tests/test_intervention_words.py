@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 import tiny
 from langneurons.errors import InputError
 from langneurons.identification import Units
+from langneurons.interface.spec import check_value, check_written
 from langneurons.intervention import Intervention, Value, intervene
 from langneurons.intervention.words import PARTS, SCOPES, SITES, WORDS, Written, parse
 from langneurons.models import hook_site
 from langneurons.statistics import collect
-from langneurons.study.spec import check_value, check_written
 
 UNITS = Units([0, 1], [3, 7])
 

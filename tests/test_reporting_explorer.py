@@ -22,6 +22,7 @@ from langneurons import mini
 from langneurons.data.blocks import make_blocks
 from langneurons.errors import InputError
 from langneurons.identification import NeuronSet, Units
+from langneurons.interface.part import ordered
 from langneurons.reporting.explorer.data import PART, UnitSet, payload, unit_sets
 from langneurons.reporting.explorer.gather import BINS, explore, save
 from langneurons.reporting.explorer.neighbours import neighbours
@@ -31,7 +32,6 @@ from langneurons.reporting.inputs import Run
 from langneurons.statistics import Statistics
 from langneurons.statistics.language import LanguageStatistics
 from langneurons.statistics.sample import MemoryRows, RowSample, select
-from langneurons.study.part import ordered
 
 LAYERS, UNITS = 3, 7
 

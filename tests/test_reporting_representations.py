@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from langneurons.interface.part import PARTS
 from langneurons.parts.features import page as features
 from langneurons.parts.subspaces import page as subspaces
 from langneurons.reporting.inputs import Run
 from langneurons.reporting.rest import rest
 from langneurons.reporting.sections import Picture, Tabs
 from langneurons.reporting.tables import Table
-from langneurons.study.part import PARTS
 
 
 def subspace_tables():

@@ -9,11 +9,12 @@ import pytest
 
 import study_world
 from langneurons import Study
+from langneurons.config import inputs, loading
+from langneurons.config.schema import parse
 from langneurons.errors import InputError
-from langneurons.study import inputs, loading, records
+from langneurons.stages import records
+from langneurons.stages.runner import execute, locked
 from langneurons.study.plan import Identity, plan
-from langneurons.study.runner import execute, locked
-from langneurons.study.schema import parse
 
 
 @pytest.fixture(scope="module")

@@ -155,7 +155,7 @@ def test_the_same_tables_as_for_neurons(attention_run):
 def test_scaling_in_a_study_is_that_of_the_library(attention_run):
     lm, root = attention_run
     study = Study.from_yaml(root / "study.yaml")
-    from langneurons.study.workshop import Workshop
+    from langneurons.interface.workshop import Workshop
 
     shop = Workshop(study.config, root / "run", study.texts())
     found = NeuronSet.load(root / "run" / "neurons" / "q.json")

@@ -9,11 +9,14 @@ import pytest
 import torch
 
 import tiny
+from langneurons.config.schema import parse
 from langneurons.data import make_blocks
 from langneurons.errors import InputError
 from langneurons.evaluation import Scores, perplexity
 from langneurons.evaluation.crossing import cross
 from langneurons.identification import NeuronSet, Units
+from langneurons.interface.spec import check_written
+from langneurons.interface.workshop import Workshop
 from langneurons.intervention import Intervention, OutOfRangeWarning, Value, intervene
 from langneurons.intervention.words import Written
 from langneurons.intervention.words import parse as parse_value
@@ -23,9 +26,6 @@ from langneurons.parts.adapters.tables import Cell, adapter_sets, odd_rows
 from langneurons.statistics import collect
 from langneurons.study import Study
 from langneurons.study.plan import Identity, plan
-from langneurons.study.schema import parse
-from langneurons.study.spec import check_written
-from langneurons.study.workshop import Workshop
 
 TEXT = {"en": ["the cat and the dog " * 6] * 4, "hi": ["हिन्दी और " * 9] * 4}
 

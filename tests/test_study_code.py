@@ -13,8 +13,10 @@ import pytest
 import langneurons
 import study_world
 from langneurons.artifacts import read_json
-from langneurons.study import Study, code, kinds, records, source
-from langneurons.study.source import _Reader
+from langneurons.provenance import code, source
+from langneurons.provenance.source import _Reader
+from langneurons.stages import records
+from langneurons.study import Study, kinds
 
 PACKAGE = Path(langneurons.__file__).parent
 
@@ -180,7 +182,7 @@ from langneurons.study import Study
 study = Study.from_yaml(sys.argv[1], ["threads=1", "perplexity=null"])
 if sys.argv[3] == "plan":
     from pathlib import Path
-    from langneurons.study import records
+    from langneurons.stages import records
     laid = study.plan()
     print(json.dumps({s.name: records.why(Path(sys.argv[2]), laid, s) for s in laid.stages}))
 else:

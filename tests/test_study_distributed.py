@@ -11,9 +11,9 @@ import torch
 
 import study_world
 from langneurons import Statistics, Study
+from langneurons.config.schema import RaySpec
 from langneurons.errors import InputError
 from langneurons.study import distributed
-from langneurons.study.schema import RaySpec
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 import study_world
 from langneurons.artifacts import read_json
 from langneurons.cli.app import app
-from langneurons.study import Study, records
+from langneurons.stages import records
+from langneurons.study import Study
 
 EDITS = {
     "languages": (["en", "es", "hi"], ["en", "hi"], ["hi", "es"]),

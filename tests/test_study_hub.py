@@ -12,7 +12,9 @@ import pytest
 from huggingface_hub import constants
 
 import study_world
-from langneurons.study import Study, hub, inputs
+from langneurons.config import inputs
+from langneurons.provenance import hub
+from langneurons.study import Study
 
 MODEL, OLD, DATA = "a" * 40, "b" * 40, "c" * 40
 COMMITS = {

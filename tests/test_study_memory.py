@@ -12,7 +12,8 @@ import pytest
 import study_world
 from langneurons.artifacts import write_text
 from langneurons.models import precision
-from langneurons.study import Study, memory, records
+from langneurons.stages import records
+from langneurons.study import Study, memory
 
 HEAVY = ("torch", "transformers", "scipy", "pandas", "matplotlib", "datasets", "peft")
 

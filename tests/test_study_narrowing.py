@@ -5,10 +5,10 @@ import warnings
 
 import pytest
 
+from langneurons.config.loading import load, load_series
+from langneurons.config.narrowing import narrow
 from langneurons.errors import InputError
 from langneurons.study import presets
-from langneurons.study.loading import load, load_series
-from langneurons.study.narrowing import narrow
 
 
 def narrowed(preset, languages):

@@ -15,7 +15,7 @@ from langneurons.artifacts import read_json
 FILES = {
     "spec.py": """
         from pydantic import Field
-        from langneurons.study.spec import Spec
+        from langneurons.interface.spec import Spec
 
         class LengthsSpec(Spec):
             '''How long the words of each language are.'''
@@ -26,7 +26,7 @@ FILES = {
             context.known_languages("lengths.languages", spec.languages)
     """,
     "stages.py": """
-        from langneurons.study.stage import Stage
+        from langneurons.stages.stage import Stage
 
         def stages(spec, context):
             return [
@@ -83,7 +83,7 @@ FILES = {
     "__init__.py": """
         from extra_lengths.spec import LengthsSpec
         from langneurons.reporting.columns import Columns
-        from langneurons.study.part import Kind, Part, add, later
+        from langneurons.interface.part import Kind, Part, add, later
 
         add(
             Part(

@@ -8,18 +8,18 @@ import pandas as pd
 import pytest
 
 from langneurons.errors import ArtifactError
+from langneurons.interface.part import PARTS, Part, add, later, ordered
 from langneurons.registry import Registry
 from langneurons.reporting.columns import Columns
 from langneurons.reporting.sections import Section
 from langneurons.reporting.sentences import Sentence
 from langneurons.reporting.tables.plain import plain
-from langneurons.study.part import PARTS, Part, add, later, ordered
 from langneurons.study.report import compose, read
 from reporting_run import perplexity_table, scores_table, write_run
 
 
 def test_parts_are_found_without_loading_what_they_need():
-    heavy = "import sys; from langneurons.study.part import ordered; parts = ordered()\n"
+    heavy = "import sys; from langneurons.interface.part import ordered; parts = ordered()\n"
     heavy += "print([name for name in ('matplotlib', 'IPython') if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"

@@ -8,15 +8,16 @@ from typer.testing import CliRunner
 
 from langneurons import Study
 from langneurons.cli.app import app
+from langneurons.config import loading
+from langneurons.config.grid import expand
+from langneurons.config.schema import parse
 from langneurons.errors import InputError
 from langneurons.identification.language_sets import LANGUAGE_SETS
+from langneurons.models.size import Size
 from langneurons.progress import human_bytes, human_time
-from langneurons.study import loading
-from langneurons.study.expectation import Size, expect, size_of
-from langneurons.study.grid import expand
+from langneurons.study.expectation import expect, size_of
 from langneurons.study.kinds import kinds
 from langneurons.study.plan import Identity, plan
-from langneurons.study.schema import parse
 
 ISSUE = {
     *("mini", "mini-paper", "text", "paper-llama-3.1-8b", "paper-mistral-nemo-12b", "bloomz-7b1"),

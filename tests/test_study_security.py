@@ -15,8 +15,10 @@ import study_world
 from langneurons import Study
 from langneurons.artifacts import read_json
 from langneurons.cli import app as application
+from langneurons.config import loading
 from langneurons.errors import InputError, LangNeuronsError
-from langneurons.study import environment, loading, records
+from langneurons.provenance import environment
+from langneurons.stages import records
 
 SOURCE = Path(loading.__file__).resolve().parents[1]
 

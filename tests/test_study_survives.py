@@ -12,7 +12,7 @@ import yaml
 import study_world
 from langneurons import Study
 from langneurons.artifacts import read_json
-from langneurons.study import records
+from langneurons.stages import records
 
 
 @pytest.fixture(scope="module")

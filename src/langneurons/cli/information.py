@@ -39,7 +39,7 @@ def doctor(as_json: AsJson = False) -> None:
 
     Exits with 1 where a package that everything needs is missing or too old.
     """
-    from langneurons.study.environment import describe
+    from langneurons.provenance.environment import describe
 
     found: dict[str, Any] = describe()
     unmet = unmet_requirements()

@@ -89,7 +89,7 @@ def not_of_a_study(output: Path | None) -> None:
     Raises:
         InputError: If the path is a run directory, or lies among what a study has made in it.
     """
-    from langneurons.study.records import owner
+    from langneurons.stages.records import owner
 
     out = None if output is None else owner(output)
     if out is not None:

@@ -26,8 +26,8 @@ from langneurons.cli.options import (
 from langneurons.errors import InputError
 
 if TYPE_CHECKING:
+    from langneurons.stages.runner import Outcome
     from langneurons.study import Result, Study
-    from langneurons.study.runner import Outcome
 
 Overrides = Annotated[
     list[str] | None,
@@ -196,7 +196,7 @@ def _print_plan(study: Study, out: Path, as_json: bool, keep_code: bool, trusted
     import pandas as pd
 
     from langneurons.progress import human_bytes, human_time
-    from langneurons.study import records
+    from langneurons.stages import records
     from langneurons.study.expectation import expect, measured_flops
 
     # Text of the Hub is not streamed just to find that there is nothing to keep.
@@ -317,7 +317,8 @@ def explain(
     verify: Verify = False,
 ) -> None:
     """Say why a stage would run again, or that its result stands; and what is set aside."""
-    from langneurons.study import Study, memory, presets, records
+    from langneurons.stages import records
+    from langneurons.study import Study, memory, presets
 
     stands = Path(run).exists() or run in presets()
     old = study is not None or output is not None or not (stage or stands)

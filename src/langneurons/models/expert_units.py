@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from langneurons.errors import RunError
 from langneurons.models.experts import Experts, routing_arguments
-from langneurons.models.hooks import holding, replacing
+from langneurons.models.handles import holding, replacing
 from langneurons.models.trace import tiny_ids
 
 Stage = Literal["pre", "act", "out"]

@@ -1,7 +1,8 @@
 """Studies: the grid of statistics, neurons, interventions, adapters and scores, as one plan."""
 
-from langneurons.study.loading import presets
-from langneurons.study.schema import StudyConfig
-from langneurons.study.study import Result, Study
+from langneurons.config.loading import presets
+from langneurons.config.schema import StudyConfig
+from langneurons.study.result import Result
+from langneurons.study.study import Study
 
 __all__ = ["Result", "Study", "StudyConfig", "presets"]

@@ -19,13 +19,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from langneurons.config.schema import RaySpec, StudyConfig, parse
 from langneurons.errors import InputError
+from langneurons.interface.workshop import Texts, Workshop
 from langneurons.progress import Bar, track
-from langneurons.study import kinds, runner
-from langneurons.study.inputs import Texts
-from langneurons.study.runner import Outcome
-from langneurons.study.schema import RaySpec, StudyConfig, parse
-from langneurons.study.stage import Plan, Stage
+from langneurons.stages import runner
+from langneurons.stages.runner import Outcome
+from langneurons.stages.stage import Plan, Stage
+from langneurons.study import kinds
 
 
 class _Shared(Mapping[str, Texts]):
@@ -72,8 +73,7 @@ class Worker:
 
         import torch
 
-        from langneurons.study.inputs import pinned
-        from langneurons.study.workshop import Workshop
+        from langneurons.config.inputs import pinned
 
         try:
             os.chdir(place.folder)
@@ -146,7 +146,7 @@ def execute(
         commits: Commits of data sets on the Hub.
 
     Returns:
-        Outcomes in the plan's order, as :func:`langneurons.study.runner.execute` gives them.
+        Outcomes in the plan's order, as :func:`langneurons.stages.runner.execute` gives them.
 
     Raises:
         InputError: If Ray is not installed, the cluster cannot be reached, or it is too small.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from langneurons.study import part, tables
-from langneurons.study.code import reach
-from langneurons.study.context import Context
-from langneurons.study.part import Kind, target
-from langneurons.study.results import Results
-from langneurons.study.stage import Stage
-from langneurons.study.workshop import Workshop
+from langneurons.interface import part
+from langneurons.interface.context import Context
+from langneurons.interface.part import Kind, target
+from langneurons.interface.results import Results
+from langneurons.interface.workshop import Workshop
+from langneurons.provenance.code import reach
+from langneurons.stages.stage import Stage
+from langneurons.study import tables
 
 TABLES = "tables"
 """The one kind that no part brings: it sums up what the parts have made."""

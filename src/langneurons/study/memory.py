@@ -20,12 +20,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import langneurons
 from langneurons.artifacts import digest, expanded, file_digest, read_json, write_json
+from langneurons.config.schema import StudyConfig
 from langneurons.errors import LangNeuronsError
-from langneurons.study.environment import processor, versions
-from langneurons.study.schema import StudyConfig
-from langneurons.study.stage import Plan, Stage
+from langneurons.provenance.environment import processor, versions
+from langneurons.stages.stage import Plan, Stage
 
 _FORMAT = 2
 _FRESH_SECONDS = 2.0
@@ -207,7 +206,7 @@ def _machine() -> list[Any]:
 
 def _inputs(config: StudyConfig) -> list[Path] | None:
     """Files of this machine whose content is in the keys; None where some lie elsewhere."""
-    from langneurons.study.inputs import model_path, sources_of
+    from langneurons.config.inputs import model_path, sources_of
 
     sources = {source for lang in config.languages for source in sources_of(config, lang)}
     if any(source.startswith("hub:") for source in sources):
@@ -233,9 +232,9 @@ def _within(place: Path) -> Iterable[Path]:
 def _code() -> Seen:
     """This package's own files, as they were when this process first asked.
 
-    Source that was read for keys is kept as long, see :mod:`langneurons.study.code`.
+    Source that was read for keys is kept as long, see :mod:`langneurons.provenance.code`.
     """
-    top = Path(langneurons.__file__).parent
+    top = Path(__file__).parents[1]
     files = sorted(path for path in top.rglob("*") if path.suffix != ".pyc" and path.is_file())
     return _see({path.relative_to(top).as_posix(): path for path in files})
 

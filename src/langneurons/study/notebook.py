@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,16 +10,16 @@ import pandas as pd
 from markupsafe import Markup
 
 from langneurons.errors import InputError, unknown
+from langneurons.interface.part import ordered
 from langneurons.reporting.notebook import Drawing, markup
 from langneurons.reporting.numbers import number
 from langneurons.reporting.tables import Column, Table
 from langneurons.reporting.troubles import troubles
-from langneurons.study.part import ordered
 from langneurons.study.report import answer, compose, read
 
 if TYPE_CHECKING:
-    from langneurons.study.schema import StudyConfig
-    from langneurons.study.study import Result
+    from langneurons.config.schema import StudyConfig
+    from langneurons.stages.runner import Outcome
 
 
 def study_html(config: StudyConfig, out: Path | None) -> str:
@@ -52,22 +53,30 @@ def study_html(config: StudyConfig, out: Path | None) -> str:
     return markup.page(f"Study {config.name}", facts, *blocks)
 
 
-def result_html(result: Result) -> str:
-    """What a run came to: its answer, what failed, and where the report lies."""
+def result_html(out: Path, outcomes: Sequence[Outcome], report: Path | None, seconds: float) -> str:
+    """What a run came to: its answer, what failed, and where the report lies.
+
+    Args:
+        out: Run directory.
+        outcomes: One a stage.
+        report: Its page, if there is one.
+        seconds: Time it took.
+    """
     counted = {
-        status: sum(outcome.status == status for outcome in result.outcomes)
+        status: sum(outcome.status == status for outcome in outcomes)
         for status in ("done", "kept", "failed", "skipped")
     }
     facts = [(status, str(many)) for status, many in counted.items() if many]
-    facts.append(("seconds", number(result.seconds, 0)))
-    blocks = [_answer(result.out)] if (result.out / "run.json").is_file() else []
-    if result.failed:
-        data = pd.DataFrame([{"stage": o.name, "reason": o.reason} for o in result.failed])
+    facts.append(("seconds", number(seconds, 0)))
+    blocks = [_answer(out)] if (out / "run.json").is_file() else []
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if failed:
+        data = pd.DataFrame([{"stage": o.name, "reason": o.reason} for o in failed])
         columns = [Column("stage", "failed"), Column("reason", "reason")]
         blocks.append(markup.table(Table("failed", "Failed", "", data, columns)))
-    if result.report is not None:
-        blocks.append(Markup("<p>Report: <code>{}</code></p>").format(str(result.report)))
-    return markup.page(f"Run {result.out}", facts, *blocks)
+    if report is not None:
+        blocks.append(Markup("<p>Report: <code>{}</code></p>").format(str(report)))
+    return markup.page(f"Run {out}", facts, *blocks)
 
 
 def _answer(out: Path) -> Markup:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from langneurons.artifacts import digest
+from langneurons.config.schema import StudyConfig
+from langneurons.interface.context import Identity
+from langneurons.interface.part import ordered
+from langneurons.stages.stage import Plan, Stage, keys, order, own
 from langneurons.study import kinds
-from langneurons.study.context import Identity
-from langneurons.study.part import ordered
-from langneurons.study.schema import StudyConfig
-from langneurons.study.stage import Plan, Stage, keys, order, own
 
 __all__ = ["Identity", "Plan", "Stage", "plan"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from langneurons.interface.part import ordered
 from langneurons.reporting import build, style
 from langneurons.reporting.about import facts
 from langneurons.reporting.inputs import Run, read_run
@@ -11,7 +12,6 @@ from langneurons.reporting.methods import methods, reproduce
 from langneurons.reporting.rest import rest
 from langneurons.reporting.sections import Answer, Report
 from langneurons.reporting.troubles import troubles
-from langneurons.study.part import ordered
 
 LAST = 900
 """Parts from this place on stand behind the tables that no part shows: they judge the whole run."""

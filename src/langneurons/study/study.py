@@ -6,21 +6,24 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from langneurons.artifacts import digest, file_digest, read_json, write_json, write_text
+from langneurons.config import checks, inputs, loading
+from langneurons.config.schema import StudyConfig
 from langneurons.errors import LangNeuronsError, unknown
 from langneurons.progress import track
-from langneurons.study import checks, hub, inputs, kinds, loading, memory, records
-from langneurons.study.environment import describe, public
+from langneurons.provenance import hub
+from langneurons.provenance.environment import describe, public
+from langneurons.stages import records
+from langneurons.stages.runner import Outcome, execute, locked
+from langneurons.stages.stage import Plan
+from langneurons.study import kinds, memory
 from langneurons.study.plan import plan
-from langneurons.study.runner import Outcome, execute, locked
-from langneurons.study.schema import StudyConfig
-from langneurons.study.stage import Plan
+from langneurons.study.result import Result
 from langneurons.version import __version__
 
 if TYPE_CHECKING:
@@ -28,33 +31,6 @@ if TYPE_CHECKING:
     from langneurons.reporting.notebook import Drawing
 
 EXECUTORS = ("local", "ray")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run came to.
-
-    Attributes:
-        out: Run directory.
-        outcomes: One per stage, in the plan's order.
-        report: Path of the report page, or None where it could not be made.
-        seconds: Time of the whole run.
-    """
-
-    out: Path
-    outcomes: tuple[Outcome, ...]
-    report: Path | None
-    seconds: float
-
-    @property
-    def failed(self) -> list[Outcome]:
-        """Stages that failed; those skipped because of them are not among these."""
-        return [outcome for outcome in self.outcomes if outcome.status == "failed"]
-
-    def _repr_html_(self) -> str:
-        from langneurons.study.notebook import result_html
-
-        return result_html(self)
 
 
 class Study:
@@ -202,7 +178,7 @@ class Study:
         """Refuse what can be known to be wrong before any model is loaded.
 
         Raises:
-            InputError: See :func:`langneurons.study.checks.check`.
+            InputError: See :func:`langneurons.config.checks.check`.
         """
         checks.check(self.config)
 
@@ -323,7 +299,7 @@ class Study:
             return distributed.execute(
                 self.resolved, out, laid, texts, reasons, report, trusted, revision, self._commits
             )
-        from langneurons.study.workshop import Workshop
+        from langneurons.interface.workshop import Workshop
 
         workshop = Workshop(
             self.resolved, out, self.texts(), trusted, laid, self._revision(), self.tasks()

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from langneurons.artifacts import write_table
-from langneurons.study.part import ordered
-from langneurons.study.workshop import Workshop
+from langneurons.interface.part import ordered
+from langneurons.interface.workshop import Workshop
 
 
 def write(workshop: Workshop, output: Path) -> None:

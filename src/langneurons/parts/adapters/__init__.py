@@ -1,8 +1,8 @@
 """Adapters: fine-tuning only some units."""
 
+from langneurons.interface.part import Kind, Part, add, later
 from langneurons.parts.adapters.spec import AdapterSpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from langneurons.interface.context import Context
+from langneurons.interface.part import Takes
+from langneurons.models.size import Size
 from langneurons.parts.adapters.spec import AdapterSpec, adapter_units, choice_of
-from langneurons.study.context import Context
-from langneurons.study.expectation import Size
-from langneurons.study.part import Takes
-from langneurons.study.stage import Stage
+from langneurons.stages.stage import Stage
 
 _SCORE_BYTES = 200  # a row of a score file, compressed
 _ACTIVATIONS = 34  # bytes a token, layer and hidden unit kept for the backward pass, 16 bit

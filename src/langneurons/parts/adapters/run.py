@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from langneurons.interface.workshop import Workshop
 from langneurons.parts.adapters.spec import HoldSpec, adapter_units, choice_of
-from langneurons.study.workshop import Workshop
 
 if TYPE_CHECKING:
     from langneurons.identification import Units

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import Field
 
 from langneurons.errors import unknown
-from langneurons.study.context import Context
-from langneurons.study.spec import Spec, Value
+from langneurons.interface.context import Context
+from langneurons.interface.spec import Spec, Value
 
 CONTROLS = ("random", "matched")
 """Kinds of random units: of the same number, and also of the same activity."""

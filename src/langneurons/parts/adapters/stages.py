@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from langneurons.interface.context import Context
 from langneurons.parts.adapters.spec import AdapterSpec, adapter_runs, adapter_units, choice_of
 from langneurons.parts.tasks.stages import score, source, tested
-from langneurons.study.context import Context
-from langneurons.study.stage import Stage
+from langneurons.stages.stage import Stage
 
 
 def stages(adapters: Mapping[str, AdapterSpec], context: Context) -> list[Stage]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from langneurons.artifacts import read_json
+from langneurons.interface.results import Results
 from langneurons.parts.adapters.spec import (
     CONTROLS,
     AdapterSpec,
@@ -16,7 +17,6 @@ from langneurons.parts.adapters.spec import (
     adapter_units,
     choice_of,
 )
-from langneurons.study.results import Results
 
 if TYPE_CHECKING:
     from langneurons.evaluation import Scores

@@ -1,8 +1,8 @@
 """The site question: a statistic taken on one side and written on the other."""
 
+from langneurons.interface.part import Kind, Part, add, later
 from langneurons.parts.crossing.spec import CrossingSpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(

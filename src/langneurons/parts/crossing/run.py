@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from langneurons.artifacts import write_table
-from langneurons.study.workshop import Workshop
+from langneurons.interface.workshop import Workshop
 
 
 def crossing(workshop: Workshop, output: Path, neurons: str, language: str) -> None:

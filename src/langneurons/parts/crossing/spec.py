@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from langneurons.study.context import Context
-from langneurons.study.spec import Spec, check_value
+from langneurons.interface.context import Context
+from langneurons.interface.spec import Spec, check_value
 
 
 class CrossingSpec(Spec):

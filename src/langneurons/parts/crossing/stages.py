@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from langneurons.interface.context import Context
 from langneurons.parts.crossing.spec import CrossingSpec
-from langneurons.study.context import Context
-from langneurons.study.stage import Stage
+from langneurons.stages.stage import Stage
 
 
 def stages(spec: CrossingSpec, context: Context) -> list[Stage]:

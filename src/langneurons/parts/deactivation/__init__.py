@@ -1,8 +1,8 @@
 """True deactivation: values beside the units' own range."""
 
+from langneurons.interface.part import Kind, Part, add, later
 from langneurons.parts.deactivation.spec import DeactivationSpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(

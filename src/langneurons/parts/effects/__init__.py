@@ -1,8 +1,8 @@
 """The effect of single units on perplexity."""
 
+from langneurons.interface.part import Kind, Part, add, later
 from langneurons.parts.effects.spec import EffectsSpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(

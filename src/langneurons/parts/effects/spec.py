@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from langneurons.study.context import Context
-from langneurons.study.spec import Spec
+from langneurons.interface.context import Context
+from langneurons.interface.spec import Spec
 
 
 class EffectsSpec(Spec):

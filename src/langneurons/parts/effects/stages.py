@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from langneurons.interface.context import Context
 from langneurons.parts.effects.spec import EffectsSpec
-from langneurons.study.context import Context
-from langneurons.study.stage import Stage
+from langneurons.stages.stage import Stage
 
 
 def stages(spec: EffectsSpec, context: Context) -> list[Stage]:

@@ -1,8 +1,8 @@
 """Which language takes over when one after another is switched off."""
 
+from langneurons.interface.part import Kind, Part, add, later
 from langneurons.parts.fallback.spec import FallbackSpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(

@@ -1,8 +1,8 @@
 """Sparse features."""
 
+from langneurons.interface.part import Kind, Part, add, later
 from langneurons.parts.features.spec import FeaturesSpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from langneurons.artifacts import write_table
+from langneurons.interface.workshop import Workshop
 from langneurons.models.layers import chosen_layers
-from langneurons.study.workshop import Workshop
 
 
 def features(workshop: Workshop, output: Path, name: str) -> None:

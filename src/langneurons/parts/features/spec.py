@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from langneurons.errors import InputError, LangNeuronsError
-from langneurons.study.context import Context, known_site, method
-from langneurons.study.spec import Spec, check_value
+from langneurons.interface.context import Context, known_site, method
+from langneurons.interface.spec import Spec, check_value
 
 
 class FeaturesSpec(Spec):

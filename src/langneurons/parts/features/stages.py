@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from langneurons.artifacts import expanded, file_digest
+from langneurons.interface.context import Context, method
 from langneurons.parts.features.spec import FeaturesSpec
-from langneurons.study.context import Context, method
-from langneurons.study.stage import Stage
+from langneurons.stages.stage import Stage
 
 
 def stages(specs: Mapping[str, FeaturesSpec], context: Context) -> list[Stage]:

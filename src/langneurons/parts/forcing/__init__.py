@@ -1,8 +1,8 @@
 """Forcing the output language."""
 
+from langneurons.interface.part import Kind, Part, add, later
 from langneurons.parts.forcing.spec import ForcingSpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(

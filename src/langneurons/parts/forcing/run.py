@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from langneurons.artifacts import write_table
-from langneurons.study.workshop import Workshop
+from langneurons.interface.workshop import Workshop
 
 
 def forcing(workshop: Workshop, output: Path, off: str, on: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from langneurons.interface.context import Context
 from langneurons.parts.forcing.spec import ForcingSpec
-from langneurons.study.context import Context
-from langneurons.study.stage import Stage
+from langneurons.stages.stage import Stage
 
 
 def stages(spec: ForcingSpec, context: Context) -> list[Stage]:

@@ -1,7 +1,7 @@
 """Interventions: what is written over neurons while a task is scored."""
 
+from langneurons.interface.part import Part, add, later
 from langneurons.parts.interventions.spec import InterventionsSpec
-from langneurons.study.part import Part, add, later
 
 add(
     Part(

@@ -8,10 +8,10 @@ from typing import Any
 from pydantic import Field
 
 from langneurons.errors import unknown
+from langneurons.interface.context import Context
+from langneurons.interface.spec import Spec, WrittenValues
 from langneurons.intervention.words import SCOPES
 from langneurons.intervention.words import parse as parse_value
-from langneurons.study.context import Context
-from langneurons.study.spec import Spec, WrittenValues
 
 
 class InterventionsSpec(Spec):

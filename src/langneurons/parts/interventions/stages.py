@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from langneurons.interface.context import Context
 from langneurons.intervention.words import parse as parse_value
 from langneurons.parts.adapters.spec import first_run
 from langneurons.parts.interventions.spec import InterventionsSpec, intervened
 from langneurons.parts.tasks.stages import score, tested
-from langneurons.study.context import Context
-from langneurons.study.stage import Stage
+from langneurons.stages.stage import Stage
 
 
 def stages(spec: InterventionsSpec, context: Context) -> list[Stage]:

@@ -1,8 +1,8 @@
 """Neuron sets: which units belong to which language."""
 
+from langneurons.interface.part import Kind, Part, add, later
 from langneurons.parts.neurons.spec import NeuronsSpec
 from langneurons.reporting.columns import OVERLAP, Columns
-from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(

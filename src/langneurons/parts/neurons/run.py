@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from langneurons.artifacts import read_table, write_table
+from langneurons.interface.workshop import Workshop
 from langneurons.parts.neurons.spec import found as found_sets
-from langneurons.study.workshop import Workshop
 
 if TYPE_CHECKING:
     from langneurons.identification import NeuronSet

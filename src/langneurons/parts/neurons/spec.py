@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import Field
 
 from langneurons.errors import InputError, LangNeuronsError, unknown
-from langneurons.study.context import Context, known_site, method
-from langneurons.study.spec import Spec
+from langneurons.interface.context import Context, known_site, method
+from langneurons.interface.spec import Spec
 
 
 class NeuronsSpec(Spec):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from langneurons.interface.context import Context
 from langneurons.parts.neurons.spec import NeuronsSpec, found
-from langneurons.study.context import Context
-from langneurons.study.stage import Stage
+from langneurons.stages.stage import Stage
 
 
 def stages(sets: Mapping[str, NeuronsSpec], context: Context) -> list[Stage]:

@@ -1,6 +1,6 @@
 """The paper beside a run: its findings, its numbers, its tables and figures."""
 
-from langneurons.study.part import Part, add, later
+from langneurons.interface.part import Part, add, later
 
 add(
     Part(

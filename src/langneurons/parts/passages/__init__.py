@@ -1,7 +1,7 @@
 """The neuron explorer: what single units do."""
 
+from langneurons.interface.part import Kind, Part, add, later
 from langneurons.parts.passages.spec import PassagesSpec
-from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from langneurons.study.workshop import Workshop
+from langneurons.interface.workshop import Workshop
 
 
 def passages(workshop: Workshop, output: Path, neurons: str) -> None:

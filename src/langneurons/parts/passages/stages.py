@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from langneurons.interface.context import Context
 from langneurons.parts.passages.spec import PassagesSpec
-from langneurons.study.context import Context
-from langneurons.study.stage import Stage
+from langneurons.stages.stage import Stage
 
 
 def stages(spec: PassagesSpec, context: Context) -> list[Stage]:

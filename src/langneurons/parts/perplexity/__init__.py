@@ -1,8 +1,8 @@
 """What overwriting a language's neurons does to perplexity."""
 
+from langneurons.interface.part import Kind, Part, add, later
 from langneurons.parts.perplexity.spec import PerplexitySpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(

@@ -1,7 +1,7 @@
 """How much it would take to see a small effect."""
 
+from langneurons.interface.part import Part, add, later
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Part, add, later
 
 add(
     Part(

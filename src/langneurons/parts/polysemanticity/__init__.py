@@ -1,8 +1,8 @@
 """Language and task information of units."""
 
+from langneurons.interface.part import Kind, Part, add, later
 from langneurons.parts.polysemanticity.spec import PolysemanticitySpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from langneurons.study.context import Context
-from langneurons.study.spec import Spec, Value
+from langneurons.interface.context import Context
+from langneurons.interface.spec import Spec, Value
 
 
 class PolysemanticitySpec(Spec):

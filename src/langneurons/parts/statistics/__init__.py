@@ -1,7 +1,7 @@
 """What every unit does in every language, collected once for all that reads it."""
 
+from langneurons.interface.part import Kind, Part, add, later
 from langneurons.parts.statistics.spec import StatisticsSpec
-from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from langneurons.interface.context import Context
+from langneurons.interface.part import Takes
+from langneurons.models.size import Size
 from langneurons.parts.statistics.spec import StatisticsSpec
-from langneurons.study.context import Context
-from langneurons.study.expectation import Size, state
-from langneurons.study.part import Takes
-from langneurons.study.stage import Stage
+from langneurons.stages.stage import Stage
+from langneurons.study.expectation import state
 
 _ROW_BYTES = 2  # token rows are kept in bfloat16
 

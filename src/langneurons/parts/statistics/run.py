@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langneurons.errors import InputError
+from langneurons.interface.workshop import Workshop
 from langneurons.parts.statistics.stages import shard_folder
-from langneurons.study.workshop import Workshop
 
 if TYPE_CHECKING:
     from langneurons.data import Blocks

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from langneurons import defaults
-from langneurons.study.context import Context, known_site
-from langneurons.study.spec import Spec
+from langneurons.interface.context import Context, known_site
+from langneurons.interface.spec import Spec
 
 
 class StatisticsSpec(Spec):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from langneurons.interface.context import Context
+from langneurons.interface.part import ordered
 from langneurons.parts.statistics.spec import StatisticsSpec
-from langneurons.study.context import Context
-from langneurons.study.part import ordered
-from langneurons.study.stage import Stage
+from langneurons.stages.stage import Stage
 
 
 def stages(spec: StatisticsSpec, context: Context) -> list[Stage]:

@@ -1,8 +1,8 @@
 """Linear subspaces."""
 
+from langneurons.interface.part import Kind, Part, add, later
 from langneurons.parts.subspaces.spec import SubspacesSpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from langneurons.artifacts import write_table
+from langneurons.interface.workshop import Workshop
 from langneurons.models.layers import chosen_layers
-from langneurons.study.workshop import Workshop
 
 
 def subspaces(workshop: Workshop, output: Path, name: str) -> None:

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from langneurons.study.context import Context, known_site
-from langneurons.study.spec import Spec
+from langneurons.interface.context import Context, known_site
+from langneurons.interface.spec import Spec
 
 
 class SubspacesSpec(Spec):

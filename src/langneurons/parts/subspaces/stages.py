@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from langneurons.interface.context import Context
 from langneurons.parts.subspaces.spec import SubspacesSpec
-from langneurons.study.context import Context
-from langneurons.study.stage import Stage
+from langneurons.stages.stage import Stage
 
 
 def stages(specs: Mapping[str, SubspacesSpec], context: Context) -> list[Stage]:

@@ -1,8 +1,8 @@
 """Sweeps over the value written, the share of units and the layers."""
 
+from langneurons.interface.part import Kind, Part, add, later
 from langneurons.parts.sweep.spec import SweepSpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(

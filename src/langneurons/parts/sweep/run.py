@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langneurons.artifacts import write_table
+from langneurons.interface.workshop import Workshop
 from langneurons.parts.sweep.spec import SweepSpec
-from langneurons.study.workshop import Workshop
 
 if TYPE_CHECKING:
     from langneurons.evaluation import Scores

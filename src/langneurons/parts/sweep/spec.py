@@ -8,8 +8,8 @@ from pydantic import Field
 
 from langneurons import defaults
 from langneurons.errors import unknown
-from langneurons.study.context import Context, method
-from langneurons.study.spec import Spec, Value, Values
+from langneurons.interface.context import Context, method
+from langneurons.interface.spec import Spec, Value, Values
 
 
 class SweepSpec(Spec):

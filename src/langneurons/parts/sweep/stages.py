@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from langneurons.interface.context import Context
 from langneurons.parts.adapters.spec import first_run
 from langneurons.parts.sweep.spec import SweepSpec
 from langneurons.parts.tasks.stages import tested
-from langneurons.study.context import Context
-from langneurons.study.stage import Stage
+from langneurons.stages.stage import Stage
 
 
 def stages(spec: SweepSpec, context: Context) -> list[Stage]:

@@ -1,8 +1,8 @@
 """Tasks: what is scored, and the scores."""
 
+from langneurons.interface.part import Kind, Part, add, later
 from langneurons.parts.tasks.spec import TaskSpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(

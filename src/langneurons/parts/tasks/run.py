@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from langneurons.artifacts import write_table
+from langneurons.interface.workshop import Workshop
 from langneurons.intervention.words import parse as parse_value
-from langneurons.study.workshop import Workshop
 
 
 def scores(

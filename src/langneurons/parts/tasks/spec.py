@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import Field
 
 from langneurons.errors import unknown
-from langneurons.study.context import Context
-from langneurons.study.spec import Spec
+from langneurons.interface.context import Context
+from langneurons.interface.spec import Spec
 
 
 class TaskSpec(Spec):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from langneurons.interface.context import Context
 from langneurons.parts.tasks.spec import TaskSpec
-from langneurons.study.context import Context
-from langneurons.study.stage import Stage
+from langneurons.stages.stage import Stage
 
 
 def stages(tasks: Mapping[str, TaskSpec], context: Context) -> list[Stage]:

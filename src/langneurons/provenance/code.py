@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from langneurons.study.source import Source, read
+from langneurons.provenance.source import Source, read
 
 
 def reach(

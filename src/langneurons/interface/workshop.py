@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from langneurons.errors import InputError
+from langneurons.interface.context import Context
+from langneurons.interface.part import ordered
+from langneurons.interface.results import Results
 from langneurons.intervention.words import parse as parse_value
-from langneurons.study.inputs import Texts
-from langneurons.study.results import Results
-from langneurons.study.schema import StudyConfig
-from langneurons.study.stage import Plan
+from langneurons.stages.stage import Plan
 
 if TYPE_CHECKING:
     from langneurons.data import Blocks
@@ -24,6 +24,30 @@ if TYPE_CHECKING:
     from langneurons.intervention import Value
     from langneurons.models import LanguageModel
     from langneurons.statistics import Statistics
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Documents of one language, split once and for all.
+
+    Attributes:
+        statistics: Documents that statistics are collected on.
+        held_out: Documents that perplexity is measured on; none of them is in ``statistics``.
+    """
+
+    statistics: list[str]
+    held_out: list[str]
+
+
+class Configured(Protocol):
+    """What of a checked study its stages need to know."""
+
+    @property
+    def device(self) -> str:
+        """Where the model runs."""
+
+    def context(self) -> Context:
+        """What parts may know of it."""
 
 
 class Workshop:
@@ -41,7 +65,7 @@ class Workshop:
 
     def __init__(
         self,
-        config: StudyConfig,
+        config: Configured,
         out: Path,
         texts: Mapping[str, Texts],
         trusted: bool = False,
@@ -52,7 +76,7 @@ class Workshop:
         self.context = config.context()
         self.out, self.texts, self._trusted = out, texts, trusted
         self._device = config.device
-        self.results = Results(out, plan or Plan(()), self.context)
+        self.results = Results(out, plan or Plan(()), self.context, ordered())
         self._revision = revision or config.revision
         self.baseline: dict[str, PerplexityResult] = {}
         self._neurons: dict[str, NeuronSet] = {}
@@ -85,7 +109,7 @@ class Workshop:
 
     def made_with(self) -> dict[str, str]:
         """Versions, and the device and dtype of the model where it has been loaded."""
-        from langneurons.study.environment import versions
+        from langneurons.provenance.environment import versions
 
         found = versions()
         if "lm" in self.__dict__:

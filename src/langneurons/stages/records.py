@@ -13,7 +13,7 @@ from typing import Any
 
 from langneurons.artifacts import file_digest, read_json, write_json
 from langneurons.errors import LangNeuronsError
-from langneurons.study.stage import Plan, Stage, keys
+from langneurons.stages.stage import Plan, Stage, keys
 
 _FOLDER = ".stages"
 _ASIDE = ".aside"

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from langneurons.artifacts import digest, expanded, file_digest
+from langneurons.config.schema import StudyConfig
 from langneurons.data import iter_texts
 from langneurons.errors import InputError, LangNeuronsError
+from langneurons.interface.context import Identity
+from langneurons.interface.workshop import Texts
 from langneurons.models.checking import check_path
-from langneurons.study import hub
-from langneurons.study.context import Identity
-from langneurons.study.schema import StudyConfig
+from langneurons.provenance import hub
 
 if TYPE_CHECKING:
     from langneurons.data.tasks import Task
@@ -27,19 +27,6 @@ _MINI_TOKENS = 1.6
 
 # No tokenizer in use makes tokens longer than this on average.
 _CHARACTERS_PER_TOKEN = 8
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Documents of one language, split once and for all.
-
-    Attributes:
-        statistics: Documents that statistics are collected on.
-        held_out: Documents that perplexity is measured on; none of them is in ``statistics``.
-    """
-
-    statistics: list[str]
-    held_out: list[str]
 
 
 def sources_of(config: StudyConfig, language: str) -> list[str]:

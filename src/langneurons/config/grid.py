@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from langneurons.study.part import Part, ordered
+from langneurons.interface.part import Part, ordered
 
 # What the paper's protocol collects, where a study says nothing else; see
 # `langneurons.statistics.options.PROTOCOLS`, from which the rest follows.

@@ -1,6 +1,7 @@
 """The schema of a study: what a YAML file may say, checked before anything runs.
 
-The engine's own keys stand here; every other word is a part's, see :mod:`langneurons.study.part`.
+The engine's own keys stand here; every other word is a part's, see
+:mod:`langneurons.interface.part`.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from langneurons.config import grid
 from langneurons.errors import InputError, unknown
-from langneurons.study import grid
-from langneurons.study.context import Context, Identity
-from langneurons.study.part import Part, ordered
-from langneurons.study.spec import Spec, nested
+from langneurons.interface.context import Context, Identity
+from langneurons.interface.part import Part, ordered
+from langneurons.interface.spec import Spec, nested
 
 _NAME = re.compile(r"^[\w][\w.+:@-]*$")
 

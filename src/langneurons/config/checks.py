@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from langneurons.config import inputs
+from langneurons.config.schema import StudyConfig
 from langneurons.errors import InputError, LangNeuronsError
-from langneurons.study import inputs
-from langneurons.study.part import ordered
-from langneurons.study.schema import StudyConfig
+from langneurons.interface.part import ordered
 
 if TYPE_CHECKING:
     from langneurons.data.tasks import Task

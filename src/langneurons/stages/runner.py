@@ -14,9 +14,9 @@ import filelock
 from langneurons.artifacts import write_text
 from langneurons.errors import InputError, LangNeuronsError
 from langneurons.progress import track
-from langneurons.study import records
-from langneurons.study.environment import public
-from langneurons.study.stage import Plan, Stage
+from langneurons.provenance.environment import public
+from langneurons.stages import records
+from langneurons.stages.stage import Plan, Stage
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml.constructor import ConstructorError
 
+from langneurons.config.narrowing import narrow
+from langneurons.config.schema import StudyConfig, parse, plain
 from langneurons.errors import InputError, unknown
-from langneurons.study.narrowing import narrow
-from langneurons.study.schema import StudyConfig, parse, plain
 
 _PRESETS = importlib.resources.files("langneurons.study") / "presets"
 

@@ -13,14 +13,14 @@ from langneurons.registry import Registry
 if TYPE_CHECKING:
     import pandas as pd
 
+    from langneurons.interface.context import Context
+    from langneurons.interface.results import Results
+    from langneurons.interface.spec import Spec
+    from langneurons.models.size import Size
     from langneurons.reporting.columns import Columns
     from langneurons.reporting.inputs import Run
     from langneurons.reporting.sections import Answer, Section
-    from langneurons.study.context import Context
-    from langneurons.study.expectation import Size
-    from langneurons.study.results import Results
-    from langneurons.study.spec import Spec
-    from langneurons.study.stage import Stage
+    from langneurons.stages.stage import Stage
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from langneurons.artifacts import read_table
-from langneurons.study import records
-from langneurons.study.context import Context
-from langneurons.study.part import Part, ordered
-from langneurons.study.stage import Plan
+from langneurons.interface.context import Context
+from langneurons.stages import records
+from langneurons.stages.stage import Plan
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+class TableMaker(Protocol):
+    """What of a :class:`langneurons.interface.part.Part` makes tables."""
+
+    @property
+    def word(self) -> str:
+        """Its key in a study file."""
+
+    @property
+    def names(self) -> Mapping[str, int]:
+        """Columns that hold the names of its many, and their rank."""
+
+    @property
+    def columns(self) -> Mapping[str, object]:
+        """Its tables by name."""
+
+    @property
+    def tables(self) -> Callable[[Results], Mapping[str, pd.DataFrame]] | None:
+        """Makes them."""
 
 
 class Results:
@@ -24,10 +43,13 @@ class Results:
         out: Run directory.
         plan: What is to be there.
         context: The study.
+        parts: All parts, in their order.
     """
 
-    def __init__(self, out: Path, plan: Plan, context: Context) -> None:
-        self.out, self.context, self._plan = out, context, plan
+    def __init__(
+        self, out: Path, plan: Plan, context: Context, parts: Sequence[TableMaker]
+    ) -> None:
+        self.out, self.context, self._plan, self._parts = out, context, plan, parts
         self._tables: dict[str, Mapping[str, pd.DataFrame]] = {}
 
     @cached_property
@@ -65,11 +87,11 @@ class Results:
         """A table by name, of whichever part; empty where there is none."""
         import pandas as pd
 
-        owners = (part for part in ordered() if name in part.columns)
+        owners = (part for part in self._parts if name in part.columns)
         owner = next(owners, None)
         return pd.DataFrame() if owner is None else self.tables_of(owner).get(name, pd.DataFrame())
 
-    def tables_of(self, part: Part) -> Mapping[str, pd.DataFrame]:
+    def tables_of(self, part: TableMaker) -> Mapping[str, pd.DataFrame]:
         """The tables of a part, made once, their rows in the study's own order."""
         if part.word not in self._tables:
             made = part.tables(self) if part.tables is not None else {}
@@ -95,7 +117,7 @@ class Results:
     def _orders(self) -> dict[str, list[str]]:
         """Column to its values in order; rows are sorted by the first of these columns first."""
         ranked = sorted(
-            (rank, column, part.word) for part in ordered() for column, rank in part.names.items()
+            (rank, column, part.word) for part in self._parts for column, rank in part.names.items()
         )
         orders = {column: ["-", *(self.context.spec_of(word) or {})] for _, column, word in ranked}
         return orders | dict.fromkeys(("row", "language", "column"), self.context.languages)

@@ -1,0 +1,1 @@
+"""What the engine of studies and a part of them know of each other."""
