@@ -74,7 +74,7 @@ def _modules() -> dict[str, Path]:
 
 
 def _imported(path: Path, modules: dict[str, Path]) -> set[str]:
-    """Modules that one imports: at its head, inside a function, or for its types alone."""
+    """Modules that one imports (at its head, in a function, for its types), or reads data of."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -82,6 +82,8 @@ def _imported(path: Path, modules: dict[str, Path]) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             inner = (f"{node.module}.{alias.name}" for alias in node.names)
             found |= {name if name in modules else node.module for name in inner}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("resources.files"):
+            found |= {word.value for word in node.args if isinstance(word, ast.Constant)}
     return found & modules.keys()
 
 
@@ -112,10 +114,22 @@ def test_a_part_imports_only_the_parts_it_names():
         assert found <= {folder.name} | BETWEEN_PARTS.get(folder.name, set()), folder.name
 
 
+# What all parts share, which the engine may name: see docs/architecture.md.
+SHARED = {"statistics", "neurons", "perplexity", "tasks", "adapters"}
+
+
 def test_reporting_and_the_engine_of_studies_name_no_part():
-    """What they know of a part is its interface: no word of a study stands in ``reporting/``."""
+    """What they know of a part is its interface: no word of a study but the shared ones."""
     for path in (SOURCE / "reporting").rglob("*.py"):
         assert "langneurons.parts" not in path.read_text("utf-8"), path
+    words = {path.name for path in (SOURCE / "parts").iterdir() if path.is_dir()} - SHARED
+    words -= {"paper"}  # also a protocol
+    for room in ("provenance", "stages", "interface", "config", "study"):
+        for path in (SOURCE / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                word = node.value if isinstance(node, ast.Constant) else None
+                word = node.attr if isinstance(node, ast.Attribute) else word
+                assert not isinstance(word, str) or word not in words, (path.name, word)
 
 
 def test_the_map_in_the_documentation_names_the_rooms_in_their_order():

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from langneurons.errors import InputError
-from langneurons.intervention.words import parse
-
-_LANGUAGES = ("languages", "task_languages", "starts")
-"""Keys of a part that list languages."""
+from langneurons.interface.narrowing import Gone
+from langneurons.interface.part import Part, ordered
 
 
 def narrow(study: Mapping[str, Any], named: Any) -> dict[str, Any]:
     """Leave out what no longer makes sense once languages are taken away, and say so.
 
-    A part that is about a language taken away goes: a neuron set that compares it, an adapter
-    that trains its units, and what is built on these. Of a list (of languages, pairs, values, sets)
-    only its entries go; the part goes with the last of them.
+    A part that is about a language taken away goes, and what is built on it; of a list only the
+    entries go. What that means for its words, each part says itself (``Part.narrow``).
 
     Args:
         study: The study as it will be checked, plain data.
@@ -30,123 +26,51 @@ def narrow(study: Mapping[str, Any], named: Any) -> dict[str, Any]:
     left = study.get("languages")
     if not isinstance(named, list) or not isinstance(left, list):
         return dict(study)
-    gone = {str(lang) for lang in named} - {str(lang) for lang in left}
-    if not gone or not left:
+    languages = frozenset(str(lang) for lang in named) - {str(lang) for lang in left}
+    if not languages or not left:
         return dict(study)
-    found, out = dict(study), _Out(gone)
-    for kind in _NAMED:
-        if isinstance(parts := found.get(kind), Mapping):
-            found[kind] = out.group(kind, parts)
-    for kind, part in list(found.items()):
-        if isinstance(part, Mapping) and kind not in (*_NAMED, *_OTHERS):
-            kept = out.part(kind, part)
-            if kept is None:
-                del found[kind]
+    parts = [part for part in ordered() if part.spec is not None]
+    gone = Gone(languages, {column: set() for part in parts for column in part.names})
+    found, said = dict(study), list[str]()
+    if isinstance(sets := found.get("language_sets"), Mapping):
+        out = [name for name, one in sets.items() if gone.any_language(one)]
+        found["language_sets"] = {name: one for name, one in sets.items() if name not in out}
+        said += [f"language_sets.{name}" for name in out]
+    # Those of which there are many come first: the others are built on these.
+    for part in parts:
+        given = found.get(part.word)
+        if part.many and isinstance(given, Mapping):
+            found[part.word] = _left(part, given, gone, said)
+    single = {part.word: part for part in parts if not part.many}
+    for word, given in list(found.items()):
+        if word in single and isinstance(given, Mapping):
+            rest = _narrowed(single[word], given, gone)
+            if rest is None:
+                del found[word]
+                said.append(word)
             else:
-                found[kind] = kept
-    if out.said:
+                found[word] = rest
+    if said:
         warnings.warn(
-            f"without {', '.join(sorted(gone))} the study is run without {', '.join(out.said)}.",
+            f"without {', '.join(sorted(languages))} the study is run without {', '.join(said)}.",
             stacklevel=3,
         )
     return found
 
 
-_NAMED = ("language_sets", "neurons", "tasks", "adapters", "subspaces", "features")
-"""Sections of named parts, those before that others are built on."""
-
-_OTHERS = ("text", "budgets", "statistics", "finetune", "size", "ray", "methods")
-"""Sections that are about no language, or whose keys are languages."""
-
-_WHOLE = ("language_sets", "neurons", "adapters")
-"""Sections whose parts go whole, since their names say which languages they are of."""
-
-
-class _Out:
-    """What was left out so far: languages, and names of neuron sets, tasks and adapters."""
-
-    def __init__(self, gone: Collection[str]) -> None:
-        self._gone = gone
-        self._names: dict[str, set[str]] = {"neurons": set(), "tasks": set(), "adapters": set()}
-        self.said: list[str] = []
-
-    def group(self, kind: str, parts: Mapping[str, Any]) -> dict[str, Any]:
-        """A section of named parts without those that go."""
-        kept: dict[str, Any] = {}
-        for name, part in parts.items():
-            if kind in _WHOLE:
-                rest = self._whole(kind, part)
-            else:
-                rest = self._rest(part) if isinstance(part, Mapping) else part
-            if rest is None and part is not None:
-                self._names.setdefault(kind, set()).add(str(name))
-                self.said.append(f"{kind}.{name}")
-            else:
-                kept[name] = rest
-        return kept
-
-    def part(self, kind: str, part: Mapping[str, Any]) -> dict[str, Any] | None:
-        """A section that is one part, or None if it goes."""
-        rest = self._rest(part)
-        if rest is None:
-            self.said.append(kind)
-        return rest
-
-    def _whole(self, kind: str, part: Any) -> Any:
-        """A neuron set, set of languages or adapter goes whole: its name says what it is."""
-        if kind == "language_sets":
-            return None if isinstance(part, list) and self._hit(part) else part
-        if not isinstance(part, Mapping):
-            return part
-        if kind == "neurons":
-            of_gone = isinstance(part.get("languages"), list) and self._hit(part["languages"])
-            return None if of_gone or part.get("derive") in self._names["neurons"] else part
-        held = part.get("hold")
-        units = [part.get("neurons"), held.get("neurons") if isinstance(held, Mapping) else None]
-        words = [word for item in units for word in (item if isinstance(item, list) else [item])]
-        return None if any(self._unit(word) for word in words if word) else part
-
-    def _unit(self, word: Any) -> bool:
-        """Whether ``SET:LANGUAGE`` (a control's kind in front) names what is gone."""
-        parts = str(word).split(":")
-        if len(parts) < 2:
-            return False
-        return (
-            parts[-1] in self._gone
-            or ":".join(parts[:-1]).removeprefix("random:").removeprefix("matched:")
-            in self._names["neurons"]
-        )
-
-    def _hit(self, languages: list[Any]) -> bool:
-        return any(str(lang) in self._gone for lang in languages)
-
-    def _rest(self, part: Mapping[str, Any]) -> dict[str, Any] | None:
-        """A part with entries of its lists taken out; None where one of them ends empty."""
-        kept = dict(part)
-        lists = {key: lambda item: str(item) in self._gone for key in _LANGUAGES}
-        lists |= {
-            "pairs": lambda item: isinstance(item, list) and self._hit(item),
-            "moves": lambda item: isinstance(item, list) and self._hit(item),
-            "values": lambda item: _language(item) in self._gone,
-            "neurons": lambda item: str(item) in self._names["neurons"],
-            "adapter": lambda item: str(item) in self._names["adapters"],
-            "task": lambda item: str(item) in self._names["tasks"],
-            "value": lambda item: _language(item) in self._gone,
-        }
-        for key, goes in lists.items():
-            value = kept.get(key)
-            if isinstance(value, list):
-                kept[key] = [item for item in value if not goes(item)]
-                if value and not kept[key] and key != "moves":
-                    return None
-            elif isinstance(value, str) and goes(value):
-                return None
-        return kept
+def _left(part: Part, given: Mapping[str, Any], gone: Gone, said: list[str]) -> dict[str, Any]:
+    """Those of a part's many that are left; the others are written down."""
+    kept: dict[str, Any] = {}
+    for name, one in given.items():
+        rest = _narrowed(part, one, gone) if isinstance(one, Mapping) else one
+        if rest is None and one is not None:
+            said.append(f"{part.word}.{name}")
+            for column in part.names:
+                gone.names[column].add(str(name))
+        else:
+            kept[name] = rest
+    return kept
 
 
-def _language(value: object) -> str | None:
-    """Whose statistic a value is (``hi`` of ``mean@hi@last``); None for what is no such value."""
-    try:
-        return parse(str(value)).language
-    except InputError:
-        return None
+def _narrowed(part: Part, given: Mapping[str, Any], gone: Gone) -> Mapping[str, Any] | None:
+    return gone.rest(given) if part.narrow is None else part.narrow(given, gone)

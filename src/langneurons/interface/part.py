@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 from langneurons.registry import Registry
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from langneurons.interface.context import Context
+    from langneurons.interface.narrowing import Gone
     from langneurons.interface.results import Results
     from langneurons.interface.spec import Spec
     from langneurons.models.size import Size
@@ -66,6 +69,10 @@ class Part:
         check: ``check(spec, context)`` refuses what does not fit together in the file.
         verify: ``verify(spec, context)`` refuses what else can be known before anything runs:
             methods, sites, tasks, settings.
+        files: ``files(spec, context)``: files and folders of this machine that its stages read.
+        narrow: ``narrow(given, gone)``: what is left of its words (of one of its many) without
+            some languages, as :meth:`langneurons.interface.narrowing.Gone.rest` tells it, or
+            None; for parts with other words than that looks at.
         examples: ``examples(spec, context)``: (task, language, split) of what it will read.
         sites: ``sites(spec, context)``: where it needs statistics.
         repeat: ``repeat(given, seeds)``: its words of the file, spelt out for so many seeds.
@@ -77,6 +84,7 @@ class Part:
         tables: ``tables(results)``: aggregates from the artifacts, by name.
         columns: Its tables by name, with the columns the page needs; a table that no part claims
             is shown as it is.
+        figure: How the name of its figure begins that stands for a whole run.
         page: Its sections of the report; none where the run has nothing for them.
         answer: The run's answer to a question, where this part can give one; the report shows that
             of the last part that does.
@@ -90,6 +98,8 @@ class Part:
     default: Callable[[], Any] = lambda: None
     check: Callable[[Any, Context], None] | None = None
     verify: Callable[[Any, Context], None] | None = None
+    files: Callable[[Any, Context], Iterable[Path]] | None = None
+    narrow: Callable[[Mapping[str, Any], Gone], Mapping[str, Any] | None] | None = None
     examples: Callable[[Any, Context], Iterable[tuple[str, str, str]]] | None = None
     sites: Callable[[Any, Context], Iterable[str]] | None = None
     repeat: Callable[[Any, int], Any] | None = None
@@ -99,6 +109,7 @@ class Part:
     names: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     tables: Callable[[Results], Mapping[str, pd.DataFrame]] | None = None
     columns: Mapping[str, Columns] = field(default_factory=lambda: MappingProxyType({}))
+    figure: str = ""
     page: Callable[[Run], Iterable[Section]] | None = None
     answer: Callable[[Run], Answer | None] | None = None
 

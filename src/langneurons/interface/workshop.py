@@ -46,6 +46,10 @@ class Configured(Protocol):
     def device(self) -> str:
         """Where the model runs."""
 
+    @property
+    def revision(self) -> str | None:
+        """Revision of the model on the Hub, where one is asked for."""
+
     def context(self) -> Context:
         """What parts may know of it."""
 

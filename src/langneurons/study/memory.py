@@ -23,6 +23,7 @@ from typing import Any
 from langneurons.artifacts import digest, expanded, file_digest, read_json, write_json
 from langneurons.config.schema import StudyConfig
 from langneurons.errors import LangNeuronsError
+from langneurons.interface.part import ordered
 from langneurons.provenance.environment import processor, versions
 from langneurons.stages.stage import Plan, Stage
 
@@ -213,12 +214,11 @@ def _inputs(config: StudyConfig) -> list[Path] | None:
         return None
     places = [expanded(source) for source in sorted(sources - {"mini"})]
     places.append(model_path(config.model))
-    for name, task in config.tasks.items():
-        where = (task.source or name).partition(":")[2]
-        places += [expanded(where)] if where else []
-    for features in config.features.values():
-        path = str(expanded(features.path)) if features.path else ""
-        places += [Path(found) for found in sorted(glob.glob(path.replace("{layer}", "*")))]
+    context = config.context()
+    for part in ordered():
+        spec = context.spec_of(part.word)
+        if part.files is not None and spec:
+            places += part.files(spec, context)
     return [path for place in places for path in _within(place)]
 
 

@@ -37,13 +37,13 @@ def study_html(config: StudyConfig, out: Path | None) -> str:
         if part.many
         for name, spec in specs.items()
     ]
-    parts = [part.word for part, spec in found if not part.many and spec and not part.default()]
+    single = [(part, spec) for part, spec in found if not part.many and spec]
     facts = [
         ("model", config.model),
         ("languages", " ".join(config.languages)),
-        ("tokens a language", number(config.statistics.tokens, 0)),
         ("budget", config.budget),
-        ("parts", ", ".join(parts)),
+        *[(part.word, spec.told()) for part, spec in single if spec.told()],
+        ("parts", ", ".join(part.word for part, _ in single if not part.default())),
     ]
     columns = [Column("part", "part"), Column("name", "name"), Column("how", "how")]
     shown = Table("study", "Study", "", pd.DataFrame(rows), columns)
@@ -91,8 +91,8 @@ def plot(out: Path | None, kind: str | None) -> Drawing:
 
     Args:
         out: Run directory.
-        kind: Name without suffix, as under ``report/figures``; None takes the first matrix of
-            perplexity changes, or the first figure.
+        kind: Name without suffix, as under ``report/figures``; None takes the first one
+            that a part calls its own (``Part.figure``), or the first.
 
     Raises:
         InputError: If there is no run or no such figure; the message names those there are.
@@ -102,7 +102,8 @@ def plot(out: Path | None, kind: str | None) -> Drawing:
     pictures = {picture.name: picture for picture in compose(read(out)).pictures()}
     if not pictures:
         raise InputError(f"the run in {str(out)!r} has no figure: run more of the study.")
-    first = next((name for name in pictures if name.startswith("perplexity_matrix")), None)
+    usual = tuple(part.figure for part in ordered() if part.figure)
+    first = next((name for name in pictures if name.startswith(usual)), None)
     name = kind or first or next(iter(pictures))
     if name not in pictures:
         raise unknown("figure", name, pictures)

@@ -28,6 +28,7 @@ from langneurons.version import __version__
 
 if TYPE_CHECKING:
     from langneurons.data.tasks import Task
+    from langneurons.interface.workshop import Texts
     from langneurons.reporting.notebook import Drawing
 
 EXECUTORS = ("local", "ray")
@@ -48,7 +49,7 @@ class Study:
 
     def __init__(self, config: StudyConfig) -> None:
         self.config = config
-        self._texts: dict[str, inputs.Texts] | None = None
+        self._texts: dict[str, Texts] | None = None
         self._commits: dict[str, str] = {}
         self._tasks: dict[str, Task] = {}
         self._out: Path | None = None
@@ -100,7 +101,7 @@ class Study:
             )
         return self.config.model_copy(update={"dtype": self._dtype})
 
-    def texts(self) -> dict[str, inputs.Texts]:
+    def texts(self) -> dict[str, Texts]:
         """Every language's documents, read once."""
         if self._texts is None:
             if self._seen is None:

@@ -14,6 +14,7 @@ add(
         names={"adapter": 4},
         check=later(f"{__name__}.spec:check"),
         verify=later(f"{__name__}.spec:verify"),
+        narrow=later(f"{__name__}.spec:narrow"),
         examples=later(f"{__name__}.spec:examples"),
         repeat=later(f"{__name__}.spec:repeat"),
         stages=later(f"{__name__}.stages:stages"),

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from langneurons.errors import unknown
 from langneurons.interface.context import Context
+from langneurons.interface.narrowing import Gone
 from langneurons.interface.spec import Spec, Value
 
 CONTROLS = ("random", "matched")
@@ -164,3 +165,16 @@ def repeat(given: Any, seeds: int) -> Any:
         name: {"seeds": seeds, **spec} if isinstance(spec, Mapping) else spec
         for name, spec in given.items()
     }
+
+
+def narrow(given: Mapping[str, Any], gone: Gone) -> Mapping[str, Any] | None:
+    """An adapter goes whole, as its name says what it is: with units that it trains or holds."""
+    held = given.get("hold")
+    chosen = [given.get("neurons"), held.get("neurons") if isinstance(held, Mapping) else None]
+    words = [word for item in chosen for word in (item if isinstance(item, list) else [item])]
+    return None if any(_is_gone(str(word), gone) for word in words if word) else given
+
+
+def _is_gone(choice: str, gone: Gone) -> bool:
+    _, neurons, language = choice_of(choice)
+    return gone.language(language) or gone.named("neurons", neurons)

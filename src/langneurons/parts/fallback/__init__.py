@@ -10,6 +10,7 @@ add(
         550,
         spec=FallbackSpec,
         check=later(f"{__name__}.spec:check"),
+        narrow=later(f"{__name__}.spec:narrow"),
         stages=later(f"{__name__}.stages:stages"),
         tables=later(f"{__name__}.tables:tables"),
         kinds={

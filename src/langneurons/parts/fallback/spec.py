@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import Field
 
 from langneurons.interface.context import Context
+from langneurons.interface.narrowing import Gone
 from langneurons.interface.spec import Spec, Value
 
 
@@ -29,3 +33,8 @@ def check(spec: FallbackSpec, context: Context) -> None:
     context.known_languages("fallback.starts", spec.starts)
     context.need_held_out("fallback")
     context.known_sets("fallback", spec.neurons)
+
+
+def narrow(given: Mapping[str, Any], gone: Gone) -> Mapping[str, Any] | None:
+    """Without starts in languages that are gone."""
+    return gone.rest(given, {"starts": gone.language})

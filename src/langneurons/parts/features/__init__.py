@@ -12,6 +12,7 @@ add(
         many=True,
         check=later(f"{__name__}.spec:check"),
         verify=later(f"{__name__}.spec:verify"),
+        files=later(f"{__name__}.spec:files"),
         stages=later(f"{__name__}.stages:stages"),
         tables=later(f"{__name__}.tables:tables"),
         kinds={

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import glob
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from langneurons.artifacts import expanded
 from langneurons.errors import InputError, LangNeuronsError
 from langneurons.interface.context import Context, known_site, method
 from langneurons.interface.spec import Spec, check_value
@@ -91,3 +94,10 @@ def _published(name: str, spec: FeaturesSpec, context: Context) -> None:
         check_published(spec.path, layers, spec.site, width=width, model=context.model)
     except LangNeuronsError as error:
         raise InputError(f"features.{name}: {error}") from error
+
+
+def files(specs: Mapping[str, FeaturesSpec], context: Context) -> Iterator[Path]:
+    """Published autoencoders."""
+    for spec in specs.values():
+        path = str(expanded(spec.path)) if spec.path else ""
+        yield from map(Path, sorted(glob.glob(path.replace("{layer}", "*"))))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import Field
 
 from langneurons import defaults
 from langneurons.interface.context import Context
+from langneurons.interface.narrowing import Gone
 from langneurons.interface.spec import Spec, Value
 
 
@@ -28,3 +32,8 @@ def check(spec: ForcingSpec, context: Context) -> None:
         context.known_languages("forcing.pairs", pair)
     context.need_held_out("forcing")
     context.known_sets("forcing", spec.neurons)
+
+
+def narrow(given: Mapping[str, Any], gone: Gone) -> Mapping[str, Any] | None:
+    """Without pairs of languages that are gone."""
+    return gone.rest(given, {"pairs": gone.any_language})

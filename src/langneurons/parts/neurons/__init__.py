@@ -15,6 +15,7 @@ add(
         names={"neurons": 2, "a": 3},
         check=later(f"{__name__}.spec:check"),
         verify=later(f"{__name__}.spec:verify"),
+        narrow=later(f"{__name__}.spec:narrow"),
         sites=later(f"{__name__}.spec:sites"),
         stages=later(f"{__name__}.stages:stages"),
         tables=later(f"{__name__}.tables:tables"),

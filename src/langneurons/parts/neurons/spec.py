@@ -9,6 +9,7 @@ from pydantic import Field
 
 from langneurons.errors import InputError, LangNeuronsError, unknown
 from langneurons.interface.context import Context, known_site, method
+from langneurons.interface.narrowing import Gone
 from langneurons.interface.spec import Spec
 
 
@@ -104,3 +105,9 @@ def found(sets: Mapping[str, NeuronsSpec]) -> list[str]:
 def sites(sets: Mapping[str, NeuronsSpec], context: Context) -> list[str]:
     """Where the sets live."""
     return [context.site(name) for name in sets]
+
+
+def narrow(given: Mapping[str, Any], gone: Gone) -> Mapping[str, Any] | None:
+    """A set goes whole, as its name says what it is: with a language it compares, or its source."""
+    out = gone.any_language(given.get("languages")) or gone.named("neurons", given.get("derive"))
+    return None if out else given

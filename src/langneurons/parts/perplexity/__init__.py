@@ -11,6 +11,7 @@ add(
         spec=PerplexitySpec,
         check=later(f"{__name__}.spec:check"),
         stages=later(f"{__name__}.stages:stages"),
+        figure="perplexity_matrix",
         tables=later(f"{__name__}.tables:tables"),
         kinds={
             "perplexity": Kind(later(f"{__name__}.run:perplexity"), predicts=True),

@@ -20,6 +20,10 @@ class StatisticsSpec(Spec):
         1, ge=1, description="Parts of a language, collected one by one (on several machines)."
     )
 
+    def told(self) -> str:
+        """How much is counted."""
+        return f"{self.tokens:,} tokens a language"
+
 
 def check(spec: StatisticsSpec, context: Context) -> None:
     """Refuse another site than the one of the paper's protocol."""

@@ -12,6 +12,7 @@ add(
         many=True,
         check=later(f"{__name__}.spec:check"),
         verify=later(f"{__name__}.spec:verify"),
+        narrow=later(f"{__name__}.spec:narrow"),
         sites=later(f"{__name__}.spec:sites"),
         stages=later(f"{__name__}.stages:stages"),
         tables=later(f"{__name__}.tables:tables"),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from langneurons.interface.context import Context, known_site
+from langneurons.interface.narrowing import Gone
 from langneurons.interface.spec import Spec
 
 
@@ -58,3 +59,12 @@ def verify(specs: Mapping[str, SubspacesSpec], context: Context) -> None:
 def sites(specs: Mapping[str, SubspacesSpec], context: Context) -> list[str]:
     """Where the subspaces live."""
     return [spec.site for spec in specs.values()]
+
+
+def narrow(given: Mapping[str, Any], gone: Gone) -> Mapping[str, Any] | None:
+    """Moves of a language that is gone go; the rest is measured without any, too."""
+    rest = gone.rest(given, {"task_languages": gone.language})
+    moves = given.get("moves")
+    if rest is not None and isinstance(moves, list):
+        rest["moves"] = [pair for pair in moves if not gone.any_language(pair)]
+    return rest

@@ -13,6 +13,7 @@ add(
         noun="task",
         names={"task": 1},
         verify=later(f"{__name__}.spec:verify"),
+        files=later(f"{__name__}.spec:files"),
         examples=later(f"{__name__}.spec:examples"),
         stages=later(f"{__name__}.stages:stages"),
         tables=later(f"{__name__}.tables:tables"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
+from langneurons.artifacts import expanded
 from langneurons.errors import unknown
 from langneurons.interface.context import Context
 from langneurons.interface.spec import Spec
@@ -62,3 +64,11 @@ def examples(tasks: Mapping[str, TaskSpec], context: Context) -> Iterator[tuple[
     for name, spec in tasks.items():
         for lang in spec.languages or context.languages:
             yield name, lang, spec.split
+
+
+def files(tasks: Mapping[str, TaskSpec], context: Context) -> Iterator[Path]:
+    """Where the examples lie, of tasks that say so."""
+    for name, spec in tasks.items():
+        where = (spec.source or name).partition(":")[2]
+        if where:
+            yield expanded(where)
