@@ -119,6 +119,8 @@ def test_what_cannot_be_done_is_said() -> None:
     lm = tiny.lm("llama")
     with pytest.raises(InputError, match="matched controls need statistics"):
         perplexity_change(lm, neurons(lm), TEXTS, controls={"matched": 2})
+    with pytest.raises(InputError, match="load controls need statistics"):
+        perplexity_change(lm, neurons(lm), TEXTS, controls={"load": 1})
     with pytest.raises(InputError, match="unknown control 'rnd'"):
         perplexity_change(lm, neurons(lm), TEXTS, controls={"rnd": 2})
     with pytest.raises(InputError, match="at least one language"):

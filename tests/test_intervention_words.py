@@ -84,6 +84,7 @@ def test_python_takes_the_same_words(world):
         ("zero", Intervention(UNITS)),
         ("-1", Intervention(UNITS, -1.0)),
         ("x0.5", Intervention(UNITS, 0.5, mode="multiply")),
+        ("s-0.5", Intervention(UNITS, -0.5, mode="steer")),
         ("mean", Intervention(UNITS, Value.mean(acts, "hi"))),
         ("mean@en", Intervention(UNITS, Value.mean(acts, "en"))),
         ("maximum@last", Intervention(UNITS, Value.maximum(acts, "hi"), scope="last")),
@@ -126,4 +127,6 @@ def test_where_words_must_be_short():
         value_of("zero@last", None, "en")
     value, mode = value_of("x0.5", None, "en")
     assert (value.name, float(value.tensor), mode) == ("x0.5", 0.5, "multiply")
+    value, mode = value_of("s2", None, "en")
+    assert (value.name, float(value.tensor), mode) == ("s2", 2.0, "steer")
     assert value_of("0", None, "en")[0].name == "zero"

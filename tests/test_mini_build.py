@@ -16,8 +16,8 @@ from langneurons.errors import InputError
 from langneurons.mini.build import Batches, build
 from langneurons.mini.documents import Style
 from langneurons.mini.lexicon import LEXICON
-from langneurons.mini.model import new_model
-from langneurons.mini.recipe import Recipe, Stage
+from langneurons.mini.model import new_model, upcycled
+from langneurons.mini.recipe import Mixture, Recipe, Stage, mixture_recipe
 from langneurons.mini.tokens import train_tokenizer
 
 
@@ -103,6 +103,46 @@ def test_build_goes_on_where_it_stopped(tmp_path: Path) -> None:
         build(tmp_path / "parts", recipe=recipe, measure=False, seed=1)
     with pytest.raises(InputError, match="minutes must be positive"):
         build(tmp_path / "x", minutes=0)
+
+
+def test_experts_cut_from_an_mlp_are_together_the_mlp(tokenizer) -> None:
+    """With every expert chosen alike, and as many of their units as the MLP has."""
+    dense = new_model(tiny(), tokenizer, 0).double().eval()
+    model = upcycled(dense, Mixture(experts=4, chosen=4, width=12), 0).double().eval()
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.mlp.gate.weight.zero_()
+        ids = torch.randint(300, len(tokenizer), (2, 20))
+        torch.testing.assert_close(model(ids).logits, dense(ids).logits)
+    again = upcycled(dense, Mixture(experts=4, chosen=2, width=24), 1)
+    units = again.model.layers[1].mlp.experts.gate_up_proj[:, :24].reshape(96, -1)
+    rows = dense.model.layers[1].mlp.gate_proj.weight.float()
+    counts = (units[:, None] == rows[None]).all(-1).sum(0)
+    assert counts.tolist() == [2] * 48  # each unit in two experts
+
+
+def test_a_mixture_is_built_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    stages = tuple(
+        dataclasses.replace(s, steps=2, rows=2, length=32) for s in mixture_recipe().stages
+    )
+    recipe = dataclasses.replace(mixture_recipe(), stages=stages, warmup=1)
+    whole = build(tmp_path / "whole", recipe=recipe, measure=False)
+    build(tmp_path / "parts", recipe=recipe, measure=False, stop_after=2)
+    assert build(tmp_path / "parts", recipe=recipe, measure=False)["steps"] == whole["steps"] == 4
+    first, second = (
+        AutoModelForCausalLM.from_pretrained(tmp_path / name) for name in ("whole", "parts")
+    )
+    assert type(first).__name__ == "MixtralForCausalLM"
+    assert first.config.num_local_experts == 8
+    for name, weight in first.named_parameters():
+        torch.testing.assert_close(second.get_parameter(name), weight, atol=1e-3, rtol=1e-2)
+    begun = upcycled(AutoModelForCausalLM.from_pretrained(mini.model_path()), recipe.mixture, 0)
+    moved = {
+        name
+        for name, weight in begun.named_parameters()
+        if not torch.allclose(first.get_parameter(name), weight, atol=1e-4)
+    }
+    assert {"model.layers.0.mlp.gate.weight", "model.layers.3.mlp.experts.down_proj"} <= moved
 
 
 def test_build_within_minutes_lowers_the_steps(tmp_path: Path) -> None:

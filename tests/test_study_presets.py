@@ -234,6 +234,8 @@ def test_the_vocabulary_counts_where_every_token_is_predicted():
     assert size.operations(known["perplexity"].predicts) == 540
     assert size.operations(known["sweep"].predicts) == 540
     assert Size(parameters=270, layers=1, units=1, hidden=1).operations(False) == 540
+    mixture = Size(parameters=270, layers=1, units=1, hidden=1, active=30)
+    assert mixture.operations(True) == mixture.operations(False) == 60
 
 
 def test_expectations_follow_the_work_and_the_rates_measured():

@@ -1,5 +1,8 @@
 """Numbers that a command and the same part of a study share, in one place."""
 
+BUILT_IN = ("mini",)
+"""Names of the models that come with the package."""
+
 BLOCK = 256
 """Tokens in a block."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langneurons.cli.options import language_list, say, text_sources
-from langneurons.defaults import MATCHED
+from langneurons.defaults import BUILT_IN, MATCHED
 from langneurons.errors import InputError, LangNeuronsError, unknown
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def texts_of(
     """The documents of each language that ``--text`` names, or the built-in world's own.
 
     Args:
-        model: Name of the model; ``mini`` needs no text.
+        model: Name of the model; those of ``BUILT_IN`` need no text.
         text: Words of ``--text``.
         languages: Word of ``--languages``.
         field: Column that holds the text.
@@ -56,7 +56,7 @@ def texts_of(
     Raises:
         InputError: If there is none, or one cannot be read.
     """
-    if model == "mini" and not text:
+    if model in BUILT_IN and not text:
         from langneurons import mini
 
         wanted = language_list(languages) or list(otherwise or mini.LANGUAGES)

@@ -1,4 +1,4 @@
-"""``langneurons mini``: make the built-in world's model again."""
+"""``langneurons mini``: make the built-in world's models again."""
 
 from __future__ import annotations
 
@@ -22,36 +22,54 @@ def _group() -> None:
     """The built-in world."""
 
 
-@commands.command(epilog="Example: langneurons mini build -o my-mini --minutes 60")
+@commands.command(
+    epilog="""Examples:
+
+langneurons mini build -o my-mini --minutes 60
+
+langneurons mini build --moe -o my-mini-moe
+"""
+)
 def build(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the model.")],
     minutes: Annotated[float, typer.Option(help="Training time, at most.")] = 60.0,
+    moe: Annotated[
+        bool, typer.Option("--moe", help="The mixture mini-moe, cut from mini and trained on.")
+    ] = False,
     dry_run: DryRun = False,
     seed: Seed = 0,
 ) -> None:
-    """Train the built-in model from nothing and print how good it is."""
+    """Train a built-in model and print how good it is; a call that was stopped goes on."""
     if dry_run:
-        show_plan({"minutes at most": minutes, "seed": seed, "output": str(output)}, False)
+        show_plan(
+            {
+                "model": "mini-moe" if moe else "mini",
+                "minutes at most": minutes,
+                "seed": seed,
+                "output": str(output),
+            },
+            False,
+        )
         return
     from langneurons.mini.build import build as make
+    from langneurons.mini.recipe import Recipe, mixture_recipe
 
-    make(output, minutes=minutes, seed=seed)
+    make(output, minutes=minutes, seed=seed, recipe=mixture_recipe() if moe else Recipe())
     typer.echo(f"Model: {output}")
 
 
 @commands.command(epilog="Example: langneurons mini quality")
 def quality(
     model: Annotated[
-        Path | None,
-        typer.Option("--model", "-m", help="Folder of a built model; default: the shipped one."),
-    ] = None,
+        str, typer.Option("--model", "-m", help="mini, mini-moe, or the folder of a built model.")
+    ] = "mini",
     device: Device = "auto",
     seed: Seed = 0,
 ) -> None:
     """Print how good a built model is, beside the rules that need no understanding."""
-    from langneurons import mini, models
+    from langneurons import models
     from langneurons.mini import quality as measures
 
-    lm = models.load(str(model or mini.model_path()), device=device)
+    lm = models.load(model, device=device)
     for line in measures.lines(measures.quality(lm.model, lm.tokenizer, seed)):
         typer.echo(line)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 Model = Annotated[
     str,
-    typer.Option("--model", "-m", help="mini, a Hub id, a folder, FILE.gguf or REPO:FILE.gguf."),
+    typer.Option(
+        "--model", "-m", help="mini, mini-moe, a Hub id, a folder, FILE.gguf or REPO:FILE.gguf."
+    ),
 ]
 Text = Annotated[
     list[str] | None,

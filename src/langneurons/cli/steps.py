@@ -135,12 +135,13 @@ def perplexity(
     text: Text = None,
     field: Field = None,
     languages: Languages = None,
-    value: Annotated[str, typer.Option(help="zero, -1, x0.5, mean, P90, mean@en.")] = "zero",
+    value: Annotated[str, typer.Option(help="zero, -1, x0.5, s0.5, mean, P90, mean@en.")] = "zero",
     statistics: Annotated[
         Path | None, typer.Option(help="Statistics, for values and rate-matched controls.")
     ] = None,
     random: Random = defaults.RANDOM,
     matched: Matched = None,
+    load: Annotated[int, typer.Option(min=0, help="Draws of experts of the same load.")] = 0,
     tokens: Annotated[
         int, typer.Option(min=1, help="Tokens per language, at most.")
     ] = defaults.HELD_OUT_TOKENS,
@@ -168,7 +169,7 @@ def perplexity(
     texts = inputs.texts_of(
         model, text, languages, field, otherwise=file.found, tokens=2 * tokens, split="heldout"
     )
-    controls = {"random": random, "matched": inputs.draws(matched, stats)}
+    controls = {"random": random, "matched": inputs.draws(matched, stats), "load": load}
     if dry_run:
         inputs.check_plan(model, trust_remote_code, block, texts)
         passes = len(texts) + len(rows) * (len(texts) + sum(controls.values()))

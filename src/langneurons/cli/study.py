@@ -23,6 +23,7 @@ from langneurons.cli.options import (
     say,
     text_sources,
 )
+from langneurons.defaults import BUILT_IN
 from langneurons.errors import InputError
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _changes(
     changes: dict[str, Any] = {}
     if model:
         changes["model"] = model
-        if not text and model != "mini" and not languages:
+        if not text and model not in BUILT_IN and not languages:
             raise InputError(
                 f"--model {model} needs text: --text en=PATH --text hi=PATH (two languages or "
                 "more), or a YAML study."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from langneurons.artifacts import digest, expanded, file_digest
 from langneurons.config.schema import StudyConfig
 from langneurons.data import iter_texts
+from langneurons.defaults import BUILT_IN
 from langneurons.errors import InputError, LangNeuronsError
 from langneurons.interface.context import Identity
 from langneurons.interface.workshop import Texts
@@ -170,7 +171,7 @@ def model_repository(name: str) -> str | None:
         InputError: If the name is that of a local file or folder that is not there.
     """
     path = model_path(name)
-    if name == "mini" or path.exists():
+    if name in BUILT_IN or path.exists():
         return None
     check_path(name)
     return name.rpartition(":")[0] if path.suffix.lower() == ".gguf" else name
@@ -191,10 +192,10 @@ def commit(commits: Mapping[str, str], kind: str, name: str, revision: str | Non
 
 def model_path(name: str) -> Path:
     """Where a model's files lie, if it is the built-in one or lies here."""
-    if name == "mini":
+    if name in BUILT_IN:
         from langneurons import mini
 
-        return mini.model_path()
+        return mini.model_path(name)
     return expanded(name)
 
 

@@ -33,8 +33,11 @@ class SizeSpec(Spec):
     """Size of a model, for the expected cost where the model itself is not at hand."""
 
     parameters: float = Field(gt=0, description="Weights.")
+    active: float | None = Field(
+        None, gt=0, description="Weights that a token passes, in a mixture of experts."
+    )
     layers: int = Field(ge=1, description="Layers.")
-    units: int = Field(ge=1, description="Inner width of the MLP.")
+    units: int = Field(ge=1, description="Inner width of the MLP; experts in a layer.")
     hidden: int = Field(ge=1, description="Width of the residual stream.")
 
 
@@ -58,7 +61,7 @@ class StudyConfig(Spec):
     """A whole study. Every field is a key of the YAML file."""
 
     name: str = Field("study", description="Short name; names the default output folder.")
-    model: str = Field("mini", description="mini, a Hub id, a folder, a .gguf file.")
+    model: str = Field("mini", description="mini, mini-moe, a Hub id, a folder, a .gguf file.")
     revision: str | None = Field(None, description="Revision of a Hub model.")
     device: str = Field(
         "auto", description="auto, balanced (spread over all accelerators), or a device."

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from langneurons.models import LanguageModel
     from langneurons.statistics import Statistics
 
-CONTROLS = ("random", "matched")
+CONTROLS = ("random", "matched", "load")
+"""Kinds of controls: of the same size, of the same activity too, experts of the same load."""
+_MATCHED = {"matched": "rate", "load": "load"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class PerplexityChange:
 
     Attributes:
         table: One row a measurement: ``row`` (language whose units were overwritten), ``column``
-            (language of the text), ``kind`` (own, random, matched), ``seed``, ``units``,
+            (language of the text), ``kind`` (own, random, matched, load), ``seed``, ``units``,
             ``perplexity``, ``baseline``, ``ratio``, ``change`` (difference of the perplexities),
             ``loss_change`` (log of the ratio, nats a token), ``low`` and ``high`` (interval of the
             ratio, over documents), ``documents``, ``tokens``.
@@ -49,7 +51,7 @@ class PerplexityChange:
 
         Args:
             quantity: A numeric column of the table.
-            kind: ``"own"``, ``"random"`` or ``"matched"``.
+            kind: ``"own"``, ``"random"``, ``"matched"`` or ``"load"``.
 
         Raises:
             InputError: If there is no such column or kind.
@@ -124,8 +126,9 @@ def perplexity_change(
             them for each row's language.
         mode: ``"set"``, ``"add"`` or ``"multiply"``.
         controls: Kind of control (``"random"``: same number of units in each layer; ``"matched"``:
-            also of the same activity) to a number of draws or to the seeds themselves.
-        stats: Statistics, which matched controls need.
+            also of the same activity; ``"load"``: experts of the same load) to a number of draws or
+            to the seeds themselves.
+        stats: Statistics, which matched and load-matched controls need.
         baseline: Untouched perplexities by language that are known already; missing ones are put
             there.
         control_columns: Measure controls on the row's own language, or on all.
@@ -240,14 +243,12 @@ def control_sets(
     for kind, draws in controls.items():
         if kind not in CONTROLS:
             raise unknown("control", kind, CONTROLS)
-        matched = kind == "matched"
+        matched = _MATCHED.get(kind)
         for number in range(seed, seed + draws) if isinstance(draws, int) else draws:
             if matched and stats is None:
-                raise InputError("matched controls need statistics: pass stats=.")
+                raise InputError(f"{kind} controls need statistics: pass stats=.")
             found[kind, number] = neurons.random_like(
-                number,
-                matched="rate" if matched else None,
-                statistics=stats if matched else None,
+                number, matched=matched, statistics=stats if matched else None
             )
     return found
 

@@ -23,12 +23,12 @@ def specificity(table: pd.DataFrame, by: str = "neurons") -> pd.DataFrame:
 
     Returns:
         One row a set: ``by``, ``languages`` (with units and text of their own), ``units`` (mean of
-        a language), ``own``, ``others``, ``random``, ``matched`` (geometric means of the
+        a language), ``own``, ``others``, ``random``, ``matched``, ``load`` (geometric means of the
         perplexity ratio: own units on own text, own units on other text, control units on own
         text; nan where not measured), ``own_low``, ``own_high`` and so on (geometric means of the
         ends of their intervals: as wide as if all cells erred alike, so rather too wide), and
-        numbers of languages ``beyond_others``,
-        ``beyond_random``, ``beyond_matched`` and ``specific`` (all that were measured at once).
+        numbers of languages ``beyond_others``, ``beyond_random``, ``beyond_matched``,
+        ``beyond_load`` and ``specific`` (all that were measured at once).
     """
     found = []
     for name, part in table.groupby(by, sort=False):

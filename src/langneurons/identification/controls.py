@@ -1,4 +1,4 @@
-"""Random controls: units of the same number and place, plain or of the same activity."""
+"""Random controls: units of the same number and place, plain, of the same activity or load."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ Sets = TypeVar("Sets", bound=UnitSets)
 NEIGHBOURS = 10
 """Among how many free units of the nearest rate a rate-matched control is drawn."""
 
+NEAR_LOADS = 3
+"""Among how many free experts of the nearest load a load-matched control is drawn: a layer has far
+fewer experts than units, and ten of them may be all."""
+
+MATCHED = {"rate": NEIGHBOURS, "load": NEAR_LOADS}
+"""Kinds of matching, and among how many of the nearest units each draws."""
+
+_NAMES = {"rate": "random_matched", "load": "random_load"}
 _Array = npt.NDArray[np.int64]
 _Floats = npt.NDArray[np.float64]
 
@@ -35,10 +43,15 @@ def random_like(
     statistics: Statistics | None = None,
 ) -> Sets:
     """See :meth:`NeuronSet.random_like`."""
-    if matched not in (None, "rate"):
-        raise unknown("kind of matching", matched, ["rate"])
-    if matched == "rate":
-        _check(neurons, statistics)
+    if matched is not None and matched not in MATCHED:
+        raise unknown("kind of matching", matched, MATCHED)
+    if matched == "load" and neurons.site != "moe.router":
+        raise InputError(
+            f"matched='load' is for experts (site 'moe.router'), not for units of "
+            f"{neurons.site!r}: use matched='rate'."
+        )
+    if matched is not None:
+        _check(neurons, statistics, matched)
     taken = (neurons.union() | neurons.apart).by_layer(neurons.shape[0])
     units, gaps = {}, {}
     for language, own in neurons.items():
@@ -54,11 +67,14 @@ def random_like(
         drawn, gap = [], []
         for layer, indices in enumerate(own.by_layer(neurons.shape[0])):
             wanted = indices.numpy()
-            pool = _pool(neurons.shape[1], wanted, taken[layer].numpy(), language, layer)
+            # What other languages' experts lack is load; all but the language's own may be drawn.
+            others = wanted if matched == "load" else taken[layer].numpy()
+            pool = _pool(neurons.shape[1], wanted, others, language, layer)
             if rates is None:
                 picked = generator.choice(pool, size=len(wanted), replace=False)
             else:
-                picked = _nearest(rates[layer], wanted, pool, generator)
+                near = MATCHED[str(matched)]
+                picked = _nearest(rates[layer], wanted, pool, generator, near)
                 gap.append(np.abs(rates[layer][wanted] - rates[layer][picked]))
             drawn.append(torch.from_numpy(np.asarray(picked, dtype=np.int64)))
         units[language] = Units.from_layers(drawn)
@@ -67,21 +83,21 @@ def random_like(
             gaps[language] = float(every.mean()) if len(every) else 0.0
     parameters = {"like": neurons.method, "seed": seed, "matched": matched}
     if matched:
-        parameters["mean_rate_difference"] = gaps
+        parameters[f"mean_{matched}_difference"] = gaps
     return type(neurons)(
         units,
         neurons.shape,
         site=neurons.site,
-        method="random" if matched is None else "random_matched",
+        method="random" if matched is None else _NAMES[matched],
         parameters=parameters,
         model=neurons.model,
         statistics=neurons.statistics,
     )
 
 
-def _check(neurons: UnitSets, statistics: Statistics | None) -> None:
+def _check(neurons: UnitSets, statistics: Statistics | None, matched: str) -> None:
     if statistics is None:
-        raise InputError("matched='rate' needs the statistics: give statistics=...")
+        raise InputError(f"matched={matched!r} needs the statistics: give statistics=...")
     if tuple(statistics.shape) != neurons.shape:
         raise InputError(
             f"the statistics have shape {tuple(statistics.shape)}, the neurons {neurons.shape}: "
@@ -97,7 +113,7 @@ def _check(neurons: UnitSets, statistics: Statistics | None) -> None:
     missing = [name for name in neurons if name not in statistics.languages]
     if missing:
         raise InputError(
-            f"no statistics for language {', '.join(missing)}: matched='rate' needs its rates."
+            f"no statistics for language {', '.join(missing)}: matched={matched!r} needs its rates."
         )
 
 
@@ -120,9 +136,13 @@ def _pool(width: int, own: _Array, taken: _Array, language: str, layer: int) -> 
 
 
 def _nearest(
-    rates: _Floats, wanted: _Array, pool: _Array, generator: np.random.Generator
+    rates: _Floats,
+    wanted: _Array,
+    pool: _Array,
+    generator: np.random.Generator,
+    neighbours: int,
 ) -> _Array:
-    """For each wanted unit one of the NEIGHBOURS free units of nearest rate, without replacement.
+    """For each wanted unit one of the free units of nearest rate, without replacement.
 
     Free units stand in order of their rate; the window around a unit's rate is doubled until it
     holds enough free ones.
@@ -135,14 +155,14 @@ def _nearest(
     for position in generator.permutation(len(wanted)):
         rate = rates[wanted[position]]
         start = int(np.searchsorted(sorted_rates, rate))
-        reach = NEIGHBOURS
+        reach = neighbours
         while True:
             low, high = max(start - reach, 0), min(start + reach, size)
             near = low + np.flatnonzero(free[low:high])
-            if len(near) >= NEIGHBOURS or (low == 0 and high == size):
+            if len(near) >= neighbours or (low == 0 and high == size):
                 break
             reach *= 2
-        near = near[np.argsort(np.abs(sorted_rates[near] - rate), kind="stable")][:NEIGHBOURS]
+        near = near[np.argsort(np.abs(sorted_rates[near] - rate), kind="stable")][:neighbours]
         chosen = int(generator.choice(near))
         free[chosen] = False
         picked[position] = pool[chosen]

@@ -97,13 +97,14 @@ class NeuronSet(Displayed, UnitSets):
                 order.
             matched: None draws uniformly within the layer; ``"rate"`` draws units that are active
                 equally often in that language, the fair control for a method that selects active
-                units.
-            statistics: Where the activation rates come from; needed for ``"rate"``.
+                units; ``"load"``, for experts alone, draws experts to which as many of the
+                language's tokens are routed, each among the three of nearest load.
+            statistics: Where rates and loads come from; needed for both.
 
         Returns:
             A set of the same sizes per language and layer. Units of any language of this set, and
-            of the set it was cut down from, are avoided; where a layer has too few others, only
-            the language's own are.
+            of the set it was cut down from, are avoided; where a layer has too few others, and for
+            ``"load"``, only the language's own are.
 
         Raises:
             InputError: If a layer has too few units outside the set, or statistics are missing

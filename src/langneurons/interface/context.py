@@ -165,6 +165,19 @@ class Context:
             if name not in self.sets:
                 raise unknown("neuron set", name, self.sets, f"in {place!r}")
 
+    def need_experts(self, place: str, neurons: Iterable[str]) -> None:
+        """Refuse what is for experts alone where a set's units are none.
+
+        Raises:
+            ValueError: Naming the first such set.
+        """
+        for name in neurons:
+            if (site := self.site(name)) != "moe.router":
+                raise ValueError(
+                    f"{place} is for experts (site moe.router), and the units of {name} are of "
+                    f"{site}: leave it out"
+                )
+
     def known_task(self, place: str, task: str | None) -> None:
         """Refuse a task that is none of the study's.
 

@@ -168,11 +168,11 @@ class Workshop:
     def change(self, name: str, language: str, site: str) -> dict[str, Any]:
         """``value`` and ``mode`` of an intervention by the name a study gives it.
 
-        ``x0.5`` multiplies by 0.5; everything else is set, see :meth:`value`.
+        ``x0.5`` multiplies by 0.5, ``s0.5`` steers; everything else is set, see :meth:`value`.
         """
         what = parse_value(name)
         value = self.value(name, language, site)
-        return {"value": value.named(name) if what.mode == "multiply" else value, "mode": what.mode}
+        return {"value": value.named(name) if what.mode != "set" else value, "mode": what.mode}
 
     def value(self, name: str, language: str, site: str) -> Value:
         """A value to set by its name, from the language's own statistics at the site.

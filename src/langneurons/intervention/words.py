@@ -20,6 +20,7 @@ WORDS = {
     "zero": "0, the units off",
     "-1": "a number; any, also 0.5 or 1e-3",
     "x0.5": "the unit's own value times a number",
+    "s0.5": "the unit's own value plus 0.5 times its absolute value (steering)",
     "mean": "the unit's mean in the language",
     "minimum": "its smallest value in the language",
     "maximum": "its largest value in the language",
@@ -46,6 +47,7 @@ SCOPES = tuple(scope for scope in get_args(Scope) if scope != "all")
 
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 _PERCENTILE = re.compile(r"P(\d{1,2}(?:\.\d+)?|100(?:\.0+)?)")
+_MODES: dict[str, Mode] = {"x": "multiply", "s": "steer"}
 _STATISTICS = ("mean", "minimum", "maximum")
 
 
@@ -53,7 +55,7 @@ class Written(NamedTuple):
     """What is written: a value, whose statistic it is, where it is taken and written, and when.
 
     Attributes:
-        name: The word: ``zero``, ``-1``, ``x0.5``, ``mean``, ``P10``.
+        name: The word: ``zero``, ``-1``, ``x0.5``, ``s0.5``, ``mean``, ``P10``.
         language: Language of the statistic; None for the one that is tested.
         taken: Site of the statistic; None for where the units live.
         written: Site it is written to; None for where the units live.
@@ -68,8 +70,8 @@ class Written(NamedTuple):
 
     @property
     def mode(self) -> Mode:
-        """``multiply`` for ``x0.5``, else ``set``."""
-        return "multiply" if self.name.startswith("x") else "set"
+        """``multiply`` for ``x0.5``, ``steer`` for ``s0.5``, else ``set``."""
+        return _MODES.get(self.name[0], "set")
 
     @property
     def is_statistic(self) -> bool:
@@ -90,7 +92,7 @@ class Written(NamedTuple):
         from langneurons.intervention.values import Value
 
         if not self.is_statistic:
-            return Value.constant(0.0 if self.name == "zero" else float(self.name.lstrip("x")))
+            return Value.constant(0.0 if self.name == "zero" else float(self.name.lstrip("xs")))
         if statistics is None:
             raise InputError(
                 f"the value {self.name} comes from statistics: give them, on the command line: "
@@ -142,10 +144,10 @@ def parse(words: str) -> Written:
     """
     name, *parts = words.strip().split("@")
     known = name == "zero" or name in _STATISTICS or _PERCENTILE.fullmatch(name)
-    if not known and not re.fullmatch(f"x?{_NUMBER}", name):
+    if not known and not re.fullmatch(f"[xs]?{_NUMBER}", name):
         raise InputError(
             f"value {name!r} is none of zero, mean, minimum, maximum, P0 to P100, a number, or "
-            "x and a factor (x0.5 halves)."
+            "x and a factor (x0.5 halves), or s and a strength (s0.5 adds half of its size)."
         )
     scope: Scope = parts.pop() if parts and parts[-1] in SCOPES else "all"  # type: ignore[assignment]
     sites = [parts.pop() for _ in range(2) if parts and parts[-1] in SITES][::-1]

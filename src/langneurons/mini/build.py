@@ -20,17 +20,20 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, MixtralForCausalLM, PreTrainedTokenizerFast
+from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
-from langneurons import artifacts, progress
+from langneurons import artifacts, mini, progress
 from langneurons.errors import InputError
-from langneurons.mini.model import new_model
+from langneurons.mini.model import new_model, upcycled
 from langneurons.mini.recipe import Recipe
 from langneurons.mini.tokens import load_tokenizer, train_tokenizer
 from langneurons.mini.world import stream
 
 _SAVE_SECONDS = 120.0
 _STATE = "training"
+
+Model = LlamaForCausalLM | MixtralForCausalLM
 
 
 @dataclass(frozen=True)
@@ -91,17 +94,21 @@ class Batches(Dataset[Batch]):
 
 
 def loss_and_accuracy(
-    model: LlamaForCausalLM, batch: Batch, device: torch.device, body: Any = None
+    model: Model, batch: Batch, device: torch.device, body: Any = None
 ) -> tuple[torch.Tensor, float]:
     """Weighted loss of a batch, and the share of answer tokens that are predicted right.
 
-    `body` stands in for ``model.model`` (its compiled form).
+    A mixture's loss holds its load-balancing loss, of each layer by itself. `body` stands in for
+    ``model.model`` (its compiled form).
     """
     body = model.model if body is None else body
     weights = batch.weights[:, 1:].reshape(-1)
     chosen = weights.nonzero().squeeze(1)
     ids = batch.ids.to(device)
-    hidden = body(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    weight_of_balance = getattr(model.config, "router_aux_loss_coef", 0.0)
+    extra = {"output_router_logits": True} if weight_of_balance else {}
+    out = body(input_ids=ids, use_cache=False, **extra)
+    hidden = out.last_hidden_state[:, :-1]
     hidden = hidden.reshape(-1, hidden.shape[-1])[chosen.to(device)]
     logits = model.lm_head(hidden).float()
     targets = ids[:, 1:].reshape(-1)[chosen.to(device)]
@@ -110,31 +117,48 @@ def loss_and_accuracy(
     flags = batch.answers[:, 1:].reshape(-1)[chosen].to(device)
     with torch.no_grad():
         right = (logits[flags].argmax(-1) == targets[flags]).float().mean().item()
-    return (losses * weight).sum() / weight.sum(), right
+    loss = (losses * weight).sum() / weight.sum()
+    if weight_of_balance:
+        uneven = [
+            load_balancing_loss_func(
+                (logits,), model.config.num_local_experts, model.config.num_experts_per_tok
+            )
+            for logits in out.router_logits
+        ]
+        loss = loss + weight_of_balance * torch.stack(uneven).mean()
+    return loss, right
 
 
 class _Training:
     """Model, optimizers and step: what a killed build needs to go on."""
 
-    def __init__(self, model: LlamaForCausalLM, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, model: Model, recipe: Recipe, folder: Path) -> None:
         self.model, self.recipe, self.folder = model, recipe, folder
         named = dict(model.named_parameters())
         matrices = {n: p for n, p in named.items() if p.ndim == 2 and "embed" not in n}
-        self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.Muon(
-                list(matrices.values()),
-                lr=recipe.muon_rate,
-                momentum=0.95,
-                weight_decay=recipe.weight_decay,
-            ),
+        self.optimizers: list[torch.optim.Optimizer] = []
+        self.rates: list[float] = []
+        if recipe.muon_rate:
+            self.optimizers.append(
+                torch.optim.Muon(
+                    list(matrices.values()),
+                    lr=recipe.muon_rate,
+                    momentum=0.95,
+                    weight_decay=recipe.weight_decay,
+                )
+            )
+            self.rates.append(recipe.muon_rate)
+        else:
+            matrices = {}
+        self.optimizers.append(
             torch.optim.AdamW(
                 [p for n, p in named.items() if n not in matrices],
                 lr=recipe.learning_rate,
                 betas=recipe.betas,
                 weight_decay=0.0,
-            ),
-        ]
-        self.rates = (recipe.muon_rate, recipe.learning_rate)
+            )
+        )
+        self.rates.append(recipe.learning_rate)
         self.step, self.seconds, self.steps = 0, 0.0, recipe.steps
         self.log: list[dict[str, float]] = []
 
@@ -189,7 +213,7 @@ class _Training:
 
 
 def export(
-    model: LlamaForCausalLM,
+    model: Model,
     tokenizer: PreTrainedTokenizerFast,
     output: Path,
     facts: dict[str, Any],
@@ -202,7 +226,7 @@ def export(
     # Stored in half the space, computed in float32: Transformers follows the configuration.
     config = model.config.to_dict()
     config["dtype"] = "float32"
-    config["architectures"] = ["LlamaForCausalLM"]
+    config["architectures"] = [type(model).__name__]
     artifacts.write_text(output / "config.json", json.dumps(config, indent=1) + "\n")
     tokenizer.save_pretrained(output)
     artifacts.write_json(output / "build.json", facts)
@@ -224,7 +248,7 @@ def train(
     resume: bool,
     device: torch.device,
     stop_after: int | None = None,
-) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, dict[str, Any]]:
+) -> tuple[Model, PreTrainedTokenizerFast, dict[str, Any]]:
     """Train the tokenizer and the model, or go on where an earlier call stopped.
 
     Args:
@@ -243,11 +267,14 @@ def train(
     state_folder = output / _STATE
     key = artifacts.digest(json.dumps(dataclasses.asdict(recipe), sort_keys=True), seed)
     tokenizer_folder = state_folder / "tokenizer"
-    if not (resume and (tokenizer_folder / "tokenizer.json").exists()):
-        tokenizer = train_tokenizer(recipe.tokenizer_texts(seed), recipe.vocabulary)
-        tokenizer.save_pretrained(tokenizer_folder)
-    tokenizer = load_tokenizer(tokenizer_folder)
-    model = new_model(recipe, tokenizer, seed).to(device)
+    if recipe.mixture is not None:
+        tokenizer = load_tokenizer(mini.model_path())
+    else:
+        if not (resume and (tokenizer_folder / "tokenizer.json").exists()):
+            tokenizer = train_tokenizer(recipe.tokenizer_texts(seed), recipe.vocabulary)
+            tokenizer.save_pretrained(tokenizer_folder)
+        tokenizer = load_tokenizer(tokenizer_folder)
+    model = _start(recipe, tokenizer, seed).to(device)
     model.train()
     run = _Training(model, recipe, state_folder)
     if not (resume and run.load(key)) and minutes is not None:
@@ -262,6 +289,7 @@ def train(
     )
     # Compiling pays for itself after some hundred steps.
     body = _compiled(model, device) if last - run.step > 500 else model.model
+    precision = _precision(device)
     saved = time.monotonic()
     window: list[tuple[float, float]] = []
     with progress.track("training the built-in model", total=last - run.step, unit="steps") as bar:
@@ -271,7 +299,7 @@ def train(
             for optimizer, rate in zip(run.optimizers, run.rates, strict=True):
                 for group in optimizer.param_groups:
                     group["lr"] = factor * rate
-            with torch.autocast(device.type, dtype=torch.bfloat16):
+            with precision:
                 loss, right = loss_and_accuracy(model, batch, device, body)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -310,6 +338,20 @@ def train(
     return model, tokenizer, facts
 
 
+def _start(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int) -> Model:
+    """The weights that training begins with: new ones, or those of ``mini`` cut into experts."""
+    if recipe.mixture is None:
+        return new_model(recipe, tokenizer, seed)
+    dense = LlamaForCausalLM.from_pretrained(mini.model_path(), dtype=torch.float32)
+    return upcycled(dense, recipe.mixture, seed)
+
+
+def _precision(device: torch.device) -> torch.autocast:
+    """Bfloat16 where the processor multiplies it; elsewhere it is ten times slower than float32."""
+    fast = device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
+
+
 def _steps_within(
     minutes: float,
     recipe: Recipe,
@@ -319,7 +361,8 @@ def _steps_within(
     probe: int = 4,
 ) -> int:
     """Number of steps that fit in a budget, from a few steps of each stage on a spare model."""
-    model = new_model(recipe, tokenizer, seed).to(device)
+    model = _start(recipe, tokenizer, seed).to(device)
+    precision = _precision(device)
     per_step = 0.0
     for stage in recipe.stages:
         one = dataclasses.replace(recipe, stages=(stage,))
@@ -329,7 +372,7 @@ def _steps_within(
             batch = batches[index]
             if index == 1:  # the first step pays for set-up
                 began = time.monotonic()
-            with torch.autocast(device.type, dtype=torch.bfloat16):
+            with precision:
                 loss, _ = loss_and_accuracy(model, batch, device)
             loss.backward()
             model.zero_grad(set_to_none=True)
@@ -392,8 +435,13 @@ def build(
     return facts
 
 
-def _compiled(model: LlamaForCausalLM, device: torch.device) -> Any:
-    """The body of the model, compiled where a compiler is there (half as fast again on a CPU)."""
+def _compiled(model: Model, device: torch.device) -> Any:
+    """The body of the model, compiled where a compiler is there (half as fast again on a CPU).
+
+    A mixture runs as it is: how many tokens an expert gets changes from batch to batch.
+    """
+    if isinstance(model, MixtralForCausalLM):
+        return model.model
     if device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
         return model.model
     return torch.compile(model.model, dynamic=False)

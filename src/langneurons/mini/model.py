@@ -1,11 +1,17 @@
-"""The built-in model before its training: a small Llama, and the weights it starts from."""
+"""The built-in models before their training: a small Llama, and a mixture cut from it trained."""
 
 from __future__ import annotations
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
-from langneurons.mini.recipe import Recipe
+from langneurons.mini.recipe import Mixture, Recipe
 
 _SPACE = "\u0120"  # how byte-level BPE writes the space before a word
 
@@ -94,3 +100,61 @@ def _previous_token(size: int, distance: int, fastest: int = 5) -> torch.Tensor:
     used = (torch.arange(half) < fastest) / min(fastest, half) ** 0.5
     query = torch.cat((used, torch.zeros(half)))
     return torch.stack((query, torch.cat((used * angle.cos(), used * angle.sin()))))
+
+
+def upcycled(dense: LlamaForCausalLM, mixture: Mixture, seed: int) -> MixtralForCausalLM:
+    """A Mixtral whose experts are cut from the MLPs of a trained Llama; everything else is copied.
+
+    Sparse upcycling (Komatsuzaki et al. 2023, arXiv 2212.05055) with experts narrower than the MLP,
+    as in He et al. 2024 (arXiv 2410.07524): in each layer the units are put in a random order, and
+    the experts take `width` of them one after another, round and round, so that no expert knows of
+    a language at the start. Routers are new. Down projections are scaled by MLP over expert width,
+    which keeps the layer's mean output under routing by chance; it is not the same function, and
+    has to be trained.
+    """
+    config = dense.config
+    torch.manual_seed(seed)
+    model = MixtralForCausalLM(
+        MixtralConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=config.hidden_size,
+            intermediate_size=mixture.width,
+            num_hidden_layers=config.num_hidden_layers,
+            num_attention_heads=config.num_attention_heads,
+            num_key_value_heads=config.num_key_value_heads,
+            head_dim=config.head_dim,
+            hidden_act=config.hidden_act,
+            max_position_embeddings=config.max_position_embeddings,
+            rms_norm_eps=config.rms_norm_eps,
+            rope_parameters=config.rope_parameters,
+            tie_word_embeddings=True,
+            num_local_experts=mixture.experts,
+            num_experts_per_tok=mixture.chosen,
+            router_aux_loss_coef=mixture.balance,
+            sliding_window=None,
+            pad_token_id=config.pad_token_id,
+            bos_token_id=config.bos_token_id,
+            eos_token_id=config.eos_token_id,
+            attn_implementation="eager",
+            experts_implementation="eager",
+        )
+    )
+    given = {n: p for n, p in dense.state_dict().items() if ".mlp." not in n}
+    # Strict but for the experts and routers, which are filled below or new.
+    new = {n: p for n, p in model.state_dict().items() if ".mlp." in n}
+    model.load_state_dict({**new, **given})
+    wide = config.intermediate_size
+    with torch.no_grad():
+        for old, new in zip(dense.model.layers, model.model.layers, strict=True):
+            experts = new.mlp.experts
+            order = torch.randperm(wide)
+            for expert in range(mixture.experts):
+                at = torch.arange(expert * mixture.width, (expert + 1) * mixture.width) % wide
+                units = order[at]
+                experts.gate_up_proj[expert] = torch.cat(
+                    (old.mlp.gate_proj.weight[units], old.mlp.up_proj.weight[units])
+                )
+                experts.down_proj[expert] = (
+                    old.mlp.down_proj.weight[:, units] * wide / mixture.width
+                )
+    return model

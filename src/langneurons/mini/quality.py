@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from peft import LoraConfig, TaskType, get_peft_model
 from transformers import (
+    AutoModelForSequenceClassification,
     LlamaForCausalLM,
-    LlamaForSequenceClassification,
+    MixtralForCausalLM,
     PreTrainedTokenizerFast,
 )
 
@@ -27,8 +28,11 @@ from langneurons.mini.world import LABELS
 
 _BLOCK = 128
 
+Model = LlamaForCausalLM | MixtralForCausalLM
+
 
 def _lora(model: Any, task: TaskType) -> Any:
+    """LoRA on all linear layers; stacked experts and routers are none, so a mixture's attention."""
     config = LoraConfig(
         task_type=task, r=8, lora_alpha=16, lora_dropout=0.0, target_modules="all-linear"
     )
@@ -65,20 +69,18 @@ def _fit(
     model.eval()
 
 
-def _classifier(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int
-) -> LlamaForSequenceClassification:
+def _classifier(model: Model, tokenizer: PreTrainedTokenizerFast, seed: int) -> Any:
     torch.manual_seed(seed)
     config = copy.deepcopy(model.config)
     config.num_labels = len(LABELS)
     config.pad_token_id = tokenizer.pad_token_id
-    classifier = LlamaForSequenceClassification(config)
+    classifier = AutoModelForSequenceClassification.from_config(config)
     classifier.model.load_state_dict(model.model.state_dict())
     return classifier.to(model.device)
 
 
 def nli_accuracy(
-    model: LlamaForCausalLM,
+    model: Model,
     tokenizer: PreTrainedTokenizerFast,
     *,
     seed: int = 0,
@@ -138,7 +140,7 @@ def _entries(dataset: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def qa_exact(
-    model: LlamaForCausalLM,
+    model: Model,
     tokenizer: PreTrainedTokenizerFast,
     *,
     seed: int = 0,
@@ -234,7 +236,7 @@ def _zeroed(model: LlamaForCausalLM, mask: torch.Tensor) -> Iterator[None]:
             handle.remove()
 
 
-def _nll(model: LlamaForCausalLM, ids: torch.Tensor) -> float:
+def _nll(model: Model, ids: torch.Tensor) -> float:
     total, count = 0.0, 0
     with torch.inference_mode():
         for part in ids.split(32):
@@ -350,7 +352,7 @@ def perplexity_change(
 
 
 def quality(
-    model: LlamaForCausalLM,
+    model: Model,
     tokenizer: PreTrainedTokenizerFast,
     seed: int = 0,
     test: int = 400,
@@ -358,13 +360,14 @@ def quality(
 ) -> dict[str, Any]:
     """The whole table: both tasks after fine-tuning on English, the rules, LAPE's neurons.
 
+    A mixture has no such neurons; for it there is "perplexity" alone, on held-out text.
+
     Accuracies of mini-NLI are means over `seeds` fine-tunings (each with its own test rows);
     "nli_gaps" has, for each, by how many points the other languages stay below English on average.
     """
     from langneurons.mini.baselines import rules
 
     began = time.monotonic()
-    masks, entropies = lape(model, tokenizer)
     runs = [nli_accuracy(model, tokenizer, seed=seed + k, test=test) for k in range(seeds)]
     others = [lang for lang in LANGUAGES if lang != "en"]
     table: dict[str, Any] = {
@@ -380,30 +383,45 @@ def quality(
         ],
         "qa": qa_exact(model, tokenizer, seed=seed, test=test // 2),
         "rules": {task: rules(task, "en", test, seed) for task in ("mini-nli", "mini-qa")},
-        "neurons": {lang: int(mask.sum()) for lang, mask in masks.items()},
-        "entropy": entropies,
-        "perplexity_change": perplexity_change(model, tokenizer, masks),
     }
+    if isinstance(model, MixtralForCausalLM):
+        held = {lang: blocks(tokenizer, lang, 48, seed, "heldout") for lang in LANGUAGES}
+        table["perplexity"] = {lang: float(np.exp(_nll(model, ids))) for lang, ids in held.items()}
+    else:
+        masks, entropies = lape(model, tokenizer)
+        table["neurons"] = {lang: int(mask.sum()) for lang, mask in masks.items()}
+        table["entropy"] = entropies
+        table["perplexity_change"] = perplexity_change(model, tokenizer, masks)
     table["seconds"] = round(time.monotonic() - began, 1)
     return table
 
 
 def lines(table: dict[str, Any]) -> list[str]:
     """The table as lines of text, for the terminal."""
-    change = table["perplexity_change"]
-    out = ["language   NLI (two holders)   QA (two holders)   neurons   own change   random <="]
+    change = table.get("perplexity_change")
+    last = "neurons   own change   random <=" if change else "perplexity"
+    out = [f"language   NLI (two holders)   QA (two holders)   {last}"]
     for lang in LANGUAGES:
         a, b = table["nli"][lang], table["qa"][lang]
-        out.append(
+        line = (
             f"{lang:<8} {a['all']:6.1f} ({a['two_holders']:5.1f})   "
-            f"{b['all']:12.1f} ({b['two_holders']:5.1f}) {table['neurons'][lang]:10d} "
-            f"{change['matrix'][lang][lang]:11.1%} {change['random'][lang]:13.1%}"
+            f"{b['all']:12.1f} ({b['two_holders']:5.1f}) "
         )
+        if change:
+            line += (
+                f"{table['neurons'][lang]:10d} "
+                f"{change['matrix'][lang][lang]:11.1%} {change['random'][lang]:13.1%}"
+            )
+        else:
+            line += f"{table['perplexity'][lang]:13.2f}"
+        out.append(line)
     for task, rules in table["rules"].items():
         for name, score in rules.items():
             out.append(f"{task} {name}: {score['all']:.1f} ({score['two_holders']:.1f})")
     gaps = ", ".join(f"{gap:.1f}" for gap in table["nli_gaps"])
     out.append(f"mini-NLI, other languages below English by (one number a fine-tuning): {gaps}")
+    if not change:
+        return out
     out.append(
         f"rows whose own language suffers most: {len(change['dominant'])} of {len(LEXICON)}; "
         f"beyond ten random draws: {len(change['beyond_random'])}"

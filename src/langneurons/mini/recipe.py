@@ -6,7 +6,7 @@ Everything here is a plain value; `langneurons.mini.build` carries it out.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from langneurons.mini.documents import Document, Style, document
 from langneurons.mini.lexicon import LEXICON
@@ -174,6 +174,23 @@ STAGES: tuple[Stage, ...] = (
 
 
 @dataclass(frozen=True)
+class Mixture:
+    """Experts in place of every MLP, cut from a trained one.
+
+    Attributes:
+        experts: experts in a layer.
+        chosen: experts that a token is sent to.
+        width: inner units of an expert.
+        balance: weight of the load-balancing loss.
+    """
+
+    experts: int = 8
+    chosen: int = 2
+    width: int = 144
+    balance: float = 0.01
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that decides what the model becomes, besides the seed."""
 
@@ -193,6 +210,7 @@ class Recipe:
     loss_share: float = 0.5
     languages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(LEXICON, 1.0))
     stages: tuple[Stage, ...] = STAGES
+    mixture: Mixture | None = None
 
     @property
     def steps(self) -> int:
@@ -227,3 +245,20 @@ class Recipe:
             self.sample(stream("tokenizer", seed, index), self.stages[-1]).text
             for index in range(self.tokenizer_documents)
         ]
+
+
+def mixture_recipe() -> Recipe:
+    """What ``mini-moe`` is made by: the end of the training once more, with experts.
+
+    It begins with the weights of ``mini``, whose attention already looks facts up; AdamW alone, as
+    stacked experts are no matrices and the rest has little left to learn.
+    """
+    *_, mixed, running = STAGES
+    return Recipe(
+        learning_rate=2e-3,
+        muon_rate=0.0,
+        warmup=20,
+        decay_share=0.6,
+        stages=(replace(mixed, steps=300, rows=12), replace(running, steps=350, rows=6)),
+        mixture=Mixture(),
+    )

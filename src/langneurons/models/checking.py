@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from langneurons.artifacts import expanded
+from langneurons.defaults import BUILT_IN
 from langneurons.errors import InputError
 
 _SHOWN = 3
@@ -143,7 +144,7 @@ def check_path(name: str) -> None:
         or ("/" in name and path.parent.is_dir())
     )
     if not near and "/" not in name:
-        near = difflib.get_close_matches(name, ["mini"], n=1, cutoff=0.8)
+        near = difflib.get_close_matches(name, BUILT_IN, n=1, cutoff=0.8)
     if written or near:
         hint = f" Did you mean {str(Path(name).parent / near[0])!r}?" if near else ""
         raise InputError(

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from langneurons.artifacts import expanded
+from langneurons.defaults import BUILT_IN
 from langneurons.errors import InputError
 from langneurons.models.checking import (
     check_complete,
@@ -25,8 +26,6 @@ from langneurons.models.language_model import LanguageModel, wrap
 from langneurons.models.plain import positions
 from langneurons.models.precision import auto_dtype, fast_dtype
 
-MINI = "mini"
-
 
 def load(
     name: str | Path,
@@ -39,8 +38,8 @@ def load(
     """Load a decoder and its tokenizer, in evaluation mode, weights frozen.
 
     Args:
-        name: ``"mini"`` (the built-in model), a repository on the Hub, a local folder, a ``.gguf``
-            file, or ``"repository:file.gguf"``.
+        name: ``"mini"`` or ``"mini-moe"`` (built in), a repository on the Hub, a local folder, a
+            ``.gguf`` file, or ``"repository:file.gguf"``.
         dtype: ``"auto"``, a name such as ``"bfloat16"``, or a ``torch.dtype``. Auto is float32
             for weights stored in float32; for those of 16 bits and of GGUF files bfloat16 where
             the device multiplies it clearly faster (measured), else float32, if that fits into
@@ -61,7 +60,7 @@ def load(
     gguf = label.lower().endswith(".gguf")
     model, tokenizer = _from_pretrained(label, place, _dtype(dtype), device, options, gguf)
     # A local model goes by its own name: where it lies on this machine is nobody's business.
-    local = label != MINI and expanded(label).exists()
+    local = label not in BUILT_IN and expanded(label).exists()
     lm = wrap(model, tokenizer, name=Path(label).resolve().name if local else label)
     lm.revision = getattr(model.config, "_commit_hash", None) or options.get("revision")
     return lm
@@ -218,7 +217,7 @@ def _place(label: str, revision: str | None, trust_remote_code: bool) -> tuple[s
 
 def _locate(name: str, revision: str | None) -> tuple[str, str | None]:
     """What ``from_pretrained`` is to read: (folder or repository, revision)."""
-    if name == MINI:
+    if name in BUILT_IN:
         from langneurons import mini
 
         return str(mini.model_path()), None

@@ -13,11 +13,12 @@ class Size:
     Attributes:
         parameters: Weights.
         layers: Layers.
-        units: Inner width of the MLP.
+        units: Inner width of the MLP, or experts in a layer where their statistics are collected.
         hidden: Width of the residual stream.
         body: Weights of the layers; None where only the sum is known, and then all of them.
         output: Weights of the projection onto the vocabulary. In small models of many languages it
             has more than the layers, and only predicting every token multiplies with it.
+        active: Weights that a token passes, in a mixture of experts; None where all are.
     """
 
     parameters: float
@@ -26,9 +27,12 @@ class Size:
     hidden: int
     body: float | None = None
     output: float = 0.0
+    active: float | None = None
 
     def operations(self, predicts: bool) -> float:
         """Floating-point operations a token, where the next one is predicted or not."""
+        if self.active is not None:
+            return 2 * self.active
         if self.body is None:
             return 2 * self.parameters
         return 2 * (self.body + (self.output if predicts else 0.0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from langneurons.models.loading import MINI
+from langneurons.defaults import BUILT_IN
 
 BEGINNINGS = {
     "en": "The weather was fine this morning, and the children",
@@ -33,7 +33,7 @@ def prompts(model: str, languages: Sequence[str]) -> dict[str, str]:
         model: Name of the model; the built-in one knows no words but those of its world.
         languages: Languages of the neuron set.
     """
-    if model == MINI:
+    if model in BUILT_IN:
         from langneurons import mini
 
         return {

@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langneurons.defaults import BUILT_IN
 from langneurons.errors import InputError
 from langneurons.identification import NeuronSet, identify
 from langneurons.models import load
 from langneurons.models.gguf import cache_folder
-from langneurons.models.loading import MINI
 from langneurons.play.session import Session
 from langneurons.statistics import Statistics, collect
 
 if TYPE_CHECKING:
     from langneurons.models import LanguageModel
 
+MINI = BUILT_IN[0]
 MINI_TOKENS = 4000
 """Tokens a language from which the built-in world's statistics are made at once."""
 MINI_TOP = 0.05

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-CONTROLS = ("random", "matched")
+CONTROLS = ("random", "matched", "load")
 LEVEL = 0.05
 
 

@@ -30,9 +30,14 @@ def series(order: int) -> tuple[str, str]:
 INK = "#1b1f24"
 """Text and axes of a figure; becomes the page's own text colour inside the page."""
 
-OWN, RANDOM, MATCHED = BLUE, GREY, ORANGE
-UNITS = {"own": OWN, "random": RANDOM, "matched": MATCHED}
-LABELS = {"own": "own neurons", "random": "random neurons", "matched": "equally active neurons"}
+OWN, RANDOM, MATCHED, LOAD = BLUE, GREY, ORANGE, PURPLE
+UNITS = {"own": OWN, "random": RANDOM, "matched": MATCHED, "load": LOAD}
+LABELS = {
+    "own": "own neurons",
+    "random": "random neurons",
+    "matched": "equally active neurons",
+    "load": "equally loaded experts",
+}
 OPAQUE = 0.8
 """Strongest opacity of a heat map's cell: ink stays readable (contrast above 4) on both themes."""
 

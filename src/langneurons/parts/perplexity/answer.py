@@ -81,7 +81,7 @@ def more(rows: pd.DataFrame) -> list[Sentence]:
         ("no rise is shown", ~rows["shown"]),
         ("another language's perplexity rises more", rows["shown"] & ~rows["dominant"]),
         (
-            "some draw of random or equally active neurons does as much",
+            "some control draw does as much",
             rows["shown"] & rows["dominant"] & ~rows["held"],
         ),
     ):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from langneurons.parts.perplexity import figures, sentences, shown
 from langneurons.reporting.about import model_name
+from langneurons.reporting.figures.beside import with_controls
 from langneurons.reporting.inputs import Run
 from langneurons.reporting.names import slug
 from langneurons.reporting.sections import Picture, Section, Tabs
@@ -30,8 +31,7 @@ def sections(run: Run) -> Iterator[Section]:
         controls = Picture(
             f"perplexity_controls_{stem}",
             f"Perplexity ratio on a language's own text with its {name} neurons set to {value} "
-            "(dot with interval), beside draws of as many random and of equally active random "
-            "units (one mark a draw).",
+            f"(dot with interval){with_controls(group['kind'])}.",
             figures.controls(group),
         )
         panels.append((f"{name}, {value}", [matrix, controls]))

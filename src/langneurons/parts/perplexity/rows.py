@@ -33,9 +33,10 @@ def perplexity_rows(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per neuron set, value and language: units, ratio, low, high, ``other`` (the
-        largest ratio on any other language), ``other_language``, ``random`` and ``matched``
-        (largest ratio of any draw on the language itself; NaN without draws), ``draws``, and the
-        booleans ``shown`` (interval above 1), ``dominant``, ``beyond_random``, ``beyond_matched``.
+        largest ratio on any other language), ``other_language``, ``random``, ``matched``
+        and ``load`` (largest ratio of any draw on the language itself; NaN without draws),
+        ``draws``, and the booleans ``shown`` (interval above 1), ``dominant`` and
+        ``beyond_random`` and so on.
     """
     rows = []
     for (neurons, value, row), group in table.groupby(["neurons", "value", "row"], sort=False):

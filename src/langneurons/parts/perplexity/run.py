@@ -19,7 +19,7 @@ def perplexity(workshop: Workshop, output: Path, neurons: str, language: str) ->
         workshop.neurons(neurons).select([language]),
         {lang: workshop.held_out_blocks(lang) for lang in columns},
         **workshop.change(spec.value, language, workshop.context.site(neurons)),
-        controls={"random": spec.random, "matched": spec.matched},
+        controls={"random": spec.random, "matched": spec.matched, "load": spec.load},
         stats=workshop.statistics(workshop.context.site(neurons)),
         baseline=workshop.baseline,
         seed=workshop.context.seed,

@@ -29,14 +29,18 @@ def perplexity(table: pd.DataFrame) -> list[Sentence]:
             f"more than any other's in {dominant} of {n} rows"
             + (f" (not for {listing(others)})" if dominant and others else "")
         )
-        for kind, what in (("random", "random"), ("matched", "equally active random")):
+        for kind, what in (
+            ("random", "random neurons"),
+            ("matched", "equally active random neurons"),
+            ("load", "random experts of the same load"),
+        ):
             known = group[group[kind].notna()]
             if len(known):
                 beyond = int(known[f"beyond_{kind}"].sum())
                 draws = int(known[f"{kind}_draws"].min())
                 text += (
                     f", and beyond the largest of {count(draws, 'draw')} of as many {what} "
-                    f"neurons in {beyond} of {len(known)}"
+                    f"in {beyond} of {len(known)}"
                 )
         high, low = (extreme(group, "ratio", largest=flag) for flag in (True, False))
         text += (

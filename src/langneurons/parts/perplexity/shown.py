@@ -15,14 +15,15 @@ def own_language(table: pd.DataFrame) -> Table:
     Args:
         table: The ``perplexity`` table.
     """
+    rows = perplexity_rows(table)
     return Table(
         "perplexity_own",
         "A language's own neurons on its own text",
         "Ratio of the perplexity with a language's neurons set to the value to the perplexity "
         "untouched, on held-out text of that language, with its interval; beside it the largest "
         "ratio the same neurons cause on any other language, and the largest of the draws of as "
-        "many random and equally active random units on the language itself.",
-        perplexity_rows(table),
+        "many control units of each kind on the language itself.",
+        rows,
         [
             Column("neurons", "set"),
             Column("value", "value"),
@@ -33,6 +34,7 @@ def own_language(table: pd.DataFrame) -> Table:
             Column("other_language", "which"),
             Column("random", "largest random", "number", 3),
             Column("matched", "largest equally active", "number", 3),
+            *_where_drawn(rows, Column("load", "largest equally loaded", "number", 3)),
             Column("random_draws", "draws", "count"),
             Column("tokens", "tokens", "count"),
         ],
@@ -45,6 +47,7 @@ def specificity(table: pd.DataFrame) -> Table:
     Args:
         table: The ``perplexity`` table.
     """
+    rows = by_set(table)
     return Table(
         "specificity",
         "Neuron sets beside each other",
@@ -52,8 +55,8 @@ def specificity(table: pd.DataFrame) -> Table:
         "its own text, on other languages' text, and control units on the own text, each with the "
         "geometric means of the ends of its intervals (as wide as if all cells erred alike). "
         "Beyond: languages in which the lower end of the own ratio lies above every other text, "
-        "every random and every equally active draw; specific: above all of them.",
-        by_set(table),
+        "and every draw of a kind of control; specific: above all of them.",
+        rows,
         [
             Column("neurons", "set"),
             Column("languages", "languages", "count"),
@@ -67,9 +70,13 @@ def specificity(table: pd.DataFrame) -> Table:
                     ("matched", "equally active"),
                 )
             ),
+            *_where_drawn(
+                rows, Column("load", "equally loaded", "number", 3, ("load_low", "load_high"))
+            ),
             Column("beyond_others", "beyond other texts", "count"),
             Column("beyond_random", "beyond random", "count"),
             Column("beyond_matched", "beyond equally active", "count"),
+            *_where_drawn(rows, Column("beyond_load", "beyond equally loaded", "count")),
             Column("specific", "specific", "count"),
         ],
     )
@@ -85,7 +92,7 @@ def cells(table: pd.DataFrame) -> Table:
         "perplexity",
         "Every cell",
         "Perplexity of every language's text with every language's neurons set, with the ratio to "
-        "the untouched perplexity and its interval; random and equally active draws by seed.",
+        "the untouched perplexity and its interval; draws of controls by seed.",
         table,
         [
             Column("neurons", "set"),
@@ -100,3 +107,8 @@ def cells(table: pd.DataFrame) -> Table:
             Column("ratio", "ratio", "number", 3, ("low", "high")),
         ],
     )
+
+
+def _where_drawn(rows: pd.DataFrame, column: Column) -> list[Column]:
+    """A column of controls that few studies draw; none where this one did not."""
+    return [column] if column.key in rows and rows[column.key].notna().any() else []

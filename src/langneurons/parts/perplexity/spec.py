@@ -24,10 +24,13 @@ class PerplexitySpec(Spec):
     matched: int = Field(
         defaults.MATCHED, ge=0, description="Random draws of units of the same activity."
     )
+    load: int = Field(0, ge=0, description="Random draws of experts of the same load.")
     languages: list[str] | None = Field(None, description="Columns; default: all languages.")
 
 
 def check(spec: PerplexitySpec, context: Context) -> None:
-    """Refuse languages and sets that are not of the study."""
+    """Refuse languages and sets that are not of the study, and loads of what is no expert."""
     context.known_languages("perplexity.languages", spec.languages)
     context.known_sets("perplexity", spec.neurons)
+    if spec.load:
+        context.need_experts("perplexity.load", spec.neurons)

@@ -14,7 +14,7 @@ def stages(spec: PerplexitySpec, context: Context) -> list[Stage]:
     for neurons in spec.neurons:
         for row in context.rows_of(neurons):
             # Controls are measured on the row's own language alone.
-            passes = len(columns) + spec.random + spec.matched
+            passes = len(columns) + spec.random + spec.matched + spec.load
             stages.append(
                 Stage(
                     name=f"perplexity/{neurons}/{row}",

@@ -57,8 +57,8 @@ def _swept(table: pd.DataFrame) -> Iterator[Picture]:
             yield Picture(
                 name,
                 f"Perplexity ratio on {language} text against "
-                f"{_SWEPT[str(axis)].format(value=value)}, and over draws of random and of equally "
-                "active units; bands: 95 % intervals over documents (draws: mean and envelope)."
+                f"{_SWEPT[str(axis)].format(value=value)}, and over draws of "
+                "controls; bands: 95 % intervals over documents (draws: mean and envelope)."
                 + below,
                 figures.sweep(part),
             )

@@ -24,7 +24,7 @@ class SweepSpec(Spec):
     matched: int = Field(
         defaults.SWEEP_MATCHED, ge=0, description="Random draws of units of the same activity."
     )
-
+    load: int = Field(0, ge=0, description="Random draws of experts of the same load.")
     shares: list[Annotated[float, Field(gt=0, le=1)]] | None = Field(
         None, description="Shares of all units (the method's `top`) swept too, such as 0.001."
     )
@@ -51,6 +51,8 @@ def check(spec: SweepSpec, context: Context) -> None:
     context.need_held_out("sweep")
     context.known_sets("sweep", spec.neurons)
     context.known_task("sweep", spec.task)
+    if spec.load:
+        context.need_experts("sweep.load", [spec.neurons])
     adapters = context.spec_of("adapters")
     if spec.task is not None and spec.adapter not in adapters:
         raise unknown("adapter", spec.adapter, adapters, "in 'sweep'")

@@ -13,7 +13,7 @@ from langneurons.stages.stage import Stage
 
 def stages(spec: SweepSpec, context: Context) -> list[Stage]:
     """One stage a language swept."""
-    draws = 1 + spec.random + spec.matched
+    draws = 1 + spec.random + spec.matched + spec.load
     points = len(spec.values) + len(spec.shares or ()) + (spec.bands or 0)
     # Keys a study leaves out are left out here too: what was swept before keeps its results.
     settings = spec.model_dump(exclude={"languages", "adapter"}, exclude_none=True)

@@ -21,7 +21,7 @@ LOGARITHMIC = 3.0
 NARROW = 4.4
 """Inches: a figure that is still read on a phone."""
 
-MARKS = {"own": ("o", -0.24), "matched": ("x", 0.04), "random": ("|", 0.28)}
+MARKS = {"own": ("o", -0.24), "matched": ("x", 0.04), "load": ("+", 0.16), "random": ("|", 0.28)}
 """Mark of each kind of units, and how far below its language's line it stands."""
 
 
@@ -37,7 +37,7 @@ def beside(
     """One line a language: own neurons with their interval, and a mark for every draw of controls.
 
     Args:
-        table: Columns language, kind (own, random, matched), value, low, high.
+        table: Columns language, kind (own, random, matched, load), value, low, high.
         label: What the axis shows, with its unit.
         null: What no effect would give.
         say: A row in words, for under the pointer.
@@ -90,8 +90,12 @@ def with_controls(kinds: pd.Series) -> str:
     Args:
         kinds: Kinds of units drawn.
     """
-    names = {"random": "random", "matched": "equally active"}
+    names = {
+        "random": "random neurons",
+        "matched": "equally active neurons",
+        "load": "equally loaded experts",
+    }
     found = [name for kind, name in names.items() if (kinds == kind).any()]
     if not found:
         return "; no controls were drawn"
-    return f", beside as many {' and as many '.join(found)} neurons (a mark a draw)"
+    return f", beside as many {' and as many '.join(found)} (a mark a draw)"
