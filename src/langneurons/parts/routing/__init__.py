@@ -1,7 +1,7 @@
 """How languages are routed through a mixture of experts."""
 
-from langneurons.reporting.columns import Columns
 from langneurons.interface.part import Part, add, later
+from langneurons.reporting.columns import Columns
 
 add(
     Part(
