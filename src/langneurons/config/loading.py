@@ -17,7 +17,7 @@ from langneurons.config.narrowing import narrow
 from langneurons.config.schema import StudyConfig, parse, plain
 from langneurons.errors import InputError, unknown
 
-_PRESETS = importlib.resources.files("langneurons") / "study" / "presets"
+_PRESETS = importlib.resources.files("langneurons.config") / "presets"
 
 
 class _Loader(yaml.SafeLoader):
