@@ -77,7 +77,8 @@ class Tried:
     """What became of a mutant.
 
     Attributes:
-        outcome: ``killed``, ``survived`` or ``endless`` (out of time or memory; counts as killed).
+        outcome: ``killed``, ``survived``, ``endless`` (out of time or memory; counts as killed) or
+            ``none`` (what Cosmic Ray made is no Python, or the same as before; not counted).
         killer: The test that noticed it, if one did.
         tests: State of the room's tests when it was tried.
         before, after: The changed lines.
@@ -369,19 +370,25 @@ def silent(tree: ast.Module) -> list[tuple[tuple[int, int], tuple[int, int]]]:
 
 
 def mutants(room: str, root: Path = ROOT) -> list[Mutant]:
-    """All mutants of a room in a tree at ``root``, in a fixed shuffled order."""
+    """All mutants of a room in a tree at ``root``, in a fixed shuffled order.
+
+    Looking for them takes a minute, so those of one state of the room are kept.
+    """
     from cosmic_ray.commands.init import init
     from cosmic_ray.work_db import use_db
 
     paths = sorted((root / "src/langneurons" / room).rglob("*.py"))
     paths = [path for path in paths if str(path.relative_to(root)) not in ELSEWHERE]
+    kept, state = FOLDER / room / "mutants.json", digest(*paths)
+    if kept.is_file() and (found := json.loads(kept.read_text()))["state"] == state:
+        return [Mutant(**row) for row in found["mutants"]]
     with use_db(":memory:") as session:
         init(paths, session, {})
         specs = [item.mutations[0] for item in session.work_items]
     texts = {path: path.read_text(encoding="utf-8").splitlines() for path in paths}
     skipped = {path: silent(ast.parse("\n".join(text))) for path, text in texts.items()}
     same: Counter[str] = Counter()
-    found = []
+    listed = []
     for spec in sorted(specs, key=lambda s: (str(s.module_path), s.operator_name, s.occurrence)):
         path = Path(spec.module_path)
         line, column = spec.start_pos
@@ -392,9 +399,13 @@ def mutants(room: str, root: Path = ROOT) -> list[Mutant]:
         place = column - (len(text) - len(text.lstrip()))
         key = "|".join((name, spec.operator_name, text.strip(), str(place)))
         same[key] += 1
-        found.append(Mutant(name, spec.operator_name, spec.occurrence, line, column,
-                            f"{key}|{same[key]}"))  # fmt: skip
-    return sorted(found, key=lambda m: hashlib.sha256(m.key.encode()).hexdigest())
+        listed.append(
+            Mutant(name, spec.operator_name, spec.occurrence, line, column, f"{key}|{same[key]}")
+        )
+    listed.sort(key=lambda m: hashlib.sha256(m.key.encode()).hexdigest())
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps({"state": state, "mutants": [asdict(m) for m in listed]}))
+    return listed
 
 
 def mutated(mutant: Mutant, source: str) -> tuple[str, str, str]:
@@ -410,6 +421,15 @@ def mutated(mutant: Mutant, source: str) -> tuple[str, str, str]:
         "\n".join(line[2:].strip() for line in changed if line[0] == sign) for sign in "-+"
     )
     return code or source, before, after
+
+
+def compiles(code: str) -> bool:
+    """Whether it is Python."""
+    try:
+        compile(code, "mutant", "exec")
+    except SyntaxError:
+        return False
+    return True
 
 
 def equal_ones() -> dict[tuple[str, str, str], str]:
@@ -451,7 +471,9 @@ def run(room: str, minutes: float, most: int, seconds: float) -> None:
             tests, cost = chosen(mutant, ast.parse(source), lines, times, seconds)
             start = time.monotonic()
             outcome, killer = "survived", ""
-            if tests:  # else no test runs the line: nothing could notice
+            if code == source or not compiles(code):
+                outcome = "none"
+            elif tests:  # else no test runs the line: nothing could notice
                 target.write_text(code, encoding="utf-8")
                 try:
                     done = forked(room, tests, LEAST + SLOWER * cost)
@@ -475,7 +497,8 @@ def report(room: str, most: int) -> None:
     """The share killed with Wilson's interval, and the survivors."""
     order = mutants(room)
     before, equal = history(room), equal_ones()
-    done = [(m, before[m.key]) for m in order[:most] if m.key in before]
+    done = [(m, before[m.key]) for m in order[:most]
+            if m.key in before and before[m.key].outcome != "none"]  # fmt: skip
     same = [t for _, t in done if (t.file, t.before, t.after) in equal]
     counted = [(m, t) for m, t in done if (t.file, t.before, t.after) not in equal]
     if not counted:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import tiny
+from identification_make import statistics_of
 from langneurons.data import make_blocks
 from langneurons.errors import InputError
 from langneurons.evaluation import perplexity
@@ -93,6 +94,20 @@ def test_places_in_the_range_by_definition(lm, stats):
     assert middle["below"] == middle["above"] == middle["unusual"] == 0
     scaled = place_in_range(lm, Intervention(UNITS, 2.0, "multiply"), stats, "en")
     assert all(math.isnan(value) for value in scaled.values())
+
+
+def test_a_value_at_the_end_of_the_range_lies_within(lm, stats):
+    """Also where the range is one number: a unit that never varies, set to what it is."""
+    rows = {"en": torch.zeros(2, 20, 48)}
+    still = statistics_of(rows)
+    found = place_in_range(lm, Intervention(UNITS, 0.0), still, "en")
+    assert found["below"] == found["above"] == found["unusual"] == 0
+    assert math.isnan(found["distance"])
+    for end in (stats.minimum("en"), stats.maximum("en")):
+        layer, index = next(iter(UNITS))
+        one = Intervention(Units([layer], [index]), float(end[layer, index]))
+        found = place_in_range(lm, one, stats, "en")
+        assert found["below"] == found["above"] == 0
 
 
 def test_a_sweep_has_controls_and_both_tables(lm, stats):

@@ -189,6 +189,14 @@ def test_moving_a_language(world):
     assert table.loc["mean", "taken_for_target"] > table.loc["random", "taken_for_target"]
     assert (table["taken_low"] <= table["taken_for_target"]).all()
     assert table.loc["mean", "ratio"] != 1
+    # The random subspace has as many dimensions: one fewer than there are languages.
+    assert table["rank"].tolist() == [2, 2]
+    assert table["seed"].tolist() == [0, 0]
+    several = move(
+        lm, stats, blocks["hi"], "hi", "en", layer=0, kinds=["mean"], random=2, seed=3, rows=150
+    )
+    assert several.loc[several["kind"] == "random", "seed"].tolist() == [3, 4]
+    assert several["rank"].tolist() == [2, 2, 2]
 
 
 def test_halves_share_no_document(world):

@@ -519,3 +519,14 @@ def test_differences_over_seeds_are_tested_against_their_own_spread() -> None:
     both = [*rows("random", [1.0, 2.0], "none"), *rows("none", [-1.0, -2.0], "random")]
     once = differences_over_seeds(pd.DataFrame(both))
     assert once[["adapter", "reference"]].to_numpy().tolist() == [["random", "none"]]
+
+
+@pytest.mark.parametrize("groups", [400, 6000])
+@pytest.mark.parametrize("excess", [2, 40])
+def test_patterns_drawn_in_pieces_are_mcnemars(groups: int, excess: int) -> None:
+    """Many ties with what was observed, and more groups than one piece of patterns can hold."""
+    more = (groups + excess) // 2
+    difference = np.array([1.0] * more + [-1.0] * (groups - more))
+    exact = mcnemar(difference > 0, difference < 0)
+    found = permutation(difference, resamples=4000)
+    assert found == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 4000) + 1e-3)

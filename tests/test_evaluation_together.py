@@ -151,6 +151,19 @@ def test_each_layer_behind_which_passes_begin_is_compared(layer):
         same(result, perplexity(lm, blocks, intervention=item))
 
 
+def test_each_layer_is_compared_once(monkeypatch):
+    lm = deep()
+    blocks = make_blocks(TEXTS, lm.tokenizer, block=32)
+    head, behind, resuming = find_head(lm), [], shared.resuming
+    monkeypatch.setattr(
+        shared, "resuming",
+        lambda lm, layer, kept: behind.append(layer) or resuming(lm, layer, kept),
+    )  # fmt: skip
+    for below in ([0, 2], [2, 1], [1], [0, 1, 2]):
+        assert shared._can_resume(lm, head, blocks, below)
+    assert behind == [2, 0, 1]
+
+
 def test_hooks_of_others_in_the_layers_still_run():
     lm = deep()
     blocks = make_blocks(TEXTS, lm.tokenizer, block=32)

@@ -217,3 +217,20 @@ def test_the_papers_recipes_hold_its_numbers(name):
     found = RECIPES[name]
     assert {key: getattr(found, key) for key in PUBLISHED[name]} == PUBLISHED[name]
     assert copy.copy(found) == get_recipe(name)
+
+
+DEFAULTS = {
+    "method": "lora", "projections": ("gate",), "rank": 8, "alpha": 16.0, "dropout": 0.0,
+    "attention": True, "head": "last-token", "epochs": 1.0, "steps": None, "batch_size": 32,
+    "accumulation": 1, "learning_rate": 5e-4, "weight_decay": 0.01, "betas": (0.9, 0.999),
+    "schedule": "linear", "warmup": 0.06, "clip": 1.0, "dtype": "auto",
+    "gradient_checkpointing": False, "max_length": 512, "seed": 0, "split": "train", "limit": None,
+    "shots": {}, "evaluate_every": None, "evaluation_split": "dev", "evaluation_limit": 500,
+    "patience": None, "checkpoint_every": None,
+}  # fmt: skip
+
+
+def test_defaults_are_part_of_every_result_and_stay():
+    """A number changed here changes every training that does not name it."""
+    found = get_recipe(None)
+    assert {name: getattr(found, name) for name in DEFAULTS} == DEFAULTS

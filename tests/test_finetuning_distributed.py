@@ -159,3 +159,19 @@ def test_processes_about_different_runs_are_refused(monkeypatch):
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
     with pytest.raises(InputError, match="different models"):
         processes.agree("mine")
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+@pytest.mark.parametrize("items", [0, 1, 2, 3, 7])
+def test_shares_of_a_batch_by_definition(items, sharded):
+    """All parts together are the batch; who has none runs one item where all have to run."""
+    batch = list(range(items))
+    parts = []
+    for rank in range(3):
+        one = Processes(torch.device("cpu"))
+        one.count, one.rank, one.sharded = 3, rank, sharded
+        part, counts = one.share(batch)
+        parts += part if counts else []
+        assert counts == (not sharded or rank < items)
+        assert counts or part == batch[:1]
+    assert sorted(parts) == batch

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 import tiny
 from finetuning_world import Answers, Classes
+from langneurons.errors import InputError
 from langneurons.finetuning import finetune, load_adapter
 from langneurons.finetuning.recipe import get_recipe
 from langneurons.finetuning.training import Data, train
@@ -111,6 +112,9 @@ def test_shots_are_nested_and_added(tmp_path):
     few = _examples(Classes(), "en", get_recipe(None, shots={"hi": 8}))[48:]
     more = _examples(Classes(), "en", get_recipe(None, shots={"hi": 16}))[48:]
     assert more[:8] == few
+    assert len(_examples(Classes(), "en", get_recipe(None, shots={"hi": 48}))) == 96
+    with pytest.raises(InputError, match="has 48 examples of 'hi' in 'train', fewer than the 49"):
+        _examples(Classes(), "en", get_recipe(None, shots={"hi": 49}))
 
 
 def test_evaluation_curve_and_early_stopping(tmp_path):

@@ -6,6 +6,7 @@ import inspect
 import math
 import typing
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import bars
 import tiny
 from identification_make import statistics_of
 from langneurons.data import make_blocks
@@ -20,6 +22,7 @@ from langneurons.errors import InputError, RunError
 from langneurons.identification import METHODS, NeuronSet, Stability, Units, identify
 from langneurons.identification.methods import dln as dln_module
 from langneurons.identification.methods.dln import histogram
+from langneurons.identification.ranking import Ranked
 from langneurons.statistics import Statistics
 from test_identification_model import slopes
 
@@ -316,3 +319,40 @@ def test_a_wrong_value_names_itself(method: str, options: dict[str, object], mes
     more = {"model": tiny.lm(), "texts": TEXTS} if METHODS.get(method).needs == "model" else {}
     with pytest.raises(InputError, match=message):
         identify(statistics if not more else None, method, **more, **options)
+
+
+# ------------------------------------------------------------------ what is said on the way
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    "name",
+    ["activation_probability", "auroc", "average_precision", "dln", "lape_pooled", "subspace"],
+)
+def test_bars_of_methods_end_at_their_totals(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = {lang: torch.randn(3, 40, 7, generator=generator) for lang in ("a", "b", "c", "d")}
+    with bars.heard():
+        identify(statistics_of(rows), name)
+
+
+def test_bars_of_methods_that_run_the_model_end_at_their_totals() -> None:
+    for method in ("gradient", "transfer"):
+        with bars.heard():
+            identify(method=method, model=tiny.lm(), texts=TEXTS, top=3)
+
+
+@pytest.mark.parametrize("method", ["lape", "gradient"])
+def test_warnings_name_the_line_that_called(method: str) -> None:
+    statistics = counts_of({"a": [90, 1, 1, 1, 2, 3, 4], "z": [1, 1, 1, 1, 2, 3, 4]})
+    given = {"statistics": statistics} if method == "lape" else {"model": tiny.lm(), "texts": TEXTS}
+    with pytest.warns(UserWarning, match="no unit for language") as seen:
+        identify(method=method, top=1, bar=1.0, **given)
+    assert {Path(warning.filename).name for warning in seen} == {Path(__file__).name}
+
+
+def test_as_many_languages_are_ranked_as_there_are_labels() -> None:
+    rows = [torch.tensor([[float(n)]]) for n in range(1024)]
+    assert Ranked(rows).languages == 1024
+    with pytest.raises(InputError, match="at most 1024 languages"):
+        Ranked([*rows, rows[0]])

@@ -1,6 +1,7 @@
 """Neuron lists and counts as others publish them: known by their content, whatever the name."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -31,6 +32,26 @@ def test_torch_files_of_old_are_known_too(tmp_path):
     lists = [[torch.tensor([1]), torch.tensor([2])]]
     torch.save(lists, tmp_path / "mask.old", _use_new_zipfile_serialization=False)
     assert len(NeuronSet.load(tmp_path / "mask.old", languages=["en"], shape=SHAPE)["en"]) == 2
+
+
+class Marker:
+    """An object that, unpickled, makes a folder."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_nothing_in_a_torch_file_is_run(tmp_path, zipped):
+    torch.save(
+        [[Marker(tmp_path / "ran")]], tmp_path / "n.pth", _use_new_zipfile_serialization=zipped
+    )
+    with pytest.raises((InputError, ArtifactError)):
+        NeuronSet.load(tmp_path / "n.pth", languages=["en"], shape=SHAPE)
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"language,unit\nen,3\n", b"\x00\x01"])

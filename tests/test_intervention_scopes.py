@@ -146,6 +146,30 @@ def test_a_draw_of_tokens_is_the_same_in_a_padded_batch_and_alone(kind):
     assert 0 < sum(map(len, alone)) < 11
 
 
+def drawn(seed, token, position):
+    """The number from 0 to 1 of a token: SplitMix64's finaliser in Python's own integers."""
+    bits = (1 << 64) - 1
+    mixed = (token * 0x632BE59BD9B4E019 + position + (seed + 1) * 0x9E3779B97F4A7C15) & bits
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = ((mixed ^ (mixed >> shift)) * factor) & bits
+    return ((mixed ^ (mixed >> 31)) & ((1 << 53) - 1)) / (1 << 53)
+
+
+@pytest.mark.parametrize("seed", [0, 3, 2**40])
+@pytest.mark.parametrize("probability", [0.1, 0.5, 0.97])
+def test_drawn_tokens_by_definition(seed, probability):
+    lm = MODELS["llama"]()
+    rows = torch.randint(3, 200, (4, 24), generator=torch.Generator().manual_seed(seed % 7))
+    with touched(lm, probability=probability, seed=seed) as found:
+        lm.model(input_ids=rows)
+    assert found == [
+        [
+            [c for c, token in enumerate(row) if drawn(seed, token, c) < probability]
+            for row in rows.tolist()
+        ]
+    ]
+
+
 def generated(scope, real, length):
     """Columns of the finished sequence that are touched, from the definition."""
     prompt = len(real[0])

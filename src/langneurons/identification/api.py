@@ -61,11 +61,29 @@ def identify(
     entry = METHODS.get(method)
     resolved = entry.resolve(parameters)
     if entry.needs == "model":
-        return _on_model(
+        made = _on_model(
             entry, resolved, statistics, languages, model, texts, per_language, per_layer
         )
+    else:
+        made = _on_statistics(entry, resolved, statistics, languages, per_language, per_layer)
+    empty = [language for language, units in made.items() if not len(units)]
+    if empty:
+        warnings.warn(
+            f"method {method!r} finds no unit for language {', '.join(empty)}.", stacklevel=2
+        )
+    return made
+
+
+def _on_statistics(
+    entry: Method,
+    resolved: dict[str, Any],
+    statistics: Statistics | None,
+    languages: str | Iterable[str] | None,
+    per_language: float | None,
+    per_layer: float | None,
+) -> NeuronSet:
     if statistics is None:
-        raise InputError(f"method {method!r} reads statistics: collect them first.")
+        raise InputError(f"method {entry.name!r} reads statistics: collect them first.")
     chosen = resolve_languages(languages, statistics.languages)
     _enough(entry, chosen)
     selected = statistics.select(chosen)
@@ -160,11 +178,6 @@ def _neurons(
     if per_language is not None or per_layer is not None:
         masks = {name: take(score, per_language, per_layer) for name, score in found.scores.items()}
     units = {name: Units.from_mask(mask) for name, mask in masks.items()}
-    empty = [name for name, item in units.items() if not len(item)]
-    if empty:
-        warnings.warn(
-            f"method {entry.name!r} finds no unit for language {', '.join(empty)}.", stacklevel=4
-        )
     shape = next(iter(masks.values())).shape
     return NeuronSet(
         units,
