@@ -12,6 +12,8 @@ import pytest
 import study_world
 from langneurons.artifacts import write_text
 from langneurons.models import precision
+from langneurons.provenance import files
+from langneurons.stages import digests as kept
 from langneurons.stages import records
 from langneurons.study import Study, memory
 
@@ -52,7 +54,7 @@ def world(finished, tmp_path, monkeypatch):
     for name in ("study.yaml", "run/study.yaml"):
         path = found / name
         path.write_text(path.read_text(encoding="utf-8").replace(str(finished), str(found)))
-    monkeypatch.setattr(memory, "_FRESH_SECONDS", -1.0)  # files are as old as they are written
+    monkeypatch.setattr(files, "_FRESH_SECONDS", -1.0)  # files are as old as they are written
     remembered(found)
     assert reasons(found, save=True) == {}
     return found
@@ -83,7 +85,7 @@ def reasons(world, *overrides, verify=False, save=False):
     """Stage to why it would run, of those that would."""
     made, out = study(world, *overrides), world / "run"
     laid = made.plan(out=out, verify=verify)
-    digests = memory.Digests(out, verify=verify)
+    digests = kept.Digests(out, verify=verify)
     found = {stage.name: records.why(out, laid, stage, digests) for stage in laid.stages}
     if save:
         digests.save()
@@ -168,13 +170,13 @@ def test_files_that_are_added_or_gone_are_noticed(world):
 
 def test_changed_code_is_looked_at_anew(world, monkeypatch):
     assert recalled(world) is not None
-    monkeypatch.setattr(memory, "_code", lambda: memory.Seen("of another day", True))
+    monkeypatch.setattr(files, "package", lambda: files.Seen("of another day", True))
     assert recalled(world) is None
     assert reasons(world) == {}  # the code that stages reach is the same
 
 
 def test_verify_believes_no_size_and_no_time(world, monkeypatch):
-    monkeypatch.setattr(memory, "signature", lambda path: [1, 1, 1, 1])
+    monkeypatch.setattr(files, "signature", lambda path: [1, 1, 1, 1])
     assert statuses(world, verify=True) == {"kept"}
     changed(world / "run" / "neurons" / "lape.json")
     assert reasons(world) == {}  # nothing to be seen
@@ -182,19 +184,19 @@ def test_verify_believes_no_size_and_no_time(world, monkeypatch):
 
 
 def test_a_file_changed_just_now_is_not_remembered(world, monkeypatch):
-    monkeypatch.setattr(memory, "_FRESH_SECONDS", 1000.0)
+    monkeypatch.setattr(files, "_FRESH_SECONDS", 1000.0)
     path = world / "run" / "overlap.parquet"
     path.write_bytes(path.read_bytes())
     for _ in range(2):
-        digests = memory.Digests(world / "run")
+        digests = kept.Digests(world / "run")
         wanted = digests(path)
         digests.save()
-        assert "overlap.parquet" not in memory._read(world / "run", "digests")["files"]
-    monkeypatch.setattr(memory, "_FRESH_SECONDS", -1.0)
-    digests = memory.Digests(world / "run")
+        assert "overlap.parquet" not in kept.kept(world / "run", "digests")["files"]
+    monkeypatch.setattr(files, "_FRESH_SECONDS", -1.0)
+    digests = kept.Digests(world / "run")
     assert digests(path) == wanted
     digests.save()
-    assert memory._read(world / "run", "digests")["files"]["overlap.parquet"][-1] == wanted
+    assert kept.kept(world / "run", "digests")["files"]["overlap.parquet"][-1] == wanted
 
 
 def page(world):
@@ -266,16 +268,16 @@ def sources(tmp_path, monkeypatch):
     folder.mkdir()
     for name in ("__init__.py", "one.py"):
         (folder / name).write_text("x = 1\n", encoding="utf-8")
-    monkeypatch.setattr(memory.langneurons, "__file__", str(folder / "__init__.py"))
-    memory._code.cache_clear()
+    monkeypatch.setattr(files, "__file__", str(folder / "provenance" / "files.py"))
+    files.package.cache_clear()
     yield folder
-    memory._code.cache_clear()
+    files.package.cache_clear()
 
 
 def test_code_is_the_names_and_signatures_of_files(sources):
     def code():
-        memory._code.cache_clear()
-        return memory._code().of
+        files.package.cache_clear()
+        return files.package().of
 
     before = code()
     (sources / "one.pyc").write_bytes(b"compiled")
@@ -296,7 +298,7 @@ def test_code_changed_after_planning_is_noticed_by_the_next_process(world, sourc
     changed(sources / "one.py")  # while stages run
     made._remember(world / "run")
     assert recalled(world) is not None  # this process runs what it has read
-    memory._code.cache_clear()
+    files.package.cache_clear()
     assert recalled(world) is None
 
 
@@ -306,13 +308,13 @@ def test_a_plan_of_files_changed_just_now_is_not_remembered(world, part, sources
         monkeypatch.setattr(memory, "_inputs", lambda config: [])
     remembered(world)
     assert recalled(world) is not None
-    monkeypatch.setattr(memory, "_FRESH_SECONDS", 1000.0)
+    monkeypatch.setattr(files, "_FRESH_SECONDS", 1000.0)
     if part == "code":  # else it was looked at while it counted as settled
-        memory._code.cache_clear()
+        files.package.cache_clear()
     made = study(world)
     made.plan(out=world / "run", verify=True)
     made._remember(world / "run")
-    assert memory._read(world / "run", "plan") == {}
+    assert kept.kept(world / "run", "plan") == {}
 
 
 def test_auto_stays_what_it_was_when_the_plan_was_laid(world, monkeypatch):

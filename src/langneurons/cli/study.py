@@ -319,7 +319,8 @@ def explain(
 ) -> None:
     """Say why a stage would run again, or that its result stands; and what is set aside."""
     from langneurons.stages import records
-    from langneurons.study import Study, memory, presets
+    from langneurons.stages.digests import Digests
+    from langneurons.study import Study, presets
 
     stands = Path(run).exists() or run in presets()
     old = study is not None or output is not None or not (stage or stands)
@@ -338,7 +339,7 @@ def explain(
     if not out.is_dir():
         out = output or Path("runs") / made.config.name
     laid = made.plan(out=out, keep_code=keep_code, verify=verify)
-    digests = memory.Digests(out, verify=verify)
+    digests = Digests(out, verify=verify)
     aside = [item for item in records.aside(out) if item["stage"].startswith(stage)]
     aside = [item for item in aside if item["key"] not in laid.keys.values()]
     found = [item for item in laid.stages if item.name.startswith(stage)]

@@ -161,7 +161,7 @@ def why(
         out: Run directory.
         plan: The plan.
         stage: One of its stages.
-        checksum_of: SHA-256 of a file; :class:`langneurons.study.memory.Digests` remembers them.
+        checksum_of: SHA-256 of a file; :class:`langneurons.stages.digests.Digests` remembers them.
     """
     key = plan.keys[stage.name]
     root, record = out, read(out, stage)

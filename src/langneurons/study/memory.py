@@ -10,52 +10,25 @@ it.
 
 from __future__ import annotations
 
-import functools
 import glob
 import os
 import platform
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from langneurons.artifacts import digest, expanded, file_digest, read_json, write_json
+from langneurons.artifacts import digest, expanded
+from langneurons.config.inputs import model_path, sources_of
 from langneurons.config.schema import StudyConfig
-from langneurons.errors import LangNeuronsError
 from langneurons.interface.part import ordered
+from langneurons.provenance import files
 from langneurons.provenance.environment import processor, versions
+from langneurons.provenance.files import Seen
+from langneurons.stages import digests
 from langneurons.stages.stage import Plan, Stage
 
 _FORMAT = 2
-_FRESH_SECONDS = 2.0
-"""A file changed so lately may change again within one tick of the file system's clock."""
-
-
-def signature(path: Path) -> list[int] | None:
-    """Size, times of content and of state (ns), and inode; None where there is no file."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
-
-
-def _settled(found: list[int], now: float) -> bool:
-    return now - max(found[1], found[2]) / 1e9 > _FRESH_SECONDS
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Some files as they were at one time.
-
-    Attributes:
-        of: Digest of their names, sizes, times and inodes, and of what else was looked at.
-        settled: Whether none of them had been changed just before.
-    """
-
-    of: str
-    settled: bool
 
 
 @dataclass(frozen=True)
@@ -73,37 +46,6 @@ class Laid:
     seen: Seen | None
 
 
-class Digests:
-    """Checksums of a run directory's files, remembered.
-
-    Args:
-        out: Run directory.
-        verify: Whether every file is read, whatever its size and times.
-    """
-
-    def __init__(self, out: Path, *, verify: bool = False) -> None:
-        self._out, self._verify = out, verify
-        self._kept: dict[str, list[Any]] = {} if verify else _read(out, "digests").get("files", {})
-        self._used: dict[str, list[Any]] = {}
-
-    def __call__(self, path: Path) -> str:
-        """SHA-256 (hex) of a file."""
-        name, now = path.relative_to(self._out).as_posix(), signature(path)
-        kept = self._kept.get(name)
-        if now is not None and kept is not None and kept[:-1] == now:
-            self._used[name] = kept
-            return str(kept[-1])
-        found = file_digest(path)
-        if now is not None and _settled(now, time.time()):
-            self._used[name] = [*now, found]
-        return found
-
-    def save(self) -> None:
-        """Keep what was asked for."""
-        if self._used != self._kept or self._verify:
-            write_json(_path(self._out, "digests"), {"files": self._used})
-
-
 def look(config: StudyConfig) -> Seen | None:
     """All that a plan follows from, as it is now; None where that cannot be told by looking.
 
@@ -113,10 +55,10 @@ def look(config: StudyConfig) -> Seen | None:
     Returns:
         To be taken before any of it is read, and kept beside what is read.
     """
-    code, files = _code(), _inputs(config)
-    if files is None:
+    code, found = files.package(), _inputs(config)
+    if found is None:
         return None
-    own = _see({str(path.resolve()): path for path in files})
+    own = files.see({str(path.resolve()): path for path in found})
     asked = config.model_dump(mode="json")
     measured = config.dtype == "auto" and config.executor != "ray"
     made = [versions(("torch",)), _machine() if measured else None]
@@ -131,7 +73,7 @@ def recall(out: Path, seen: Seen | None, commits: Mapping[str, str]) -> Laid | N
         seen: What :func:`look` sees.
         commits: Commits of what the study reads from the Hub.
     """
-    kept = _read(out, "plan")
+    kept = digests.kept(out, "plan")
     if seen is None or kept.get("of") != digest(seen.of, dict(commits)):
         return None
     try:
@@ -159,11 +101,12 @@ def remember(out: Path, new: Laid, commits: Mapping[str, str]) -> None:
         places[name] = codes.index(code)
     own = all(module.startswith("langneurons.") for code in codes for module in code)
     if not own or new.seen is None or not new.seen.settled:
-        _path(out, "plan").unlink(missing_ok=True)
+        digests.keep(out, "plan", None)
         return
     stages = [asdict(stage) for stage in laid.stages]
-    write_json(
-        _path(out, "plan"),
+    digests.keep(
+        out,
+        "plan",
         {
             "of": digest(new.seen.of, dict(commits)), "dtype": new.dtype, "stages": stages,
             "keys": laid.keys, "plain": laid.plain, "codes": codes, "code": places,
@@ -178,18 +121,20 @@ def report_stands(out: Path, of: str) -> bool:
         out: Run directory.
         of: Digest of what it is made from.
     """
-    kept = _read(out, "report")
-    return kept.get("of") == digest(of, _code().of) and kept.get("files") == _report_files(out)
+    kept = digests.kept(out, "report")
+    return kept.get("of") == digest(of, files.package().of) and kept.get("files") == _report_files(
+        out
+    )
 
 
 def remember_report(out: Path, of: str) -> None:
     """Keep what a report that was just written is made from; see :func:`report_stands`."""
-    write_json(_path(out, "report"), {"of": digest(of, _code().of), "files": _report_files(out)})
+    digests.keep(out, "report", {"of": digest(of, files.package().of), "files": _report_files(out)})
 
 
 def _report_files(out: Path) -> dict[str, list[int] | None]:
     inside = sorted(path for path in (out / "report").rglob("*") if path.is_file())
-    found = {path.relative_to(out).as_posix(): signature(path) for path in inside}
+    found = {path.relative_to(out).as_posix(): files.signature(path) for path in inside}
     return found if "report/index.html" in found else {}
 
 
@@ -207,8 +152,6 @@ def _machine() -> list[Any]:
 
 def _inputs(config: StudyConfig) -> list[Path] | None:
     """Files of this machine whose content is in the keys; None where some lie elsewhere."""
-    from langneurons.config.inputs import model_path, sources_of
-
     sources = {source for lang in config.languages for source in sources_of(config, lang)}
     if any(source.startswith("hub:") for source in sources):
         return None
@@ -219,39 +162,4 @@ def _inputs(config: StudyConfig) -> list[Path] | None:
         spec = context.spec_of(part.word)
         if part.files is not None and spec:
             places += part.files(spec, context)
-    return [path for place in places for path in _within(place)]
-
-
-def _within(place: Path) -> Iterable[Path]:
-    if not place.is_dir():
-        return [place]
-    return sorted(path for path in place.rglob("*") if path.is_file())
-
-
-@functools.cache
-def _code() -> Seen:
-    """This package's own files, as they were when this process first asked.
-
-    Source that was read for keys is kept as long, see :mod:`langneurons.provenance.code`.
-    """
-    top = Path(__file__).parents[1]
-    files = sorted(path for path in top.rglob("*") if path.suffix != ".pyc" and path.is_file())
-    return _see({path.relative_to(top).as_posix(): path for path in files})
-
-
-def _see(files: Mapping[str, Path]) -> Seen:
-    now = time.time()
-    found = [[name, signature(path)] for name, path in files.items()]
-    times = [item for _, item in found if isinstance(item, list)]
-    return Seen(digest(found), all(_settled(item, now) for item in times))
-
-
-def _path(out: Path, name: str) -> Path:
-    return out / ".stages" / "memory" / f"{name}.json"
-
-
-def _read(out: Path, name: str) -> dict[str, Any]:
-    try:
-        return read_json(_path(out, name))
-    except LangNeuronsError:
-        return {}
+    return [path for place in places for path in files.within(place)]

@@ -18,7 +18,9 @@ from langneurons.errors import LangNeuronsError, unknown
 from langneurons.progress import track
 from langneurons.provenance import hub
 from langneurons.provenance.environment import describe, public
+from langneurons.provenance.files import Seen
 from langneurons.stages import records
+from langneurons.stages.digests import Digests
 from langneurons.stages.runner import Outcome, execute, locked
 from langneurons.stages.stage import Plan
 from langneurons.study import kinds, memory
@@ -54,7 +56,7 @@ class Study:
         self._tasks: dict[str, Task] = {}
         self._out: Path | None = None
         self._dtype: str | None = None
-        self._seen: memory.Seen | None = None
+        self._seen: Seen | None = None
         self._new: memory.Laid | None = None
 
     def _repr_html_(self) -> str:
@@ -235,7 +237,7 @@ class Study:
         checks.check_place(folder)
         laid = self.plan(out=folder, keep_code=keep_code, verify=verify)
         with locked(folder):
-            digests = memory.Digests(folder, verify=verify)
+            digests = Digests(folder, verify=verify)
             reasons = {
                 stage.name: records.why(folder, laid, stage, digests) for stage in laid.stages
             }
