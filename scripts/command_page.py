@@ -9,8 +9,11 @@ from typing import Any
 import typer.main
 
 from langneurons.cli.app import app
+from langneurons.version import __version__
 
-HEAD = """# Commands
+HEAD = f"""# Commands
+
+Of langneurons {__version__}; what has changed between versions is in the changelog.
 
 Every command with its arguments and options. `--quiet` (no progress, only results) and `--debug`
 (the traceback of an error) may stand anywhere in the line; `--version` prints the version.

@@ -149,15 +149,18 @@ def test_without_controls_nothing_is_credited(rng):
 def test_adapter_gain_against_random_units(rng):
     table = scores_table(rng, adapter_gain=15.0)
     said = _text(adapter_sentences.finetuned(table, None, ["en"]))
-    assert "against random units: of 24 comparisons" in said
-    assert "12 gains (mini-nli: es, fr, vi, hi, ur and zh; mini-qa: es" in said
+    assert "are significant, of 24 comparisons." in said
+    assert "Masked LoRA against random units: 12 gains (mini-nli: es, fr, vi, hi, ur and zh; mini-qa: es" in said
     assert "and 0 losses are significant" in said
     assert answer.verdict(answer.see(table, None, ["en"])).tone == "finding"
 
 
 def test_adapter_without_gain_says_what_it_could_have_shown(rng):
     said = adapter_sentences.finetuned(scores_table(rng), None, ["en"])
-    assert "0 gains and 0 losses are significant" in said[0].text
+    assert said[0].text == (
+        "Masked LoRA against leaving the MLP alone: 0 gains and 0 losses are significant, of 24 "
+        "comparisons."
+    )
     assert any("could have gone unseen" in s.text for s in said)
     assert any("wider than a paired" in s.text for s in said)
 
@@ -245,13 +248,16 @@ def test_all_adapters_at_once_are_said_to_differ_or_not():
 
 def test_perplexity_effect_and_its_absence(rng):
     clear = perplexity_sentences.perplexity(perplexity_table(rng))
-    assert "in 7 of 7 rows" in clear[0].text
-    assert "10 draws of as many random neurons in 7 of 7" in clear[0].text
-    assert clear[0].tone == "finding"
-    assert len(clear) == 1
+    assert clear[0].text == (
+        "Set to zero, a language's lape neurons raise that language's perplexity most, and beyond "
+        "every control, in 7 of 7 languages."
+    )
+    assert "10 draws of as many random neurons in 7 of 7" in clear[1].text
+    assert {one.tone for one in clear} == {"finding"}
+    assert len(clear) == 2
     none = perplexity_sentences.perplexity(perplexity_table(rng, effect=0.0))
     assert none[0].tone == "none"
-    assert "no rise could be shown for any language" in none[1].text
+    assert "no rise could be shown for any language" in none[2].text
 
 
 def test_perplexity_rows_by_definition(rng):

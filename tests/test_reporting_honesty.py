@@ -149,9 +149,10 @@ def test_a_majority_within_the_noise_is_no_finding(rng):
     table = perplexity_table(rng, effect=0.0)
     rows = (table["kind"] == "own") & (table["row"] == table["column"])
     table.loc[rows, ["ratio", "low", "high"]] = [1.012, 0.99, 1.03]  # largest everywhere
-    (first, *_) = perplexity_sentences.perplexity(table)
-    assert "in 7 of 7 rows" in first.text
-    assert first.tone == "none"
+    (first, second, *_) = perplexity_sentences.perplexity(table)
+    assert "in 0 of 7 languages" in first.text
+    assert "more than any other's in 7 of 7" in second.text
+    assert first.tone == second.tone == "none"
 
 
 @settings(deadline=None)

@@ -10,7 +10,7 @@ from langneurons.parts.adapters.comparisons import References, adapters, target_
 from langneurons.parts.tasks.comparisons import primary
 from langneurons.reporting.aggregate import LEVEL, extreme, records
 from langneurons.reporting.numbers import count, listing, number
-from langneurons.reporting.sentences import Sentence, counted, detectable, places, points
+from langneurons.reporting.sentences import Sentence, Tone, counted, detectable, places, points
 
 
 def finetuned(
@@ -59,14 +59,17 @@ def finetuned(
                 for a, lang in zip(readable["adapter"], readable["language"], strict=True)
             }
         )
-        text = (
-            f"Masked LoRA ({listing(names)}) against {what}: of "
-            f"{count(len(readable), 'comparison')} on languages not trained on, "
-            f"{counted(up, 'gain')} and {counted(down, 'loss', 'losses')} are significant "
-            f"(5 %, corrected for their number). Most favourable {_adapter(best)}, "
-            f"least favourable {_adapter(worst)}."
+        tone: Tone = "finding" if len(up) or len(down) else "none"
+        lead = (
+            f"Masked LoRA against {what}: {counted(up, 'gain')} and "
+            f"{counted(down, 'loss', 'losses')} are significant, of "
+            f"{count(len(readable), 'comparison')}."
         )
-        said.append(Sentence(text, "finding" if len(up) or len(down) else "none"))
+        more = (
+            f"Against {what} ({listing(names)}; languages not trained on; 5 %, corrected for their "
+            f"number): most favourable {_adapter(best)}, least favourable {_adapter(worst)}."
+        )
+        said += [Sentence(lead, tone), Sentence(more, tone)]
         said.extend(detectable(readable[~readable["significant"]]))
         unpaired = unpaired or not readable["paired"].all()
     if unpaired:
