@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from langneurons.evaluation.power import multiplier
 from langneurons.parts.tasks.comparisons import baselines, over_seeds, primary
-from langneurons.reporting.aggregate import CONTROLS, LEVEL
+from langneurons.reporting.aggregate import LEVEL
 from langneurons.reporting.inputs import Run
 
 _Z = float(norm.ppf(1 - LEVEL / 2))
@@ -50,7 +50,7 @@ def references(finetuning: pd.DataFrame) -> References:
         finetuning: The ``finetuning`` table; ``units`` is ``none``, or starts with ``random`` or
             ``matched`` for random units (several choices are joined by `` + ``).
     """
-    kinds: dict[str, list[str]] = {"none": [], **{control: [] for control in CONTROLS}}
+    kinds: dict[str, list[str]] = {field.name: [] for field in fields(References)}
     for adapter, units in zip(finetuning["adapter"], finetuning["units"], strict=True):
         parts = str(units).split(" + ")
         for kind in {part.partition(":")[0] for part in parts} & set(kinds):
