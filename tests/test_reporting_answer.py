@@ -150,7 +150,7 @@ def test_adapter_gain_against_random_units(rng):
     table = scores_table(rng, adapter_gain=15.0)
     said = _text(adapter_sentences.finetuned(table, None, ["en"]))
     assert "are significant, of 24 comparisons." in said
-    assert "Masked LoRA against random units: 12 gains (mini-nli: es, fr, vi, hi, ur and zh; mini-qa: es" in said
+    assert "Masked LoRA against random units: 12 gains (mini-nli: es, fr, vi, hi" in said
     assert "and 0 losses are significant" in said
     assert answer.verdict(answer.see(table, None, ["en"])).tone == "finding"
 
