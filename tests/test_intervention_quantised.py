@@ -103,5 +103,5 @@ def test_generation_with_a_cache(quantised):
 
 
 def test_baking_is_refused(quantised):
-    with pytest.raises(InputError, match="quantised and cannot be scaled"):
+    with pytest.raises(InputError, match="quantised and cannot be read or scaled"):
         bake(quantised, Units([0], [3]))

@@ -171,6 +171,7 @@ def _factors(lm: LanguageModel, item: Intervention) -> tuple[Tensor, Tensor]:
 
 def _bake_mlp(lm: LanguageModel, layer: int, act: _Affine | None, out: _Affine | None) -> None:
     mlp, down = lm.sites.mlps[layer], lm.sites.downs[layer]
+    matrix(down)  # quantised weights are refused first: their rounding hides what lies before them
     if act is not None and not mlp.direct:
         raise InputError(
             f"an intervention at 'mlp.act' cannot be written into the weights of {lm.name}: in "
