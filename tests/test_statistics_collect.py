@@ -11,7 +11,7 @@ import tiny
 from langneurons.data import Blocks, make_blocks
 from langneurons.errors import InputError, RunError
 from langneurons.models import LanguageModel, hook_site
-from langneurons.statistics import Statistics, collect, collecting, collector, estimate
+from langneurons.statistics import Statistics, collect, collector, estimate, passing
 from langneurons.statistics.options import PAPER_PROBABILITIES
 
 TEXTS = [f"Nr {n}: " + "the cat and the dog, चित्र 猫。 " * (n % 4 + 1) for n in range(12)]
@@ -326,7 +326,7 @@ def test_finished_languages_are_not_collected_again(
     lm: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = collect(lm, {"xx": TEXTS}, output=tmp_path, rows=20)
-    monkeypatch.setattr(collecting, "Collector", _other_error)
+    monkeypatch.setattr(passing, "Collector", _other_error)
     again = collect(lm, {"xx": TEXTS}, output=tmp_path, rows=20)
     assert again.fingerprint == first.fingerprint
     for changed in ({"rows": 21}, {"seed": 1}, {"block": 16}, {"site": "mlp.out"}):

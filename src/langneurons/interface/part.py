@@ -35,11 +35,17 @@ class Kind:
         model: Whether it reads the model.
         predicts: Whether the next token is predicted at most positions, which multiplies with the
             whole vocabulary.
+        several: Does several stages of the kind with one piece of work:
+            ``several(workshop, [(output, stage.arguments), ...])``; each leaves what it leaves when
+            it is done alone.
+        alike: Arguments in which stages must be alike for that.
     """
 
     run: Callable[..., None]
     model: bool = True
     predicts: bool = False
+    several: Callable[..., None] | None = None
+    alike: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,20 @@ class Outcome:
     seconds: float
     reason: str
     trace: str = ""
+
+
+@dataclass(frozen=True)
+class Together:
+    """How stages may share their work.
+
+    Attributes:
+        alike: What stages must have in common to be done at once; None for one that is done alone.
+        run: Does several stages; must write exactly the outputs of each; returns what they were
+            made with.
+    """
+
+    alike: Callable[[Stage], Hashable]
+    run: Callable[[Sequence[Stage]], Mapping[str, str] | None]
 
 
 @contextlib.contextmanager
@@ -70,6 +84,7 @@ def execute(
     run: Callable[[Stage], Mapping[str, str] | None],
     report: Callable[[Outcome], None] = lambda outcome: None,
     reasons: Mapping[str, str | None] | None = None,
+    together: Together | None = None,
 ) -> list[Outcome]:
     """Run every stage whose result does not stand yet.
 
@@ -79,20 +94,29 @@ def execute(
         run: Does one stage; must write exactly ``stage.outputs``.
         report: Told of every outcome as it comes.
         reasons: Why each stage has to run; None asks the records.
+        together: Does stages at once whose turn has come, and later ones without a parent still to
+            come; where that fails, each is done alone.
 
     Returns:
         Outcomes in the plan's order, see :func:`settled`.
     """
     outcomes: list[Outcome] = []
+    early: dict[str, Outcome] = {}
     lost: set[str] = set()
     if reasons is None:
         reasons = {stage.name: records.why(out, plan, stage) for stage in plan.stages}
     waiting = sum(stage.cost for stage in plan.stages if reasons[stage.name])
     with track("study", total=waiting or None, unit="k tokens") as bar:
-        for stage in plan.stages:
+        for place, stage in enumerate(plan.stages):
             reason = reasons[stage.name]
             missing = [parent for parent in stage.parents if parent in lost]
-            outcome = settled(stage, reason, missing)
+            outcome = early.get(stage.name) or settled(stage, reason, missing)
+            if outcome is None and together is not None and not missing:
+                mates = _mates(plan.stages[place:], reasons, together, {*early})
+                if len(mates) > 1:
+                    bar.note(", ".join(mate.name for mate in mates))
+                    early |= _several(out, plan, mates, together, reasons)
+                    outcome = early.get(stage.name)
             if outcome is None:
                 bar.note(stage.name)
                 outcome = one(out, plan, stage, run, reason or f"{missing[0]} failed", missing)
@@ -103,6 +127,50 @@ def execute(
             outcomes.append(outcome)
             report(outcome)
     return outcomes
+
+
+def _mates(
+    stages: Sequence[Stage],
+    reasons: Mapping[str, str | None],
+    together: Together,
+    done: set[str],
+) -> list[Stage]:
+    """The first stage, and later ones that can be done with it now."""
+    common = together.alike(stages[0])
+    if common is None:
+        return [stages[0]]
+    waiting = {stage.name for stage in stages if reasons[stage.name] and stage.name not in done}
+    return [
+        stage
+        for stage in stages
+        if stage.name in waiting
+        and together.alike(stage) == common
+        and (stage is stages[0] or not stage.parents)
+    ]
+
+
+def _several(
+    out: Path,
+    plan: Plan,
+    stages: Sequence[Stage],
+    together: Together,
+    reasons: Mapping[str, str | None],
+) -> dict[str, Outcome]:
+    """Do stages at once and record each with its share of the time; nothing where that failed."""
+    start = time.perf_counter()
+    try:
+        for stage in stages:
+            records.begin(out, plan, stage)
+        made = together.run(stages)
+    except Exception:
+        # One site that the model lacks must not cost the others: each says alone what is wrong.
+        return {}
+    seconds = (time.perf_counter() - start) / len(stages)
+    found = {}
+    for stage in stages:
+        records.save(out, plan, stage, seconds, (), made)
+        found[stage.name] = Outcome(stage.name, "done", seconds, reasons[stage.name] or "")
+    return found
 
 
 def settled(stage: Stage, reason: str | None, lost: Sequence[str]) -> Outcome | None:

@@ -1,6 +1,6 @@
 """Statistics of activations: exact counts, moments, extremes and a sample of token rows."""
 
-from langneurons.statistics.collecting import collect, estimate
+from langneurons.statistics.collecting import collect, collect_sites, estimate
 from langneurons.statistics.estimation import Estimate
 from langneurons.statistics.forward import run_backbone
 from langneurons.statistics.language import LanguageStatistics, quantiles_of
@@ -13,6 +13,7 @@ __all__ = [
     "Options",
     "Statistics",
     "collect",
+    "collect_sites",
     "estimate",
     "quantiles_of",
     "run_backbone",

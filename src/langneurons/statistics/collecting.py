@@ -2,56 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from langneurons.artifacts import digest
 from langneurons.data import Blocks, make_blocks
 from langneurons.data.expected import Watched, warn_of_other_languages
-from langneurons.errors import ArtifactError, InputError, RunError
+from langneurons.errors import InputError
 from langneurons.models import LanguageModel
 from langneurons.models.checking import warn_without_beginning
 from langneurons.models.running import head_digest, running_state
-from langneurons.progress import track
 from langneurons.statistics import estimation
-from langneurons.statistics.collector import (
-    Collector,
-    first_limits,
-    running_order,
-    saved_state,
-)
 from langneurons.statistics.forward import evaluation_mode
 from langneurons.statistics.generating import Prompts, end_tokens, generate_blocks
-from langneurons.statistics.group import GatheredRows, Group
-from langneurons.statistics.language import BatchQuantiles, LanguageStatistics
-from langneurons.statistics.moments import Moments
-from langneurons.statistics.options import (
-    PAPER_PROBABILITIES,
-    Options,
-    Resolved,
-    check_integer,
-)
-from langneurons.statistics.sample import (
-    MemoryRows,
-    RowSample,
-    RowSource,
-    RowWriter,
-    ScratchRows,
-    Selection,
-    select,
-)
-from langneurons.statistics.storage import (
-    FORMAT,
-    check_language,
-    language_path,
-    load_language,
-    save_language,
-)
+from langneurons.statistics.group import Group
+from langneurons.statistics.options import Options, check_integer
+from langneurons.statistics.passing import Pass
+from langneurons.statistics.storage import check_language
 from langneurons.statistics.values import Statistics
 
 Texts = Mapping[str, Iterable[str] | Blocks]
@@ -100,21 +69,78 @@ def collect(
         RunError: If the model gives NaN or infinity, or one block does not fit into memory.
     """
     asked = Options.of(options, fields)
-    resolved = asked.resolved()
+    site = asked.resolved().site
+    folders = {} if output is None else {site: output}
+    return collect_sites(
+        lm, texts, [site], asked,
+        outputs=folders, resume=resume, checkpoint_blocks=checkpoint_blocks,
+    )[site]  # fmt: skip
+
+
+def collect_sites(
+    lm: LanguageModel,
+    texts: Texts,
+    sites: Sequence[str],
+    options: Options | None = None,
+    *,
+    outputs: Mapping[str, str | Path] | None = None,
+    resume: bool = True,
+    checkpoint_blocks: int = 256,
+    **fields: Any,
+) -> dict[str, Statistics]:
+    """Collect what every unit of several sites does, in one pass over each language.
+
+    Each site's statistics are those of :func:`collect` at that site alone, to the last bit, unless
+    a batch did not fit into memory and was made smaller for all.
+
+    Args:
+        lm: The model.
+        texts: See :func:`collect`.
+        sites: Names of sites, each once.
+        options: See :func:`collect`; their site is left out.
+        outputs: Site to folder, another one for each; see ``output`` of :func:`collect`. A site
+            that is finished in its folder takes no part in the pass, and sites that a stop has left
+            at different places meet again.
+        resume: See :func:`collect`.
+        checkpoint_blocks: See :func:`collect`.
+        fields: See :func:`collect`.
+
+    Returns:
+        Site to its statistics, in the order given.
+
+    Raises:
+        InputError: See :func:`collect`; or if a site or folder is given twice, or a folder for a
+            site that is not collected.
+        RunError: See :func:`collect`.
+    """
+    asked = Options.of(options, fields)
+    each = [replace(asked, site=site).resolved() for site in sites]
     check_integer("checkpoint_blocks", checkpoint_blocks, 1)
     _check_names(texts)
-    shape = (lm.layers, lm.sites[resolved.site].common)
-    folder = Path(output) if output is not None else None
+    folders = {site: Path(folder) for site, folder in (outputs or {}).items()}
+    _check_sites(sites, folders)
+    shapes = {item.site: (lm.layers, lm.sites[item.site].common) for item in each}
     sources = [_Source.read(lm, lang, texts, asked, single=len(texts) == 1) for lang in texts]
     sizes = {source.lang: source.size for source in sources}
-    estimation.refuse_if_too_large(estimation.expect(lm, sizes, resolved, folder), folder)
+    expected = [estimation.expect(lm, sizes, item, folders.get(item.site)) for item in each]
+    estimation.refuse_if_too_large(
+        estimation.together(expected), next(iter(folders.values()), None)
+    )
     lm.refresh()
-    run = _Run(
-        lm, resolved, folder, resume, checkpoint_blocks, Group.current(lm.device), running_state(lm)
+    run = Pass(
+        lm, each, folders, resume, checkpoint_blocks, Group.current(lm.device), running_state(lm)
     )
     with evaluation_mode(lm.model):
-        found = {source.lang: run.language(source) for source in sources}
-    return Statistics(resolved.site, shape, lm.fingerprint, found)
+        found = {
+            source.lang: run.language(source.lang, source.fingerprint, source.cut, source.blocks)
+            for source in sources
+        }
+    return {
+        site: Statistics(
+            site, shape, lm.fingerprint, {lang: item[site] for lang, item in found.items()}
+        )
+        for site, shape in shapes.items()
+    }
 
 
 def estimate(
@@ -166,6 +192,16 @@ def _check_names(texts: Texts) -> None:
         raise InputError("no text: give at least one language.")
     for lang in texts:
         check_language(lang)
+
+
+def _check_sites(sites: Sequence[str], folders: Mapping[str, Path]) -> None:
+    if isinstance(sites, str) or not sites or len(set(sites)) < len(sites):
+        raise InputError(f"sites must be a list of names, each once, not {sites!r}.")
+    for site in folders:
+        if site not in sites:
+            raise InputError(f"a folder for {site!r}, which is not among the sites: name it there.")
+    if len({folder.absolute() for folder in folders.values()}) < len(folders):
+        raise InputError("sites need a folder each: their files have the same names.")
 
 
 @dataclass(frozen=True)
@@ -298,183 +334,3 @@ def _cut(blocks: Blocks) -> dict[str, Any]:
         return {**asdict(blocks.cut), "lead": list(blocks.cut.lead)}
     packed = blocks.token_document is not None
     return {"block": blocks.input_ids.shape[1], "pack": packed, "lead": None}
-
-
-def _finished(folder: Path | None, lang: str, key: str) -> LanguageStatistics | None:
-    """Statistics of this key that the folder already holds, whole and undamaged."""
-    if folder is None or not language_path(folder, lang).is_file():
-        return None
-    try:
-        stored = load_language(language_path(folder, lang))
-        item = stored.item
-        if item.key != key:
-            return None
-        if item.sample is not None:
-            for layer in range(stored.shape[0]):
-                item.sample.rows.layer(layer)  # compares its checksum
-    except (ArtifactError, InputError):
-        return None
-    return item
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What is the same for all languages of one collection."""
-
-    lm: LanguageModel
-    options: Resolved
-    folder: Path | None
-    resume: bool
-    checkpoint_blocks: int
-    group: Group
-    state: dict[str, str]
-
-    def language(self, source: _Source) -> LanguageStatistics:
-        """Statistics of one language, found in the folder or collected."""
-        lm, options = self.lm, self.options
-        about = {
-            **options.identity(),
-            **source.cut,
-            "dtype": str(lm.dtype).removeprefix("torch."),
-            **({"state": self.state} if self.state else {}),
-        }
-        key = digest(FORMAT, lm.fingerprint["sha256"], source.fingerprint, about)
-        done = _finished(self.folder, source.lang, key) if self.resume else None
-        return done or self._collect(source.lang, source.blocks(), about, key)
-
-    def _collect(
-        self, lang: str, blocks: Blocks, about: dict[str, Any], key: str
-    ) -> LanguageStatistics:
-        lm, options, group, folder = self.lm, self.options, self.group, self.folder
-        selection = select(blocks, options.limit, options.seed)
-        shape = (lm.layers, len(selection), lm.sites[options.site].common)
-        dtype = estimation.row_dtype(lm, options)
-        scratch, state, saved = None, None, None
-        pass_key = digest(key, blocks.fingerprint, group.rank, group.size)
-        if folder is not None:
-            scratch = folder / f".{lang}.{group.rank}.partial"
-            state = scratch / "state.safetensors"
-            saved = saved_state(state, pass_key) if self.resume else None
-            if saved is None and scratch.exists():
-                shutil.rmtree(scratch)
-        writer: RowWriter = _writer(scratch, shape, dtype)
-        keep_order = options.quantiles == "batch-mean"
-        collector = Collector(
-            lm,
-            options.site,
-            blocks,
-            group.share(running_order(blocks, keep_order)),
-            selection,
-            writer,
-            keep_order,
-            first_limits(lm, options.batch_size),
-        )
-        if saved is not None:
-            collector.restore(saved)
-        save = _checkpointer(collector, state, pass_key, self.checkpoint_blocks)
-        with track(f"Statistics {lang}", total=_share_tokens(collector), unit="tokens") as bar:
-            done = collector.order[: collector.progress.done]
-            bar.skip(int(blocks.counted[done].sum()))
-            collector.run(bar.advance, save)
-        moments = group.merge(collector.moments())
-        _check_finite(lm, lang, moments)
-        source: RowSource = writer if group.size == 1 else GatheredRows(writer, group)
-        item = LanguageStatistics(
-            tokens=moments.tokens,
-            count=moments.count,
-            moments=moments,
-            sample=_sample(options, selection, source),
-            batch_quantiles=_quantiles(collector, group),
-            texts=(blocks.fingerprint,),
-            options=about,
-            key=key,
-        )
-        return self._finish(lang, item, scratch)
-
-    def _finish(
-        self, lang: str, item: LanguageStatistics, scratch: Path | None
-    ) -> LanguageStatistics:
-        """Bring the result where it belongs: to the folder, or into every process's memory."""
-        lm, group, folder = self.lm, self.group, self.folder
-        shape = (lm.layers, lm.sites[self.options.site].common)
-        if folder is None or scratch is None:
-            if group.size > 1 and item.sample is not None:
-                layers = [item.sample.rows.layer(layer) for layer in range(lm.layers)]
-                rows = MemoryRows(torch.stack(layers))
-                item = replace(item, sample=replace(item.sample, rows=rows))
-            return item
-        whole = Statistics(self.options.site, shape, lm.fingerprint, {lang: item})
-        if group.rank == 0:
-            item = save_language(whole, lang, folder)
-        elif item.sample is not None:
-            for layer in range(lm.layers):
-                item.sample.rows.layer(layer)
-        group.barrier()
-        shutil.rmtree(scratch)
-        if group.rank != 0:
-            item = load_language(language_path(folder, lang)).item
-        return item
-
-
-def _writer(scratch: Path | None, shape: tuple[int, int, int], dtype: torch.dtype) -> RowWriter:
-    if scratch is None:
-        return MemoryRows(torch.zeros(shape, dtype=dtype))
-    layers, rows, units = shape
-    try:
-        return ScratchRows(scratch / "rows", layers, rows, units, dtype)
-    except OSError as error:
-        raise InputError(
-            f"cannot write to {str(scratch.parent)!r} ({error.strerror}): "
-            "choose another output folder or mend its permissions."
-        ) from error
-
-
-def _share_tokens(collector: Collector) -> int:
-    return int(collector.blocks.counted[collector.order].sum())
-
-
-def _checkpointer(
-    collector: Collector, state: Path | None, key: str, every: int
-) -> Callable[[], None]:
-    last = collector.progress.done
-
-    def checkpoint() -> None:
-        nonlocal last
-        done = collector.progress.done
-        if state is not None and done - last >= every and done < len(collector.order):
-            collector.save(state, key)
-            last = done
-
-    return checkpoint
-
-
-def _check_finite(lm: LanguageModel, lang: str, moments: Moments) -> None:
-    wrong = (~torch.isfinite(moments.absolute)).nonzero()
-    if len(wrong):
-        layer, unit = wrong[0].tolist()
-        raise RunError(
-            f"{lm.name} gives NaN or infinity in text of {lang!r} (first: layer {layer}, unit "
-            f"{unit}): load it with dtype bfloat16 or float32."
-        )
-
-
-def _sample(options: Resolved, selection: Selection, source: RowSource) -> RowSample | None:
-    if options.limit == 0:
-        return None
-    return RowSample(
-        options.limit,
-        options.seed,
-        selection.keys,
-        selection.documents,
-        selection.positions,
-        selection.token_ids,
-        source,
-    )
-
-
-def _quantiles(collector: Collector, group: Group) -> BatchQuantiles | None:
-    if collector.quantile_sum is None:
-        return None
-    total = torch.stack(group.gather(collector.quantile_sum)).sum(0)
-    batches = sum(int(part) for part in group.gather(torch.tensor([collector.batches])))
-    return BatchQuantiles(PAPER_PROBABILITIES, total / batches, batches)

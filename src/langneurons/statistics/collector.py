@@ -1,10 +1,13 @@
-"""The streaming pass over one language: hook, reduce, commit, and a state to continue from."""
+"""The streaming pass over one language: hook, reduce, commit, and a state to continue from.
+
+Several sites may be read in one pass, by a collector each.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,7 +17,7 @@ import torch
 from torch import Tensor
 
 from langneurons.artifacts import read_tensors, write_tensors
-from langneurons.data import Blocks, by_length, fitting, gather, used_columns
+from langneurons.data import Batch, Blocks, by_length, fitting, gather, used_columns
 from langneurons.errors import ArtifactError, RunError
 from langneurons.models import LanguageModel, hook_site
 from langneurons.statistics.forward import run_backbone
@@ -41,7 +44,7 @@ class Progress:
 
 @dataclass(eq=False)
 class Collector:
-    """One pass over the blocks of one language, or over this process's share of them.
+    """What one site does in the blocks of one language, or in this process's share of them.
 
     Attributes:
         lm: The model.
@@ -86,29 +89,7 @@ class Collector:
         self._waiting: list[tuple[int, Tensor]] = []
         self._waiting_bytes = 0
 
-    def run(self, advance: Callable[[int], None], checkpoint: Callable[[], None]) -> None:
-        """Run all batches that are left.
-
-        Args:
-            advance: Called after each batch with its counted tokens.
-            checkpoint: Called after each batch; saves the state when it is time to.
-
-        Raises:
-            RunError: If even one block does not fit into the device's memory.
-        """
-        with self.hooked(), torch.no_grad():
-            while self.progress.done < len(self.order):
-                index = self.next_batch()
-                try:
-                    self.step(index)
-                except RuntimeError as error:
-                    self._shrink(error, len(index))
-                    continue
-                self.progress.done += len(index)
-                advance(int(self.blocks.counted[index].sum()))
-                checkpoint()
-
-    @contextmanager
+    @contextlib.contextmanager
     def hooked(self) -> Iterator[None]:
         """Hook the site while the block runs."""
         with hook_site(self.lm, self.site, self._see):
@@ -123,20 +104,32 @@ class Collector:
 
     def step(self, index: Tensor) -> None:
         """Run the blocks ``index`` as one batch and add them; nothing is added on an error."""
-        batch = gather(self.blocks, index)
+        _step([self], index)
+
+    def begin(self, index: Tensor, batch: Batch) -> None:
+        """Get ready to see a batch.
+
+        Args:
+            index: Its blocks.
+            batch: The same, gathered.
+        """
         counted = batch.counted.reshape(-1)
         self._tokens = int(counted.sum())
         self._rows = None
         if self._tokens < len(counted):
             self._rows = counted.nonzero()[:, 0]
         self._find_rows(index, batch.input_ids.shape[1])
-        self._summaries.clear()
-        self._quantiles.clear()
+        self.forget()
         self._waiting.clear()
         self._waiting_bytes = 0
-        if self._tokens == 0:
-            return
-        run_backbone(self.lm, batch.input_ids, batch.attention_mask)
+
+    def forget(self) -> None:
+        """Drop what has been seen of a batch that did not pass."""
+        self._summaries.clear()
+        self._quantiles.clear()
+
+    def commit(self) -> None:
+        """Add the batch that has passed."""
         self._write_waiting()
         for layer, summary in self._summaries.items():
             seen = Moments.of(summary, self._tokens)
@@ -181,24 +174,6 @@ class Collector:
         self._waiting.clear()
         self._waiting_bytes = 0
 
-    def _shrink(self, error: RuntimeError, blocks: int) -> None:
-        """Halve the batch after an out-of-memory error; raise anything else."""
-        from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-
-        if not should_reduce_batch_size(error):
-            raise error
-        if blocks == 1 or self.batch_quantiles:
-            advice = "use a smaller batch_size" if blocks > 1 else "use a smaller block"
-            raise RunError(
-                f"a batch of {blocks} block(s) does not fit into the memory of "
-                f"{self.lm.device}: {advice}."
-            ) from error
-        self._summaries.clear()
-        self._quantiles.clear()
-        self._waiting.clear()
-        clear_device_cache(garbage_collection=True)
-        self.progress.batch_size = blocks // 2
-
     def moments(self) -> Moments:
         """Moments (L, U) of everything so far, on the CPU; 0 in layers without the site."""
         present = self.lm.sites[self.site].layers
@@ -236,6 +211,85 @@ class Collector:
         self.quantile_sum = tensors.get("quantile_sum")
         self.batches = state["batches"]
         self.progress = Progress(state["done"], state["batch_tokens"], state["batch_size"])
+
+
+def run(
+    collectors: Sequence[Collector],
+    advance: Callable[[int], None],
+    checkpoint: Callable[[], None],
+) -> None:
+    """Run all batches that are left; a batch passes once for all sites that have not seen it.
+
+    Args:
+        collectors: Of the same blocks in the same order, each of another site. One that is further
+            than the others, as after a stop, waits for them.
+        advance: Called after each batch with its counted tokens.
+        checkpoint: Called after each batch; saves the states when it is time to.
+
+    Raises:
+        RunError: If even one block does not fit into the device's memory.
+    """
+    order = collectors[0].order
+    while (least := min(item.progress.done for item in collectors)) < len(order):
+        behind = [item for item in collectors if item.progress.done == least]
+        ahead = (item.progress.done for item in collectors if item.progress.done > least)
+        with contextlib.ExitStack() as stack, torch.no_grad():
+            for item in behind:
+                stack.enter_context(item.hooked())
+            _run_until(behind, min(ahead, default=len(order)), advance, checkpoint)
+
+
+def _run_until(
+    collectors: Sequence[Collector],
+    stop: int,
+    advance: Callable[[int], None],
+    checkpoint: Callable[[], None],
+) -> None:
+    """Run batches until ``stop`` blocks are done; all collectors are equally far."""
+    first = collectors[0]
+    while (done := first.progress.done) < stop:
+        index = first.next_batch()[: stop - done]
+        try:
+            _step(collectors, index)
+        except RuntimeError as error:
+            _shrink(collectors, error, len(index))
+            continue
+        for item in collectors:
+            item.progress.done += len(index)
+        advance(int(first.blocks.counted[index].sum()))
+        checkpoint()
+
+
+def _step(collectors: Sequence[Collector], index: Tensor) -> None:
+    """Run one batch for several collectors; nothing is added on an error."""
+    first = collectors[0]
+    batch = gather(first.blocks, index)
+    for item in collectors:
+        item.begin(index, batch)
+    if not bool(batch.counted.any()):
+        return
+    run_backbone(first.lm, batch.input_ids, batch.attention_mask)
+    for item in collectors:
+        item.commit()
+
+
+def _shrink(collectors: Sequence[Collector], error: RuntimeError, blocks: int) -> None:
+    """Halve the batch after an out-of-memory error; raise anything else."""
+    from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+
+    if not should_reduce_batch_size(error):
+        raise error
+    averaged = any(item.batch_quantiles for item in collectors)
+    if blocks == 1 or averaged:
+        advice = "use a smaller batch_size" if blocks > 1 else "use a smaller block"
+        raise RunError(
+            f"a batch of {blocks} block(s) does not fit into the memory of "
+            f"{collectors[0].lm.device}: {advice}."
+        ) from error
+    for item in collectors:
+        item.forget()
+        item.progress.batch_size = blocks // 2
+    clear_device_cache(garbage_collection=True)
 
 
 SavedState = tuple[dict[str, Tensor], dict[str, Any]]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from langneurons.interface import part
 from langneurons.interface.context import Context
 from langneurons.interface.part import Kind, target
@@ -24,6 +27,22 @@ def run(workshop: Workshop, stage: Stage) -> dict[str, str]:
     """Do one stage and write its output into the run directory; returns what it was made with."""
     kinds()[stage.kind].run(workshop, workshop.out / stage.output, **stage.arguments)
     return workshop.made_with()
+
+
+def run_several(workshop: Workshop, stages: Sequence[Stage]) -> dict[str, str]:
+    """Do stages that are :func:`alike` at once; as :func:`run` for each."""
+    several = kinds()[stages[0].kind].several
+    assert several is not None
+    several(workshop, [(workshop.out / stage.output, stage.arguments) for stage in stages])
+    return workshop.made_with()
+
+
+def alike(stage: Stage) -> tuple[Any, ...] | None:
+    """What stages have in common that can be done at once; None for one that is done alone."""
+    kind = kinds()[stage.kind]
+    if kind.several is None:
+        return None
+    return stage.kind, *(stage.arguments[name] for name in kind.alike)
 
 
 def reached(stage: Stage) -> dict[str, str]:

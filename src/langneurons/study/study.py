@@ -21,7 +21,7 @@ from langneurons.provenance.environment import describe, public
 from langneurons.provenance.files import Seen
 from langneurons.stages import records
 from langneurons.stages.digests import Digests
-from langneurons.stages.runner import Outcome, execute, locked
+from langneurons.stages.runner import Outcome, Together, execute, locked
 from langneurons.stages.stage import Plan
 from langneurons.study import kinds, memory
 from langneurons.study.plan import plan
@@ -307,7 +307,10 @@ class Study:
         workshop = Workshop(
             self.resolved, out, self.texts(), trusted, laid, self._revision(), self.tasks()
         )
-        return execute(out, laid, lambda stage: kinds.run(workshop, stage), report, reasons)
+        together = Together(kinds.alike, lambda stages: kinds.run_several(workshop, stages))
+        return execute(
+            out, laid, lambda stage: kinds.run(workshop, stage), report, reasons, together
+        )
 
     def _revision(self) -> str | None:
         repository = inputs.model_repository(self.config.model)

@@ -13,7 +13,11 @@ add(
         verify=later(f"{__name__}.spec:verify"),
         stages=later(f"{__name__}.stages:stages"),
         kinds={
-            "statistics": Kind(later(f"{__name__}.run:statistics")),
+            "statistics": Kind(
+                later(f"{__name__}.run:statistics"),
+                several=later(f"{__name__}.run:several"),
+                alike=("language",),
+            ),
             "shard": Kind(later(f"{__name__}.run:shard")),
             "merge": Kind(later(f"{__name__}.run:merge"), model=False),
         },

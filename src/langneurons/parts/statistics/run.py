@@ -8,8 +8,9 @@ not the executor's: results do not depend on the number of machines.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langneurons.errors import InputError
 from langneurons.interface.workshop import Workshop
@@ -20,20 +21,27 @@ if TYPE_CHECKING:
 
 
 def statistics(workshop: Workshop, output: Path, language: str, site: str | None = None) -> None:
-    """Collect one language's statistics."""
-    from langneurons.statistics import collect
+    """Collect one language's statistics at one site."""
+    several(workshop, [(output, {"language": language, "site": site})])
+
+
+def several(workshop: Workshop, stages: Sequence[tuple[Path, Mapping[str, Any]]]) -> None:
+    """Collect one language's statistics at several sites, in one pass."""
+    from langneurons.statistics import collect_sites
 
     spec = workshop.context.spec_of("statistics")
-    collect(
+    language = stages[0][1]["language"]
+    outputs = {about.get("site") or spec.site: output.parent for output, about in stages}
+    collect_sites(
         workshop.lm,
         {language: workshop.texts[language].statistics},
-        site=site or spec.site,
+        list(outputs),
         tokens=spec.tokens,
         block=spec.block,
         rows=spec.rows,
         seed=workshop.context.seed,
         protocol=workshop.context.protocol,
-        output=output.parent,
+        outputs=outputs,
     )
 
 
