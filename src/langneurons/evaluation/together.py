@@ -1,11 +1,12 @@
-"""Perplexity under many interventions: what their forward passes have in common is done once.
+"""Perplexity under many changes: what their forward passes have in common is done once.
 
-All of them read the same tokens, and an intervention changes nothing below the first layer it
-touches. The untouched pass keeps what chosen layers return; every other pass begins behind the last
-of them that lies below its own first layer. Losses are equal to the last bit to those of whole
-passes: behind every layer where passes may begin one is begun and compared with a whole one, once a
-model, and where they differ (an architecture that carries more than the hidden state from layer to
-layer, as keys and values that later layers share) whole passes are run.
+All of them read the same tokens, and a change (an intervention, features overwritten, an
+autoencoder in the place of a layer's output) does nothing below the first layer it touches. The
+untouched pass keeps what chosen layers return; every other pass begins behind the last of them that
+lies below its own first layer. Losses are equal to the last bit to those of whole passes: behind
+every layer where passes may begin one is begun and compared with a whole one, once a model, and
+where they differ (an architecture that carries more than the hidden state from layer to layer, as
+keys and values that later layers share) whole passes are run.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -65,26 +67,76 @@ def perplexities(
         InputError: As :func:`~langneurons.evaluation.language_modelling.perplexity`.
         RunError: As :func:`~langneurons.evaluation.language_modelling.perplexity`.
     """
+
+    def change(item: Interventions) -> Change:
+        return Change(first_layer(item), lambda: intervened(lm, item, "perplexity"))
+
+    return perplexities_of(
+        lm, blocks, [change(item) for item in interventions],
+        head=head, batch_size=batch_size, kept_bytes=kept_bytes, advance=advance,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is done to a model in one of several passes over the same text.
+
+    Attributes:
+        first: The first layer that is touched; None where nothing is.
+        on: Gives a block in which it is done.
+    """
+
+    first: int | None
+    on: Callable[[], contextlib.AbstractContextManager[None]]
+
+
+def perplexities_of(
+    lm: LanguageModel,
+    blocks: Blocks,
+    changes: Sequence[Change],
+    *,
+    head: Head | None = None,
+    batch_size: int | None = None,
+    kept_bytes: int = KEPT_BYTES,
+    advance: Callable[[float], None] = lambda amount: None,
+) -> list[PerplexityResult]:
+    """Perplexity of blocks of text under each of several changes.
+
+    Args:
+        lm: A causal model.
+        blocks: The text.
+        changes: What is done, one entry a result.
+        head: See :func:`perplexities`.
+        batch_size: See :func:`perplexities`.
+        kept_bytes: See :func:`perplexities`.
+        advance: See :func:`perplexities`.
+
+    Returns:
+        One result an entry, each equal to that of whole passes under the change.
+
+    Raises:
+        InputError: See :func:`perplexities`.
+        RunError: See :func:`perplexities`.
+    """
     head = head or find_head(lm)
-    first = [first_layer(item) for item in interventions]
+    first = [item.first for item in changes]
     below = [layer - 1 for layer in first if layer]
     if not below or not pays(lm, first) or not _can_resume(lm, head, blocks, below):
         found = []
-        for item in interventions:
-            found.append(
-                perplexity(lm, blocks, intervention=item, batch_size=batch_size, head=head)
-            )
+        for item in changes:
+            with item.on():
+                found.append(perplexity(lm, blocks, batch_size=batch_size, head=head))
             advance(1.0)
         return found
-    sums = [Losses(blocks) for _ in interventions]
+    sums = [Losses(blocks) for _ in changes]
     for batch in loss_batches(blocks, batch_size):
         part = batch.tokens / max(blocks.tokens, 1)
         marks = kept_layers(below, kept_bytes // max(1, _bytes(lm, batch.batch.input_ids)))
         with keeping(lm, marks) as kept:
             plain = batch.log_probs(lm, head)
-        for item, layer, losses in zip(interventions, first, sums, strict=True):
+        for item, layer, losses in zip(changes, first, sums, strict=True):
             start = max((mark for mark in marks if layer is not None and mark < layer), default=-1)
-            with intervened(lm, item, "perplexity"), _from(lm, start, kept):
+            with item.on(), _from(lm, start, kept):
                 losses.add(batch, plain if layer is None else batch.log_probs(lm, head))
             advance(part)
     return [result_of(losses) for losses in sums]

@@ -9,7 +9,8 @@ over the others) arXiv 2505.05111.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -18,8 +19,9 @@ from torch import Tensor
 
 from langneurons.data import Blocks, batches
 from langneurons.errors import InputError
-from langneurons.evaluation import loss_ratio, perplexity
+from langneurons.evaluation import PerplexityResult, loss_ratio
 from langneurons.evaluation.residual import streams
+from langneurons.evaluation.together import Change, perplexities_of
 from langneurons.evaluation.token_loss import find_head
 from langneurons.features.autoencoder import Autoencoder
 from langneurons.features.intervening import Mode, by_layer, check, features_changed
@@ -98,6 +100,7 @@ def feature_perplexity(
     matched: int = 2,
     seed: int = 0,
     level: float = 0.95,
+    baseline: MutableMapping[str, PerplexityResult] | None = None,
 ) -> pd.DataFrame:
     """Change each language's features in turn and measure every language's perplexity.
 
@@ -114,6 +117,8 @@ def feature_perplexity(
         matched: Draws of features that are on as often.
         seed: First seed.
         level: Level of the intervals.
+        baseline: Untouched perplexities by language that are known already; missing ones are put
+            there.
 
     Returns:
         The columns of a perplexity matrix: ``row``, ``column``, ``kind``, ``seed``, ``units``,
@@ -121,7 +126,7 @@ def feature_perplexity(
         row's own language. A language without features has no row.
     """
     head, layers = find_head(lm), list(coders)
-    plain = {lang: perplexity(lm, item, head=head) for lang, item in blocks.items()}
+    known: MutableMapping[str, PerplexityResult] = {} if baseline is None else baseline
     sets = {("own", 0): features}
     for number in range(seed, seed + random):
         sets["random", number] = features.random_like(number)
@@ -134,21 +139,30 @@ def feature_perplexity(
         for kind, number in sets
         for column in (blocks if kind == "own" else [row])
     ]
-    found = []
-    with track("features changed", len(cells), "cells") as bar:
-        for row, column, kind, number in cells:
-            units = sets[kind, number][row]
-            with features_changed(lm, site, coders, by_layer(units, layers, value, mode)):
-                touched = perplexity(lm, blocks[column], head=head)
-            found.append(
-                {
-                    "row": row,
-                    "column": column,
-                    "kind": kind,
-                    "seed": number,
-                    "units": len(units),
-                    **loss_ratio(touched, plain[column], level=level),
-                }
-            )
-            bar.advance()
-    return pd.DataFrame(found)
+
+    def change(row: str, kind: str, number: int) -> Change:
+        what = by_layer(sets[kind, number][row], layers, value, mode)
+        return Change(min(what), lambda: features_changed(lm, site, coders, what))
+
+    touched: dict[tuple[str, str, str, int], PerplexityResult] = {}
+    total = len(cells) + sum(lang not in known for lang in blocks)
+    with track("features changed", total, "cells") as bar:
+        for lang, item in blocks.items():
+            here = [cell for cell in cells if cell[1] == lang]
+            plain = [] if lang in known else [Change(None, contextlib.nullcontext)]
+            changes = [change(row, kind, number) for row, _, kind, number in here]
+            results = perplexities_of(lm, item, [*plain, *changes], head=head, advance=bar.advance)
+            if lang not in known:
+                known[lang] = results.pop(0)
+            touched.update(zip(here, results, strict=True))
+    return pd.DataFrame(
+        {
+            "row": row,
+            "column": column,
+            "kind": kind,
+            "seed": number,
+            "units": len(sets[kind, number][row]),
+            **loss_ratio(touched[row, column, kind, number], known[column], level=level),
+        }
+        for row, column, kind, number in cells
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from langneurons.data import Blocks, batches
-from langneurons.evaluation import perplexity, ratio_interval
+from langneurons.evaluation import PerplexityResult, ratio_interval
 from langneurons.evaluation.residual import streams
+from langneurons.evaluation.together import Change, perplexities_of
 from langneurons.evaluation.token_loss import find_head
 from langneurons.features.autoencoder import Autoencoder
 from langneurons.features.intervening import check, reconstructed
@@ -32,6 +34,7 @@ def quality(
     coders: Mapping[int, Autoencoder],
     *,
     level: float = 0.95,
+    baseline: MutableMapping[str, PerplexityResult] | None = None,
 ) -> pd.DataFrame:
     """Measure autoencoders on held-out text of every language, and on all of it.
 
@@ -39,6 +42,15 @@ def quality(
     ``l0`` = features on at a token, on average; ``dead`` = share of features on at no token;
     ``recovered`` = (L_0 - L_r) / (L_0 - L), L the loss untouched, L_r on reconstructions, L_0 with
     the site set to 0; its interval resamples documents.
+
+    Args:
+        lm: A causal model.
+        blocks: Held-out text by language.
+        site: Where the autoencoders read.
+        coders: Layer to autoencoder.
+        level: Level of the intervals.
+        baseline: Untouched perplexities by language that are known already; missing ones are put
+            there.
 
     Returns:
         One row a layer and language (``all`` for all): ``layer``, ``language``, ``explained``,
@@ -60,25 +72,51 @@ def quality(
                 bar.advance(int(batch.counted.sum()))
     found = []
     head = find_head(lm)
-    plain = {lang: perplexity(lm, item, head=head).rows for lang, item in blocks.items()}
-    with track("loss recovered", len(coders) * len(blocks), "cells") as bar:
-        for layer, coder in coders.items():
-            for language, item in blocks.items():
-                row = {"layer": layer, "language": language, **sums[layer].of(language)}
-                losses = {"loss": plain[language]["loss_sum"].to_numpy()}
-                for name, zero in (("loss_reconstructed", False), ("loss_zero", True)):
-                    with reconstructed(lm, site, {layer: coder}, zero=zero):
-                        losses[name] = perplexity(lm, item, head=head).rows["loss_sum"].to_numpy()
-                tokens = plain[language]["tokens"].to_numpy()
-                row |= {name: float(part.sum() / tokens.sum()) for name, part in losses.items()}
-                gained = losses["loss_zero"] - losses["loss_reconstructed"]
-                whole = losses["loss_zero"] - losses["loss"]
-                low, high = ratio_interval(gained, whole, level=level)
-                ratio = float(gained.sum() / whole.sum()) if whole.sum() else float("nan")
-                found.append({**row, "recovered": ratio, "low": low, "high": high})
-                bar.advance()
-            found.append({"layer": layer, "language": "all", **sums[layer].of(None)})
+    known: MutableMapping[str, PerplexityResult] = {} if baseline is None else baseline
+    losses: dict[str, dict[tuple[int, str], Floats]] = {}
+    with track("loss recovered", (2 * len(coders) + 1) * len(blocks), "cells") as bar:
+        for language, item in blocks.items():
+            ways = {
+                (layer, name): _replacing(lm, site, layer, coder, zero=name == "zero")
+                for layer, coder in coders.items()
+                for name in ("reconstructed", "zero")
+            }
+            plain = [] if language in known else [Change(None, contextlib.nullcontext)]
+            results = perplexities_of(
+                lm, item, [*plain, *ways.values()], head=head, advance=bar.advance
+            )
+            if language not in known:
+                known[language] = results.pop(0)
+            sums_of = [result.rows["loss_sum"].to_numpy() for result in results]
+            losses[language] = dict(zip(ways, sums_of, strict=True))
+    for layer in coders:
+        for language in blocks:
+            untouched = known[language].rows
+            loss, tokens = untouched["loss_sum"].to_numpy(), untouched["tokens"].to_numpy()
+            instead, zero = (losses[language][layer, way] for way in ("reconstructed", "zero"))
+            gained, whole = zero - instead, zero - loss
+            low, high = ratio_interval(gained, whole, level=level)
+            found.append(
+                {
+                    "layer": layer,
+                    "language": language,
+                    **sums[layer].of(language),
+                    "loss": float(loss.sum() / tokens.sum()),
+                    "loss_reconstructed": float(instead.sum() / tokens.sum()),
+                    "loss_zero": float(zero.sum() / tokens.sum()),
+                    "recovered": float(gained.sum() / whole.sum()) if whole.sum() else np.nan,
+                    "low": low,
+                    "high": high,
+                }
+            )
+        found.append({"layer": layer, "language": "all", **sums[layer].of(None)})
     return pd.DataFrame(found)
+
+
+def _replacing(
+    lm: LanguageModel, site: str, layer: int, coder: Autoencoder, *, zero: bool
+) -> Change:
+    return Change(layer, lambda: reconstructed(lm, site, {layer: coder}, zero=zero))
 
 
 @dataclass

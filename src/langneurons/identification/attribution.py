@@ -19,7 +19,7 @@ from langneurons.statistics.forward import inputs, run_backbone
 from langneurons.statistics.options import check_integer
 
 Measure = Callable[[int, Tensor, Tensor], Tensor]
-"""``measure(layer, activations (n, U), gradients (n, U)) -> (U,)``, summed over the n tokens."""
+"""``measure(layer, activations (n, U), gradients (n, U)) -> (..., U)``, sums over the n tokens."""
 
 
 def to_blocks(
@@ -124,14 +124,15 @@ def attributions(
         language: Of the text, for messages.
 
     Returns:
-        float64 (L, U): the mean of the measure over counted tokens.
+        float64 (..., L, U): the mean of the measure over counted tokens.
 
     Raises:
         RunError: If the model gives NaN or infinity.
     """
     place = lm.sites[site]
     head = find_head(lm)
-    total = torch.zeros((lm.layers, place.width), dtype=torch.float64)
+    shape = (lm.layers, place.width)
+    total: Tensor | None = None
     kept: dict[int, Tensor] = {}
 
     def keep(layer: int, activation: Tensor) -> Tensor:
@@ -155,8 +156,14 @@ def attributions(
                 found = measure(
                     layer, activation.detach()[counted].float(), gradient[counted].float()
                 )
-                total[layer] += found.double().cpu()
+                if total is None:
+                    total = torch.zeros((*found.shape[:-1], *shape), dtype=torch.float64)
+                total[..., layer, :] += found.double().cpu()
             bar.advance(int(batch.counted.sum()))
+    if total is None:
+        raise InputError(
+            f"text of {language!r} holds no token that is predicted from one before it: give more."
+        )
     check_finite(lm, language, total)
     return total / max(blocks.tokens, 1)
 

@@ -7,8 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from langneurons.data import Blocks
 from langneurons.errors import InputError
-from langneurons.identification.attribution import attributions, to_blocks
+from langneurons.identification.attribution import to_blocks
+from langneurons.identification.gradients import gradients, rate_above
 from langneurons.identification.method import Found, ModelInput, method
 from langneurons.identification.methods.lape import entropy_rule
 from langneurons.identification.selection import Cutoff, Percentile, check_share
@@ -42,8 +44,8 @@ def gradient(
     Source: kinit-sk/language-neuron-detection (2026); they also use it on the outputs of the
     query, key and value projections (``site``), with a threshold of 0.7 on the absolute value.
 
-    Complexity: one forward and one backward pass over the text; memory for the activations of one
-    batch.
+    Complexity: one forward and one backward pass over the text, none where the same model has just
+    read it (:mod:`langneurons.identification.gradients`); memory for the activations of one batch.
 
     Args:
         given: Model, whose weights stay frozen, and texts.
@@ -68,18 +70,18 @@ def gradient(
     if threshold < 0:
         raise InputError(f"threshold must not be negative, got {threshold}.")
 
-    def size(_layer: int, activation: Tensor, slope: Tensor) -> Tensor:
-        effect = (activation * slope).abs()
-        return (effect > threshold).float().sum(0) if measure == "rate" else effect.sum(0)
+    def size(language: str, blocks: Blocks) -> Tensor:
+        if measure == "rate":
+            return rate_above(
+                lm, blocks, site, threshold,
+                batch_tokens=batch_tokens, name="gradient", language=language,
+            )  # fmt: skip
+        return gradients(
+            lm, blocks, site, batch_tokens=batch_tokens, name="gradient", language=language
+        ).size
 
-    weights = torch.stack(
-        [
-            attributions(
-                lm, item, site, size, batch_tokens=batch_tokens, name="gradient", language=language
-            )
-            for language, item in to_blocks(lm, given.texts, block, tokens).items()
-        ]
-    )
+    texts = to_blocks(lm, given.texts, block, tokens)
+    weights = torch.stack([size(language, blocks) for language, blocks in texts.items()])
     return entropy_rule(
         weights, tuple(given.texts), top=top, filter=filter, bar=bar, rule=percentile, cutoff=cutoff
     )

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from langneurons.data import Blocks
 from langneurons.errors import InputError
-from langneurons.identification.attribution import attributions, mean_loss, to_blocks
+from langneurons.identification.attribution import mean_loss, to_blocks
 from langneurons.identification.evidence import finite_scores
+from langneurons.identification.gradients import gradients
 from langneurons.identification.method import Found, ModelInput, method
 from langneurons.identification.selection import check_integer, highest, take_top
 from langneurons.models import LanguageModel
@@ -47,8 +48,9 @@ def relevance(
 
     Source: after CRANE (arXiv 2601.04664), in the first-order form of attribution patching.
 
-    Complexity: one forward and one backward pass over the text, plus one forward pass for each
-    checked unit and, where no statistics are given, one for the means.
+    Complexity: one forward and one backward pass over the text (see
+    :mod:`langneurons.identification.gradients`), plus one forward pass for each checked unit and,
+    where no statistics are given, one for the means.
 
     Args:
         given: Model, whose weights stay frozen, texts, and, where the user has them, statistics of
@@ -108,15 +110,12 @@ def _scores(
     language: str,
 ) -> Tensor:
     """First-order rise of the loss (nats per token) of each unit, float64 (L, U)."""
-    target = elsewhere.float().to(lm.device)
-
-    def rise(layer: int, activation: Tensor, slope: Tensor) -> Tensor:
-        return (slope * (target[layer] - activation)).sum(0)
-
-    found = attributions(
-        lm, blocks, site, rise, batch_tokens=batch_tokens, name="relevance", language=language
+    found = gradients(
+        lm, blocks, site, batch_tokens=batch_tokens, name="relevance", language=language
     )
-    return finite_scores(found, language, "relevance")
+    # The mean of slope x (elsewhere - a), with sums that do not know what is elsewhere.
+    rise = elsewhere.to(found.slope) * found.slope - found.product
+    return finite_scores(rise, language, "relevance")
 
 
 def _spaced(blocks: Blocks, tokens: int | None) -> Blocks:

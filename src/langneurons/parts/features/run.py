@@ -33,7 +33,7 @@ def features(workshop: Workshop, output: Path, name: str) -> None:
     for layer, coder in coders.items():
         coder.save(output / str(layer))
     held = {lang: workshop.held_out_blocks(lang) for lang in workshop.context.languages}
-    table = quality(lm, held, spec.site, coders)
+    table = quality(lm, held, spec.site, coders, baseline=workshop.baseline)
     write_table(output / "quality.parquet", table.assign(features=name, site=spec.site))
 
 
@@ -83,6 +83,7 @@ def feature_languages(workshop: Workshop, output: Path, name: str) -> None:
         random=spec.random,
         matched=spec.matched,
         seed=workshop.context.seed,
+        baseline=workshop.baseline,
     )
     write_table(output / "perplexity.parquet", table.assign(features=name, value=spec.value))
 
