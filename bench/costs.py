@@ -1,4 +1,4 @@
-"""Peak memory and time of the parts of statistics and identification that used to cost too much.
+"""Peak memory and time of the parts of data, statistics and identification that used to cost most.
 
 Each case runs in a process of its own on one thread; memory is the peak of the process beyond what
 it took before the case began (Linux). To compare with an older version, point ``PYTHONPATH`` at its
@@ -134,8 +134,19 @@ def _transfer() -> Callable[[], object]:
     return lambda: identify(method="transfer", model=lm, texts=texts, top=10, batch_tokens=256)
 
 
+def _document() -> Callable[[], object]:
+    """Blocks of 5,000 tokens from one document of 20 MB on one line, tokeniser of `mini`."""
+    import langneurons as ln
+    from langneurons.data import make_blocks
+
+    tokenizer = ln.load("mini").tokenizer
+    text = _words(0, 4_000_000)
+    return lambda: make_blocks([text], tokenizer, block=256, tokens=5000)
+
+
 CASES: dict[str, Callable[[], Callable[[], object]]] = {
     "select": _select,
+    "document": _document,
     "languages": _languages,
     "bootstrap": _bootstrap,
     "gradient": _gradient,

@@ -118,7 +118,7 @@ def stepper(net: nn.Module, batch: Any) -> tuple[Callable[[], None], int, int]:
     net.train()
 
     def step() -> None:
-        loss, _ = loss_sum(net, batch, names)
+        loss = loss_sum(net, batch, names)
         loss.backward()
         optimiser.step()
         optimiser.zero_grad()
@@ -231,9 +231,8 @@ def with_trainer(lm: LanguageModel, items: list[Item], sampling: str) -> float:
         return _timed(trainer.train, lm.device)
 
 
-def epochs(rounds: int = 3) -> dict[str, tuple[float, float]]:
+def epochs(lm: LanguageModel, items: list[Item], rounds: int = 3) -> dict[str, tuple[float, float]]:
     """Time of an epoch, and against PEFT with Trainer in the same round; medians."""
-    lm, items = model(), examples()
     width = lm.sites["mlp.act"].width
     one_percent = Units.from_layers([range(int(SHARE * width))] * lm.layers)
     ways: dict[str, Callable[[], float]] = {
@@ -260,7 +259,7 @@ def run(console: Any) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        rows, found = measure(), epochs()
+        rows, found = measure(), epochs(model(), examples())
     finally:
         torch.set_num_threads(threads)
     console.print(

@@ -1,4 +1,4 @@
-"""Features of several layers are changed in passes that begin in the middle: whole ones to the bit."""
+"""Features of several layers changed in passes that begin in the middle: equal to whole ones."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def test_loss_recovered_is_that_of_whole_passes(world) -> None:
             assert table.loc[(layer, lang), "loss"] == perplexity(lm, blocks).loss
 
 
-def test_changed_features_are_those_of_whole_passes_and_the_baseline_is_measured_once(
+def test_changed_features_are_those_of_whole_passes_on_one_baseline(
     world,
 ) -> None:
     lm, held, coders = world

@@ -23,7 +23,7 @@ from langneurons.finetuning.examples import (
     terms,
     total_steps,
 )
-from langneurons.finetuning.loss import accepted, loss_sum
+from langneurons.finetuning.loss import accepted, loss_and_right, loss_sum
 
 
 @settings(max_examples=30, deadline=None)
@@ -130,9 +130,48 @@ def test_loss_is_of_answer_tokens_only(family):
     assert [terms(item, "qa") for item in items] == [3, 2, 3]
     assert int((batch.labels != IGNORE).sum()) == 8
     with torch.no_grad():
-        loss, _ = loss_sum(model, batch, accepted(model))
+        loss = loss_sum(model, batch, accepted(model))
+        again, right = loss_and_right(model, batch, accepted(model))
         expected = reference_loss(model, items)
-    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    assert float(loss) == float(again) == pytest.approx(expected, rel=1e-5)
+    assert 0 <= int(right) <= 8
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "cohere"])
+def test_the_head_sees_the_labelled_positions_alone_and_gradients_are_those_of_all(family):
+    model = tiny.model(family)
+    head = model.get_output_embeddings()
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    items = [Item(list(range(5, 5 + n)), start) for n, start in ((9, 6), (14, 12), (6, 3))]
+    batch = collate(items, kind="qa", pad=0)
+    rows = []
+    with head.register_forward_hook(lambda _, given, out: rows.append(out.shape[:-1].numel())):
+        loss_sum(model, batch, accepted(model)).backward()
+    assert rows == [8]
+    found = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    positions = (batch.attention_mask.cumsum(-1) - 1).clamp(min=0)
+    logits = model(
+        input_ids=batch.input_ids, attention_mask=batch.attention_mask, position_ids=positions
+    ).logits[:, :-1]
+    torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), batch.labels[:, 1:].flatten(), ignore_index=IGNORE, reduction="sum"
+    ).backward()
+    for gradient, parameter in zip(found, model.parameters(), strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, rtol=1e-4, atol=1e-6)
+    assert not head._forward_pre_hooks
+
+
+def test_a_model_without_a_module_for_its_head_is_trained_all_the_same(monkeypatch):
+    model = tiny.model("llama")
+    items = [Item(list(range(5, 5 + n)), start) for n, start in ((9, 6), (14, 12))]
+    batch = collate(items, kind="qa", pad=0)
+    with torch.no_grad():
+        plain = loss_sum(model, batch, accepted(model))
+        monkeypatch.setattr(model, "get_output_embeddings", lambda: None)
+        whole = loss_sum(model, batch, accepted(model))
+    assert float(whole) == pytest.approx(float(plain), rel=1e-6)
 
 
 def test_only_logits_that_are_used_are_asked_for():

@@ -112,7 +112,7 @@ def test_a_baked_gguf_model_in_a_fresh_process_of_plain_transformers(tmp_path, m
 )
 def test_what_is_not_linear_is_refused(what, message):
     with pytest.raises(InputError, match=message):
-        bake(tiny.lm("llama"), what)
+        bake(tiny.lm("mistral"), what)  # its class makes no biases
 
 
 def test_adapters_must_be_merged_first():
@@ -182,6 +182,58 @@ def test_any_constant_where_a_bias_can_hold_it(family, tmp_path):
             # Without rotary positions one vector added to all keys shifts all scores alike.
             if (site, what[0].mode) != ("attn.k", "add") or family not in ("gpt2", "opt"):
                 assert (hooked - plain).abs().max() > 1e-4
+
+
+SWITCHED = {  # sites at which the class makes a bias that the model has not
+    "llama": ("mlp.act", "mlp.out", "attn.out", "attn.q", "attn.k", "attn.v"),
+    "granite": ("mlp.act", "mlp.out", "attn.out", "attn.q", "attn.k", "attn.v"),
+    "cohere": ("attn.out", "attn.q", "attn.k", "attn.v"),
+    "gemma2": ("attn.out", "attn.q", "attn.k", "attn.v"),
+    "mistral": (),
+    "olmo2": ("attn.out", "attn.q", "attn.k", "attn.v"),
+}
+
+
+@pytest.mark.parametrize("family", SWITCHED)
+def test_a_bias_is_switched_on_where_the_class_can_have_one(family, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    lm = tiny.lm(family)
+    before = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
+    config = lm.model.config.to_dict()
+    for site in ("mlp.act", "mlp.out", "attn.out", "attn.q", "attn.k", "attn.v"):
+        units = Units([0, 1], [1, lm.sites[site].width - 1])
+        what = Intervention(units, 0.6, site=site)
+        if site not in SWITCHED[family]:
+            with pytest.raises(InputError, match="has no bias that could hold it"):
+                bake(lm, what)
+            continue
+        with intervene(lm, what):
+            hooked = run(lm)
+        baked = bake(lm, what)
+        torch.testing.assert_close(run(baked), hooked, rtol=1e-4, atol=1e-4)
+        assert (hooked - run(lm)).abs().max() > 1e-4
+        baked.model.save_pretrained(tmp_path / site)
+        again, said = AutoModelForCausalLM.from_pretrained(
+            tmp_path / site, output_loading_info=True
+        )
+        assert not said["missing_keys"]
+        assert not said["unexpected_keys"]
+        with torch.no_grad():
+            found = again.eval()(input_ids=IDS).logits
+        torch.testing.assert_close(found, hooked, rtol=1e-4, atol=1e-4)
+    assert lm.model.config.to_dict() == config
+    assert lm.model.state_dict().keys() == before.keys()
+    assert all(torch.equal(before[name], t) for name, t in lm.model.state_dict().items())
+
+
+def test_a_model_that_needs_no_bias_gets_none():
+    lm = tiny.lm("llama")
+    baked = bake(
+        lm, [Intervention(Units([0], [0])), Intervention(Units([0], [3]), 2.0, "multiply")]
+    )
+    assert baked.model.state_dict().keys() == lm.model.state_dict().keys()
+    assert not baked.model.config.mlp_bias
 
 
 def test_a_constant_of_a_gated_mlp_in_a_checkpoint_of_plain_transformers(tmp_path):

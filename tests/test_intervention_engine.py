@@ -7,7 +7,7 @@ import torch
 
 import tiny
 from langneurons.identification import Units
-from langneurons.intervention import Intervention, bake, intervene
+from langneurons.intervention import Intervention, Value, bake, intervene
 from langneurons.models import load
 
 engine = pytest.importorskip("xllamacpp", reason="llama.cpp's binding is not installed")
@@ -22,6 +22,17 @@ CASES = {
         Intervention(Units([0, 1], [1, 3]), site="attn.head"),
         Intervention(Units([0, 1], [4, 9]), site="attn.v"),
         Intervention(Units([1], [13]), 0.5, "multiply", site="attn.q"),
+    ],
+    # Biases that the model had not, switched on by its configuration.
+    "constants": [
+        Intervention(UNITS, Value.of(torch.linspace(-0.25, 1.5, 2 * 48).reshape(2, 48))),
+        Intervention(Units([0, 1], [5, 30]), 0.8, "add", site="mlp.out"),
+    ],
+    "constants of the attention": [
+        Intervention(Units([0, 1], [3, 8]), 0.7, site="attn.k"),
+        Intervention(Units([0, 1], [4, 9]), -0.6, "add", site="attn.v"),
+        Intervention(Units([1], [13]), 0.5, site="attn.q"),
+        Intervention(Units([0], [20]), 0.9, site="attn.out"),
     ],
 }
 

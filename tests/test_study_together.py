@@ -1,29 +1,53 @@
 """Stages that share their work leave what each leaves alone, and fail each for itself."""
 
 import signal
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from langneurons.statistics import collector
-from langneurons.study import Study, kinds, records, runner, workshop
+from langneurons.study import Study, kinds, records
+from langneurons.study.runner import Outcome, Together, execute, one
+from langneurons.study.stage import Plan, Stage
+from langneurons.study.workshop import Workshop
 from study_world import WORDS, build
 from test_statistics_resume import contents, in_child, killed_at_call
 
-TWO_SITES = [
-    "neurons={a: {method: lape, parameters: {top: 0.2}}, "
-    "b: {method: lape, site: mlp.pre, parameters: {top: 0.2}}}",
-    "perplexity=null",
-]
+SITES = "neurons={{a: {{method: lape}}, b: {{method: lape, site: {other}}}}}"
+
+
+class World:
+    """The statistics of a study at two sites."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = build(folder)
+
+    def study(self, other: str = "mlp.pre") -> Study:
+        overrides = [SITES.format(other=other), "perplexity=null"]
+        return Study.from_yaml(self.folder / "study.yaml", overrides)
+
+    def begin(self, out: Path, other: str = "mlp.pre") -> tuple[Plan, Workshop]:
+        made = self.study(other)
+        laid = made.plan(out=out)
+        stages = tuple(stage for stage in laid.stages if stage.kind == "statistics")
+        return replace(laid, stages=stages), Workshop(made.resolved, out, made.texts(), plan=laid)
+
+    def run(
+        self, out: Path, other: str = "mlp.pre", report: Callable[[Outcome], Any] = print
+    ) -> dict[str, str]:
+        """As a study runs its stages; their status by name."""
+        laid, shop = self.begin(out, other)
+        together = Together(kinds.alike, lambda stages: kinds.run_several(shop, stages))
+        found = execute(out, laid, lambda stage: kinds.run(shop, stage), report, together=together)
+        return {outcome.name: outcome.status for outcome in found}
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("world"))
-
-
-def study(world: Path, *more: str) -> Study:
-    return Study.from_yaml(world / "study.yaml", [*TWO_SITES, *more])
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"))
 
 
 def statistics(out: Path) -> dict[str, bytes]:
@@ -31,95 +55,115 @@ def statistics(out: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def alone(world: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def alone(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Files of the statistics with each stage done by itself."""
-    made, out = study(world), tmp_path_factory.mktemp("alone")
-    laid = made.plan(out=out)
-    shop = workshop.Workshop(made.resolved, out, made.texts(), plan=laid)
-    first = [stage for stage in laid.stages if stage.kind == "statistics"]
-    assert len(first) == 2 * len(WORDS)
-    for stage in first:
-        assert runner.one(out, laid, stage, lambda s: kinds.run(shop, s), "").status == "done"
+    out = tmp_path_factory.mktemp("alone")
+    laid, shop = world.begin(out)
+    assert len(laid.stages) == 2 * len(WORDS)
+    for stage in laid.stages:
+        assert one(out, laid, stage, lambda s: kinds.run(shop, s), "").status == "done"
     return statistics(out)
 
 
-def test_two_sites_pass_once_and_each_stage_has_its_own_record(
-    world: Path, tmp_path: Path, alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    passes = []
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Blocks of each forward pass from now on."""
+    found: list[int] = []
     real = collector.run_backbone
-    monkeypatch.setattr(
-        collector, "run_backbone", lambda *given: (passes.append(len(given[1])), real(*given))
-    )
-    made = study(world)
-    told: list[str] = []
-    result = made.run(tmp_path, report=lambda outcome: told.append(outcome.name))
-    assert result.failed == []
+
+    def counted(lm: Any, ids: Any, mask: Any) -> None:
+        found.append(len(ids))
+        real(lm, ids, mask)
+
+    monkeypatch.setattr(collector, "run_backbone", counted)
+    return found
+
+
+def test_two_sites_pass_once_and_each_stage_has_its_own_record(
+    world: World, tmp_path: Path, alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, told = passes(monkeypatch), []
+    status = world.run(tmp_path, report=lambda outcome: told.append(outcome.name))
+    assert set(status.values()) == {"done"}
     assert statistics(tmp_path) == alone
-    laid = made.plan(out=tmp_path)
-    names = [stage.name for stage in laid.stages]
-    assert told == [outcome.name for outcome in result.outcomes] == names
+    laid, shop = world.begin(tmp_path)
+    assert told == list(status) == [stage.name for stage in laid.stages]
     assert all(records.why(tmp_path, laid, stage) is None for stage in laid.stages)
-    both = sum(passes)
-    passes.clear()
-    study(world, "neurons={a: {method: lape, parameters: {top: 0.2}}}").run(tmp_path / "one")
-    assert both == sum(passes)
+    both = sum(seen)
+    seen.clear()
+    for stage in laid.stages[: len(WORDS)]:
+        assert "site" not in stage.arguments
+        one(tmp_path / "again", laid, stage, lambda s: _run_in(shop, s, tmp_path / "again"), "")
+    assert both == sum(seen)
+
+
+def _run_in(shop: Workshop, stage: Stage, out: Path) -> dict[str, str]:
+    shop.out = out
+    return kinds.run(shop, stage)
 
 
 def test_only_what_is_to_be_done_is_done(
-    world: Path, tmp_path: Path, alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    world: World, tmp_path: Path, alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study(world).run(tmp_path)
+    world.run(tmp_path)
     (tmp_path / "statistics" / "mlp.pre" / "hi.safetensors").unlink()
-    groups = []
-    real = kinds.run_several
-    monkeypatch.setattr(
-        kinds, "run_several", lambda *given: (groups.append(given[1]), real(*given))
-    )
-    result = study(world).run(tmp_path)
-    done = {outcome.name for outcome in result.outcomes if outcome.status == "done"}
-    assert "statistics/mlp.pre/hi" in done
-    assert not {"statistics/hi", "statistics/mlp.pre/en"} & done
+    groups: list[Any] = []
+    monkeypatch.setattr(kinds, "run_several", lambda shop, stages: groups.append(stages))
+    status = world.run(tmp_path)
+    assert [name for name, how in status.items() if how == "done"] == ["statistics/mlp.pre/hi"]
     assert groups == []
     assert statistics(tmp_path) == alone
 
 
-@pytest.mark.parametrize(("name", "number"), [("run_backbone", 2), ("run_backbone", 30)])
+@pytest.mark.parametrize("number", [2, 5])
 def test_killed_in_a_shared_pass_it_goes_on(
-    world: Path, tmp_path: Path, alone: dict[str, bytes], name: str, number: int
+    world: World, tmp_path: Path, alone: dict[str, bytes], number: int
 ) -> None:
-    run = lambda: study(world).run(tmp_path)  # noqa: E731
-    assert in_child(lambda: killed_at_call(collector, name, number, run)) == -signal.SIGKILL
-    assert in_child(run) == 0
+    def kill() -> None:
+        killed_at_call(collector, "run_backbone", number, lambda: world.run(tmp_path))
+
+    assert in_child(kill) == -signal.SIGKILL
+    assert set(world.run(tmp_path).values()) <= {"done", "kept"}
     assert statistics(tmp_path) == alone
 
 
 def test_killed_between_two_records_the_second_is_taken_as_it_is(
-    world: Path, tmp_path: Path, alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    world: World, tmp_path: Path, alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = lambda: study(world).run(tmp_path)  # noqa: E731
-    assert in_child(lambda: killed_at_call(records, "save", 2, run)) == -signal.SIGKILL
-    seen: list[Path] = []
-    real = collector.run_backbone
-    monkeypatch.setattr(
-        collector, "run_backbone", lambda *given: (seen.append(given[1]), real(*given))
-    )
-    result = run()
-    assert result.failed == []
+    kill = lambda: killed_at_call(records, "save", 2, lambda: world.run(tmp_path))  # noqa: E731
+    assert in_child(kill) == -signal.SIGKILL
+    first, *others = WORDS
+    seen = passes(monkeypatch)
+    status = world.run(tmp_path)
+    assert status[f"statistics/{first}"] == "kept"
+    assert status[f"statistics/mlp.pre/{first}"] == "done"
     assert statistics(tmp_path) == alone
-    first = next(iter(WORDS))
-    assert {o.name: o.status for o in result.outcomes}[f"statistics/mlp.pre/{first}"] == "done"
+    one_language = sum(seen) / len(others)
+    seen.clear()
+    world.run(tmp_path / "whole")
+    assert sum(seen) == pytest.approx(one_language * len(WORDS), rel=0.5)
 
 
 def test_a_site_that_the_model_lacks_costs_its_own_stages_alone(
-    world: Path, tmp_path: Path, alone: dict[str, bytes]
+    world: World, tmp_path: Path, alone: dict[str, bytes]
 ) -> None:
-    lacking = TWO_SITES[0].replace("mlp.pre", "moe.router")
-    result = Study.from_yaml(world / "study.yaml", [lacking, TWO_SITES[1]]).run(tmp_path)
-    status = {outcome.name: outcome.status for outcome in result.outcomes}
+    status = world.run(tmp_path, other="moe.router")
     for lang in WORDS:
         assert status[f"statistics/{lang}"] == "done"
         assert status[f"statistics/moe.router/{lang}"] == "failed"
         assert statistics(tmp_path)[f"{lang}.safetensors"] == alone[f"{lang}.safetensors"]
-    assert status["neurons/a"] == "done"
-    assert status["neurons/b"] == "skipped"
+
+
+def test_a_study_shares_passes_of_its_own_accord(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, groups = world.study(), []
+
+    def stop(_shop: Workshop, stages: list[Stage]) -> None:
+        groups.append([stage.name for stage in stages])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kinds, "run_several", stop)
+    with pytest.raises(KeyboardInterrupt):
+        made.run(tmp_path)
+    first = next(iter(WORDS))
+    assert groups == [[f"statistics/{first}", f"statistics/mlp.pre/{first}"]]

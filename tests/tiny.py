@@ -163,6 +163,9 @@ def write_gguf(path: Path, net: Any) -> Path:
             weight = weight.view(heads, 2, rows // heads // 2, columns).transpose(1, 2)
             weight = weight.reshape(rows, columns)
         writer.add_tensor(name, weight.float().contiguous().numpy())
+        if (bias := state.get(source.replace(".weight", ".bias"))) is not None:
+            halves = bias if heads is None else bias.view(heads, 2, -1).transpose(1, 2).flatten()
+            writer.add_tensor(name.replace(".weight", ".bias"), halves.float().contiguous().numpy())
 
     add("token_embd.weight", "model.embed_tokens.weight")
     add("output_norm.weight", "model.norm.weight")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import torch
 from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from langneurons.finetuning.examples import IGNORE, Batch
+from langneurons.models.head import chosen_positions
 
 
 def accepted(model: nn.Module) -> frozenset[str]:
@@ -19,34 +19,45 @@ def accepted(model: nn.Module) -> frozenset[str]:
     return frozenset(inspect.signature(inner.forward).parameters)
 
 
-def loss_sum(model: nn.Module, batch: Batch, names: frozenset[str]) -> tuple[Tensor, Tensor]:
-    """Summed cross-entropy (nats, float32) of a batch, and the number of right predictions.
+def loss_sum(model: nn.Module, batch: Batch, names: frozenset[str]) -> Tensor:
+    """Summed cross-entropy (nats, float32) of a batch.
 
     Args:
         model: Classification model for labels of shape (batch,), causal model for (batch, length).
         batch: The examples.
         names: Arguments the model takes (:func:`accepted`).
     """
+    return F.cross_entropy(*_logits(model, batch, names), reduction="sum")
+
+
+def loss_and_right(model: nn.Module, batch: Batch, names: frozenset[str]) -> tuple[Tensor, Tensor]:
+    """What :func:`loss_sum` gives, and the number of right predictions.
+
+    Args:
+        model: See :func:`loss_sum`.
+        batch: See :func:`loss_sum`.
+        names: See :func:`loss_sum`.
+    """
+    logits, targets = _logits(model, batch, names)
+    return F.cross_entropy(logits, targets, reduction="sum"), (logits.argmax(-1) == targets).sum()
+
+
+def _logits(model: nn.Module, batch: Batch, names: frozenset[str]) -> tuple[Tensor, Tensor]:
+    """Logits of everything that has a label, float32 (n, classes or vocabulary), and the labels."""
     inputs: dict[str, Any] = {
         "input_ids": batch.input_ids,
         "attention_mask": batch.attention_mask,
     }
     if batch.labels.dim() == 1:
-        logits = model(**inputs).logits.float()
-        targets = batch.labels
-    else:
-        # Left padding shifts absolute positions; those of real tokens start at 0 again.
-        if "position_ids" in names:
-            inputs["position_ids"] = (batch.attention_mask.cumsum(-1) - 1).clamp_(min=0)
-        if "use_cache" in names:
-            inputs["use_cache"] = False
-        wanted = (batch.labels != IGNORE).any(0).nonzero()
-        keep = batch.labels.shape[1] - int(wanted[0]) + 1
-        if "logits_to_keep" in names:
-            inputs["logits_to_keep"] = keep
-        logits = model(**inputs).logits[:, -keep:][:, :-1].float().flatten(0, 1)
-        targets = batch.labels[:, -keep:][:, 1:].flatten()
-    loss = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")
-    with torch.no_grad():
-        right = ((logits.argmax(-1) == targets) & (targets != IGNORE)).sum()
-    return loss, right
+        return model(**inputs).logits.float(), batch.labels
+    # Left padding shifts absolute positions; those of real tokens start at 0 again.
+    if "position_ids" in names:
+        inputs["position_ids"] = (batch.attention_mask.cumsum(-1) - 1).clamp_(min=0)
+    if "use_cache" in names:
+        inputs["use_cache"] = False
+    labels = batch.labels[:, 1:]
+    wanted = labels != IGNORE
+    with chosen_positions(model, wanted) as chosen:
+        logits = model(**inputs).logits
+    logits = logits[0] if chosen() else logits[:, :-1][wanted]
+    return logits.float(), labels[wanted]

@@ -27,7 +27,7 @@ from langneurons.finetuning.examples import (
     terms,
     total_steps,
 )
-from langneurons.finetuning.loss import accepted, loss_sum
+from langneurons.finetuning.loss import accepted, loss_and_right, loss_sum
 from langneurons.finetuning.processes import Processes
 from langneurons.finetuning.recipe import Recipe
 from langneurons.finetuning.trackers import Trackers, tracking
@@ -212,7 +212,7 @@ class _Run:
             if not share:
                 continue
             with self._autocast():
-                loss, _ = loss_sum(self.model, self._batch(items, share), self.names)
+                loss = loss_sum(self.model, self._batch(items, share), self.names)
             (loss / count * counts).backward()
             mine += counts * loss.item() / count
         self.processes.sum_gradients(self.parameters.values())
@@ -273,7 +273,7 @@ class _Run:
             if not share:
                 continue
             with self._autocast():
-                loss, hits = loss_sum(self.model, self._batch(items, share), self.names)
+                loss, hits = loss_and_right(self.model, self._batch(items, share), self.names)
             total, right = total + counts * loss.item(), right + counts * int(hits)
         self.model.train()
         total, hit = self.processes.sum([total, right], self.device)

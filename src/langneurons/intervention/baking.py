@@ -6,7 +6,7 @@ A baked model needs no hook: saved, it gives the same outputs in any engine.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from langneurons.errors import InputError
 from langneurons.identification import Units
+from langneurons.intervention.biases import switch_on
 from langneurons.intervention.interventions import Intervention, as_interventions
 from langneurons.models import LanguageModel
 from langneurons.models.handles import strip
@@ -47,7 +48,8 @@ def bake(
     Other constants, set or added, are possible where a bias can hold them: that of the projection
     behind the site (``mlp.out``, ``attn.out``, and ``mlp.act`` in an MLP without a gate), that of
     the projection itself (``attn.q``, ...), or, at ``mlp.act``, that of the gate: its row becomes
-    0 and its bias the number that the activation function turns into the constant.
+    0 and its bias the number that the activation function turns into the constant. A model without
+    such biases whose class can have them (Llama with ``mlp_bias``) gets them, all 0 but these.
 
     Args:
         lm: The model; it is not changed.
@@ -76,6 +78,7 @@ def bake(
         memo |= {id(tensor): tensor.detach() for tensor in kept}
     model = copy.deepcopy(plain, memo)
     strip(model)
+    switch_on(model, _needing_a_bias(lm, plain, maps))
     baked = LanguageModel(model, lm.tokenizer, lm.name, revision=lm.revision)
     for layer in sorted({layer for _, layer in maps}):
         mlp = [maps.get((site, layer)) for site in ("mlp.act", "mlp.out")]
@@ -87,6 +90,26 @@ def bake(
                     baked, site, layer, maps[site, layer]
                 )
     return baked
+
+
+def _needing_a_bias(
+    lm: LanguageModel, plain: nn.Module, maps: Mapping[tuple[str, int], _Affine]
+) -> list[str]:
+    """Names of the modules whose bias is to hold what is set or added."""
+    found: list[nn.Module] = []
+    for (site, layer), what in maps.items():
+        if not what.moves:
+            continue
+        if site in _OUTPUT_SITES:
+            found.append(lm.sites[site].modules[layer])
+        elif site == _ATTENTION:
+            found.append(lm.sites.outputs[layer])
+        elif site == "mlp.act" and (mlp := lm.sites.mlps[layer]).up is not None:
+            found += [] if mlp.into is None else [mlp.into.module]
+        else:
+            found.append(lm.sites.downs[layer])
+    names = {id(module): name for name, module in plain.named_modules()}
+    return [names[id(module)] for module in found]
 
 
 @dataclass(frozen=True)

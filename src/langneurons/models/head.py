@@ -7,7 +7,8 @@ does something else is run whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from langneurons.errors import InputError
+from langneurons.models.hooks import holding
 from langneurons.models.plain import plain_model
 
 if TYPE_CHECKING:
@@ -65,6 +67,38 @@ def find_head(lm: LanguageModel) -> Head:
         if _close(finish(raw), logits):
             return Head(module, finish)
     return Head(module, None)
+
+
+@contextlib.contextmanager
+def chosen_positions(model: nn.Module, wanted: Tensor) -> Iterator[Callable[[], bool]]:
+    """Let the head of a causal model see some positions only, in one forward pass of the block.
+
+    What the model does to its logits acts on each by itself, so it may see them in any arrangement.
+
+    Args:
+        model: A causal model, also one wrapped by PEFT.
+        wanted: bool (b, t - 1), the positions whose next token is to be predicted.
+
+    Yields:
+        Says after the pass whether its logits are (1, n, vocabulary), in the order of ``wanted``,
+        or those of all positions, as of a model whose head is no module of the last hidden states.
+    """
+    plain = plain_model(model)
+    module = plain.get_output_embeddings() if hasattr(plain, "get_output_embeddings") else None
+    shape = (wanted.shape[0], wanted.shape[1] + 1)
+    seen: list[bool] = []
+
+    def choose(_module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if not given or given[0].dim() != 3 or given[0].shape[:2] != shape:
+            return None
+        seen.append(True)
+        return given[0][:, :-1][wanted][None], *given[1:]
+
+    if module is None:
+        yield lambda: False
+        return
+    with holding(module.register_forward_pre_hook(choose)):
+        yield lambda: bool(seen)
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
