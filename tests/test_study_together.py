@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from langneurons.interface.workshop import Workshop
+from langneurons.stages import records
+from langneurons.stages.runner import Outcome, Together, execute, one
+from langneurons.stages.stage import Plan, Stage
 from langneurons.statistics import collector
-from langneurons.study import Study, kinds, records
-from langneurons.study.runner import Outcome, Together, execute, one
-from langneurons.study.stage import Plan, Stage
-from langneurons.study.workshop import Workshop
+from langneurons.study import Study, kinds
 from study_world import WORDS, build
 from test_statistics_resume import contents, in_child, killed_at_call
 
@@ -114,7 +115,7 @@ def test_only_what_is_to_be_done_is_done(
     assert statistics(tmp_path) == alone
 
 
-@pytest.mark.parametrize("number", [2, 5])
+@pytest.mark.parametrize("number", [2, 3])
 def test_killed_in_a_shared_pass_it_goes_on(
     world: World, tmp_path: Path, alone: dict[str, bytes], number: int
 ) -> None:
