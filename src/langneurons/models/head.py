@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from langneurons.errors import InputError
-from langneurons.models.hooks import holding
+from langneurons.models.handles import holding
 from langneurons.models.plain import plain_model
 
 if TYPE_CHECKING:
