@@ -23,6 +23,7 @@ from langneurons.identification import NeuronSet, Units
 from langneurons.interface.workshop import Workshop
 from langneurons.intervention import Value
 from langneurons.models.layers import chosen_layers
+from langneurons.stages import cluster
 from langneurons.stages.stage import Plan
 from langneurons.statistics import Statistics
 from langneurons.study import Study, distributed
@@ -175,7 +176,7 @@ def test_a_run_without_a_figure(tmp_path):
 def test_a_cluster_that_is_not_there_and_a_machine_that_does_not_see_the_folder(tmp_path):
     pytest.importorskip("ray")
     with pytest.raises(InputError, match="cannot reach the Ray cluster 'nowhere'"):
-        distributed._connect(RaySpec(address="nowhere"))
+        cluster.connect(RaySpec(address="nowhere"))
     place = distributed._Place("", "out", str(tmp_path / "gone"), 1, {}, False, Plan(()), None, {})
     with pytest.raises(InputError, match="a machine of the cluster does not see"):
         distributed.Worker(place)

@@ -13,7 +13,7 @@ import study_world
 from langneurons import Statistics, Study
 from langneurons.config.schema import RaySpec
 from langneurons.errors import InputError
-from langneurons.study import distributed
+from langneurons.stages import cluster as clusters
 
 
 @pytest.fixture(scope="module")
@@ -72,21 +72,21 @@ def test_more_parts_than_text_are_refused_by_name(world, tmp_path):
 
 def test_a_cluster_holds_as_many_workers_as_there_is_room_for():
     cpu = {"CPU": 8.0}
-    assert distributed.capacity(RaySpec(), cpu) == (8, 0.0)
-    assert distributed.capacity(RaySpec(cpus=3), cpu) == (2, 0.0)
-    assert distributed.capacity(RaySpec(cpus=2), {"CPU": 64.0, "GPU": 4.0}) == (4, 1.0)
-    assert distributed.capacity(RaySpec(gpus=0.5), {"CPU": 64.0, "GPU": 2.0}) == (4, 0.5)
-    assert distributed.capacity(RaySpec(workers=1), cpu) == (1, 0.0)
+    assert clusters.capacity(RaySpec(), cpu) == (8, 0.0)
+    assert clusters.capacity(RaySpec(cpus=3), cpu) == (2, 0.0)
+    assert clusters.capacity(RaySpec(cpus=2), {"CPU": 64.0, "GPU": 4.0}) == (4, 1.0)
+    assert clusters.capacity(RaySpec(gpus=0.5), {"CPU": 64.0, "GPU": 2.0}) == (4, 0.5)
+    assert clusters.capacity(RaySpec(workers=1), cpu) == (1, 0.0)
     with pytest.raises(InputError, match="room for 2 workers"):
-        distributed.capacity(RaySpec(workers=3, cpus=4), cpu)
+        clusters.capacity(RaySpec(workers=3, cpus=4), cpu)
     with pytest.raises(InputError, match="room for 0 workers"):
-        distributed.capacity(RaySpec(gpus=1), cpu)
+        clusters.capacity(RaySpec(gpus=1), cpu)
 
 
 def test_ray_missing_is_said_with_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(InputError, match=r"langneurons\[ray\]"):
-        distributed._connect(RaySpec())
+        clusters.connect(RaySpec())
 
 
 RAY = ("executor=ray", "ray.workers=2", "statistics.shards=2")

@@ -304,9 +304,9 @@ def test_a_run_on_local_files_opens_no_connection(run):
 
 
 def test_ray_sends_no_report_of_use():
-    from langneurons.study import distributed
+    from langneurons.stages import cluster
 
-    text = Path(distributed.__file__).read_text(encoding="utf-8")
+    text = Path(cluster.__file__).read_text(encoding="utf-8")
     assert 'setdefault("RAY_USAGE_STATS_ENABLED", "0")' in text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from langneurons.errors import InputError
@@ -65,7 +66,7 @@ class Gone:
             **(more or {}),
         }
         for column in self.names:
-            goes.setdefault(column, lambda name, column=column: self.named(column, name))
+            goes.setdefault(column, partial(self.named, column))
         for key, out in goes.items():
             found = kept.get(key)
             if isinstance(found, list):
