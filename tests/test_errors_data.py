@@ -2,14 +2,15 @@
 
 import copy
 import json
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 import tiny
 from langneurons.data import make_blocks, read_texts
-from langneurons.data.tasks import NLIExample, get_task
-from langneurons.data.tasks.mini import split_around
+from langneurons.data.tasks import NLIExample, fitting, get_task, with_end
+from langneurons.data.tasks.forms import END
 from langneurons.data.tasks.sources import load_hub, read_rows, read_squad
 from langneurons.errors import InputError
 
@@ -93,9 +94,29 @@ CASES = {
         lambda p: get_task("mini-nli").rules("en", "test+train"),
         r"need a single split, got 'test\+train'",
     ),
-    "a template that changes the context": (
-        lambda p: split_around("other words", "the context"),
-        "does not hold the example's context",
+    "an unknown field in a template": (
+        lambda p: get_task("mini-nli", template="{premise} {hypotesis}"),
+        "unknown field 'hypotesis' in template",
+    ),
+    "the answer in a template": (
+        lambda p: get_task("mini-nli", template="{premise} {label}"),
+        "unknown field 'label' in template",
+    ),
+    "an unknown input text": (
+        lambda p: get_task("mini-qa", template="papr"),
+        r"no input text named 'papr' \(named are: paper\)",
+    ),
+    "no room for any token": (
+        lambda p: get_task("mini-qa", max_tokens=0),
+        "max_tokens must be at least 1, got 0",
+    ),
+    "all examples too long": (
+        lambda p: fitting(get_task("mini-nli", max_tokens=1), [PAIR], tiny.tokenizer()),
+        "none of 1 examples is within max_tokens=1",
+    ),
+    "an end token where there is none": (
+        lambda p: with_end(SimpleNamespace(eos_token=None), END),
+        "tokenizer has no end token",
     ),
     "label words PAWS-X lacks": (
         lambda p: get_task("paws-x").verbalised(PAIR, "xx"),

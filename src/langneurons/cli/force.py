@@ -18,6 +18,7 @@ from langneurons.cli.options import (
     DryRun,
     Dtype,
     Languages,
+    Load,
     Model,
     Table,
     Trust,
@@ -69,6 +70,7 @@ def force(
     output: Table = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
+    load: Load = None,
     trust_remote_code: Trust = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -96,7 +98,7 @@ def force(
     put = None if on is None else Intervention.of(held.found[on], value, stats, on)
     candidates = _candidates(language_list(languages) or list(held.found), off, on)
     if dry_run:
-        inputs.check_plan(model, trust_remote_code, None, {})
+        inputs.check_plan(model, trust_remote_code, None, {}, load)
         show_plan(
             {
                 "model": model,
@@ -109,7 +111,7 @@ def force(
             as_json,
         )
         return
-    lm = inputs.load_model(model, dtype, device, trust_remote_code)
+    lm = inputs.load_model(model, dtype, device, trust_remote_code, load)
     changes = _interventions(held.on(lm), off, on, put)
     from langneurons.evaluation import force as continued
 

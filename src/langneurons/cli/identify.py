@@ -16,6 +16,7 @@ from langneurons.cli.options import (
     Dtype,
     Field,
     Languages,
+    Load,
     Seed,
     Text,
     Trust,
@@ -77,6 +78,7 @@ def identify(
     ] = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
+    load: Load = None,
     trust_remote_code: Trust = False,
     dry_run: DryRun = False,
     seed: Seed = 0,
@@ -101,9 +103,9 @@ def identify(
             otherwise=stats.languages, tokens=None, made=20_000,
         )  # fmt: skip
         if dry_run:
-            inputs.check_plan(model, trust_remote_code, None, texts)
+            inputs.check_plan(model, trust_remote_code, None, texts, load)
         else:
-            lm = inputs.load_model(model, dtype, device, trust_remote_code)
+            lm = inputs.load_model(model, dtype, device, trust_remote_code, load)
             given = {"model": lm, "texts": texts}
     if dry_run:
         _plan(names, stats, chosen, model, as_json)

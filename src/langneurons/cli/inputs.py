@@ -6,7 +6,7 @@ import contextlib
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from langneurons.cli.options import language_list, say, text_sources
 from langneurons.defaults import BUILT_IN, MATCHED
@@ -23,11 +23,13 @@ _CHARACTERS_PER_TOKEN = 8
 """No tokenizer in use makes tokens longer than this on average."""
 
 
-def load_model(name: str, dtype: str, device: str, trust_remote_code: bool) -> LanguageModel:
-    """The model of a command."""
+def load_model(
+    name: str, dtype: str, device: str, trust_remote_code: bool, way: Literal["nf4"] | None = None
+) -> LanguageModel:
+    """The model of a command; ``way`` is the word of ``--load``."""
     from langneurons.models import load
 
-    return load(name, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    return load(name, dtype=dtype, device=device, load=way, trust_remote_code=trust_remote_code)
 
 
 def texts_of(
@@ -235,7 +237,11 @@ def units_of(neurons: NeuronSet, languages: str) -> Units:
 
 
 def check_plan(
-    model: str, trust_remote_code: bool, block: int | None, texts: Mapping[str, list[str]]
+    model: str,
+    trust_remote_code: bool,
+    block: int | None,
+    texts: Mapping[str, list[str]],
+    way: Literal["nf4"] | None = None,
 ) -> None:
     """Refuse before anything is loaded what a model could not run.
 
@@ -243,8 +249,9 @@ def check_plan(
         InputError: As :func:`langneurons.load` does, or if a text makes a block longer than the
             model's table of positions.
     """
-    from langneurons.models.loading import check, load_tokenizer
+    from langneurons.models.loading import check, check_way, load_tokenizer
 
+    check_way(way)
     positions = check(model, trust_remote_code=trust_remote_code)
     if positions is None or block is None or block <= positions:
         return

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from numbers import Number
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -44,6 +44,13 @@ Field = Annotated[
 Languages = Annotated[
     str | None, typer.Option("--languages", "-l", help="Language codes, with commas.")
 ]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        help="Input text: fields of an example and {eos} in braces, or a name (paper); default: "
+        "the task's own."
+    ),
+]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Output folder.")]
 Table = Annotated[
     Path | None,
@@ -52,6 +59,10 @@ Table = Annotated[
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Device = Annotated[
     str, typer.Option(help="auto, balanced (spread over all accelerators), cpu, cuda:1 ...")
+]
+Load = Annotated[
+    Literal["nf4"] | None,
+    typer.Option(help="nf4: weights in 4 bits (needs bitsandbytes: langneurons[nf4])."),
 ]
 Trust = Annotated[
     bool,

@@ -18,11 +18,13 @@ from langneurons.cli.options import (
     Dtype,
     Field,
     Languages,
+    Load,
     Matched,
     Model,
     Random,
     Seed,
     Table,
+    Template,
     Text,
     Trust,
     check_table,
@@ -38,6 +40,7 @@ from langneurons.cli.options import (
 from langneurons.errors import InputError
 
 if TYPE_CHECKING:
+    from langneurons.data.tasks import Task
     from langneurons.intervention import Intervention
     from langneurons.models import LanguageModel
 
@@ -95,6 +98,7 @@ def collect(
     ] = 0.0,
     dtype: Dtype = "auto",
     device: Device = "auto",
+    load: Load = None,
     trust_remote_code: Trust = False,
     dry_run: DryRun = False,
     seed: Seed = 0,
@@ -111,8 +115,8 @@ def collect(
     not_of_a_study(output)
     texts = inputs.texts_of(model, text, languages, field, tokens=tokens)
     if dry_run:
-        inputs.check_plan(model, trust_remote_code, block, texts)
-    lm = inputs.load_model(model, dtype, device, trust_remote_code)
+        inputs.check_plan(model, trust_remote_code, block, texts, load)
+    lm = inputs.load_model(model, dtype, device, trust_remote_code, load)
     if dry_run:
         expected = statistics.estimate(lm, texts, options, output=output)
         if as_json:
@@ -149,6 +153,7 @@ def perplexity(
     output: Table = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
+    load: Load = None,
     trust_remote_code: Trust = False,
     dry_run: DryRun = False,
     seed: Seed = 0,
@@ -171,7 +176,7 @@ def perplexity(
     )
     controls = {"random": random, "matched": inputs.draws(matched, stats), "load": load}
     if dry_run:
-        inputs.check_plan(model, trust_remote_code, block, texts)
+        inputs.check_plan(model, trust_remote_code, block, texts, load)
         passes = len(texts) + len(rows) * (len(texts) + sum(controls.values()))
         show_plan(
             {
@@ -186,7 +191,7 @@ def perplexity(
             as_json,
         )
         return
-    lm = inputs.load_model(model, dtype, device, trust_remote_code)
+    lm = inputs.load_model(model, dtype, device, trust_remote_code, load)
     found = file.on(lm)
     blocks = {
         lang: make_blocks(documents, lm.tokenizer, block=block, tokens=tokens)
@@ -235,9 +240,11 @@ def finetune(
         bool, typer.Option(help="Plain LoRA on the attention projections.")
     ] = True,
     limit: Annotated[int | None, typer.Option(min=1, help="Training examples, at most.")] = None,
+    template: Template = None,
     param: Parameter = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
+    load: Load = None,
     trust_remote_code: Trust = False,
     dry_run: DryRun = False,
     seed: Seed = 0,
@@ -245,7 +252,6 @@ def finetune(
 ) -> None:
     """Train an adapter in which only the chosen units of the MLP learn."""
     from langneurons import finetuning
-    from langneurons.data.tasks import get_task
     from langneurons.finetuning.sharding import sharding_asked_for
 
     not_of_a_study(output)
@@ -255,9 +261,9 @@ def finetune(
     if len(named) != 1:
         raise InputError(f"--languages {languages!r} must name one language: training has one.")
     file = _file_of_units(neurons, units)
-    made = get_task(task)
+    made = _made(task, template)
     if dry_run:
-        inputs.check_plan(model, trust_remote_code, None, {})
+        inputs.check_plan(model, trust_remote_code, None, {}, load)
         counted = "" if file is None else f" ({len(inputs.units_of(file.found, units or '')):,})"
         examples = made.examples(named[0], recipe.split, limit or recipe.limit, seed)
         show_plan(
@@ -275,7 +281,7 @@ def finetune(
         return
     # Accelerators then hold shares of the weights alone.
     place = "cpu" if sharding_asked_for() else device
-    lm = inputs.load_model(model, dtype, place, trust_remote_code)
+    lm = inputs.load_model(model, dtype, place, trust_remote_code, load)
     trained = finetuning.finetune(
         lm,
         made,
@@ -291,6 +297,13 @@ def finetune(
         print_json({"output": str(trained.path), "trainable": trained.trainable})
     else:
         typer.echo(f"Adapter: {trained.path} ({trained.trainable:,} trainable parameters)")
+
+
+def _made(task: str, template: str | None) -> Task:
+    """The task, with another input text where one is given."""
+    from langneurons.data.tasks import get_task
+
+    return get_task(task, **({} if template is None else {"template": template}))
 
 
 def _file_of_units(neurons: Path | None, units: str | None) -> inputs.NeuronFile | None:
@@ -315,6 +328,7 @@ def evaluate(
     ] = None,
     statistics: Annotated[Path | None, typer.Option(help="Statistics, for values.")] = None,
     split: Annotated[str, typer.Option(help="Split of the task.")] = "test",
+    template: Template = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Examples per language, at most.")
     ] = None,
@@ -323,6 +337,7 @@ def evaluate(
     ] = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
+    load: Load = None,
     trust_remote_code: Trust = False,
     dry_run: DryRun = False,
     seed: Seed = 0,
@@ -331,7 +346,6 @@ def evaluate(
     """Score a task per language, with intervals; under an adapter or an overwrite if given."""
     import pandas as pd
 
-    from langneurons.data.tasks import get_task
     from langneurons.evaluation.runner import HARNESS
     from langneurons.intervention import Intervention
 
@@ -340,13 +354,17 @@ def evaluate(
         raise InputError("--value and --neurons go together: give both or neither.")
     file = inputs.NeuronFile(neurons, language_list(languages)) if neurons else None
     stats = inputs.read_statistics(statistics) if statistics else None
+    made = None
     if task.startswith(HARNESS):
         from langneurons.evaluation.harness import find_task
 
+        if template is not None:
+            raise InputError("a task of the harness brings its own prompt: leave out --template.")
         find_task(task.removeprefix(HARNESS))
         wanted = language_list(languages) or ["en"]
     else:
-        wanted = language_list(languages) or list(get_task(task).languages)
+        made = _made(task, template)
+        wanted = language_list(languages) or list(made.languages)
     values = {}
     if file is not None and value is not None:
         for lang in wanted:
@@ -356,8 +374,7 @@ def evaluate(
                 )
             values[lang] = Intervention.of(file.found[lang], value, stats, lang)
     if dry_run:
-        inputs.check_plan(model, trust_remote_code, None, {})
-        made = None if task.startswith(HARNESS) else get_task(task)
+        inputs.check_plan(model, trust_remote_code, None, {}, load)
         counts = (
             {}
             if made is None
@@ -377,9 +394,9 @@ def evaluate(
             as_json,
         )
         return
-    lm = inputs.load_model(model, dtype, device, trust_remote_code)
-    rows = _scored(lm, task, wanted, file, values, adapter=adapter, split=split, limit=limit,
-                   seed=seed, output=output)  # fmt: skip
+    lm = inputs.load_model(model, dtype, device, trust_remote_code, load)
+    rows = _scored(lm, made or task, wanted, file, values, adapter=adapter, split=split,
+                   limit=limit, seed=seed, output=output)  # fmt: skip
     if as_json:
         print_json(rows)
     else:
@@ -390,7 +407,7 @@ def evaluate(
 
 def _scored(
     lm: LanguageModel,
-    task: str,
+    task: str | Task,
     languages: list[str],
     file: inputs.NeuronFile | None,
     values: dict[str, Intervention],

@@ -18,6 +18,7 @@ from langneurons.cli.options import (
     DryRun,
     Dtype,
     Field,
+    Load,
     Matched,
     Model,
     Random,
@@ -98,6 +99,7 @@ def sweep(
     output: Table = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
+    load: Load = None,
     trust_remote_code: Trust = False,
     dry_run: DryRun = False,
     seed: Seed = 0,
@@ -136,7 +138,7 @@ def sweep(
         "matched": inputs.draws(matched, stats, defaults.SWEEP_MATCHED),
     }
     if dry_run:
-        inputs.check_plan(model, trust_remote_code, block, texts)
+        inputs.check_plan(model, trust_remote_code, block, texts, load)
         points = len(names) + len(lines) * (len(parts) + bands)
         passes = len(wanted) * (1 + points * (1 + sum(controls.values())))
         show_plan(
@@ -153,7 +155,7 @@ def sweep(
             as_json,
         )
         return
-    lm = inputs.load_model(model, dtype, device, trust_remote_code)
+    lm = inputs.load_model(model, dtype, device, trust_remote_code, load)
     found = file.on(lm)
     tables = [
         measure(

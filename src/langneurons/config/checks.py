@@ -54,6 +54,7 @@ def check_model(config: StudyConfig, trusted: bool = False) -> None:
     """
     from langneurons.models import loading
 
+    loading.check_way(config.load)
     positions = loading.check(config.model, revision=config.revision, trust_remote_code=trusted)
     blocks = {"statistics.block": config.statistics.block}
     if config.perplexity and config.perplexity.block:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langneurons.artifacts import digest, expanded, file_digest
 from langneurons.config.schema import StudyConfig
@@ -146,9 +146,11 @@ def _identity(
     held_out: Mapping[str, str],
     commits: Mapping[str, str],
 ) -> Identity:
-    tasks = {name: task_identity(spec.source or name, commits)
+    tasks = {name: task_identity(spec.source or name, commits, **spec.options())
              for name, spec in config.tasks.items()}  # fmt: skip
     model = model_identity(config.model, config.revision, commits)
+    if config.load is not None:
+        model = digest(model, config.load)
     return Identity(model=model, texts=texts, held_out=held_out, tasks=tasks)
 
 
@@ -211,8 +213,16 @@ def model_identity(name: str, revision: str | None, commits: Mapping[str, str] =
     return digest(name, commit(commits, "model", str(model_repository(name)), revision))
 
 
-def task_identity(source: str, commits: Mapping[str, str] = _NONE) -> str:
-    """Identity of a task's examples: its files' content where they lie here, else its commit."""
+def task_identity(source: str, commits: Mapping[str, str] = _NONE, **options: Any) -> str:
+    """Identity of a task: its files' content where they lie here, else its commit; and its input.
+
+    Args:
+        source: Name of the task, or ``NAME:PATH``.
+        commits: Commits of what is read from the Hub.
+        **options: What else the study says of the task, see ``get_task``.
+    """
+    if options:
+        return digest(task_identity(source, commits), options)
     name, _, where = source.partition(":")
     path = expanded(where)
     if where and path.exists():
@@ -222,13 +232,19 @@ def task_identity(source: str, commits: Mapping[str, str] = _NONE) -> str:
     return digest(source, repository and commit(commits, "dataset", repository, None))
 
 
-def pinned(source: str, commits: Mapping[str, str]) -> Task:
-    """A task whose examples come from the commit that its stages' keys name."""
+def pinned(source: str, commits: Mapping[str, str], **options: Any) -> Task:
+    """A task whose examples come from the commit that its stages' keys name.
+
+    Args:
+        source: Name of the task, or ``NAME:PATH``.
+        commits: Commits of what is read from the Hub.
+        **options: What else the study says of the task, see ``get_task``.
+    """
     from langneurons.data.tasks import get_task
 
     repository = task_repository(source)
     sha = repository and commits.get(hub.name("dataset", repository))
-    return get_task(source, repo=f"{repository}@{sha}") if sha else get_task(source)
+    return get_task(source, **({"repo": f"{repository}@{sha}"} if sha else {}), **options)
 
 
 def _content(path: Path) -> str:

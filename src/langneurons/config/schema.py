@@ -75,6 +75,9 @@ class StudyConfig(Spec):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto (as the model is stored), or one of the others."
     )
+    load: Literal["nf4"] | None = Field(
+        None, description="nf4: the model's weights in 4 bits, computed in `dtype`."
+    )
     languages: list[str] = Field(min_length=1, description="Language codes, in table order.")
     text: dict[str, str | list[str]] | str | list[str] = Field(
         "mini",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
-from langneurons.data.tasks import QAExample, encode_answer, encode_example, pad_id
+from langneurons.data.tasks import QAExample, encode_answer, encode_example, pad_id, with_end
 from langneurons.errors import InputError
 from langneurons.evaluation.batching import BATCH_TOKENS, sequence_batches
 from langneurons.evaluation.rows import max_positions
@@ -88,7 +88,8 @@ def generate(
     if not hasattr(plain_model(model), "generate"):
         raise InputError(f"{type(model).__name__} cannot generate: answers need a causal model.")
     pad = pad_id(lm.tokenizer)
-    ends = _end_ids(lm)
+    ends = [*_end_ids(lm)]
+    ends += [end for end in _ends_of(lm.tokenizer, stop) if end not in ends]
     config = GenerationConfig(
         do_sample=False,
         num_beams=1,
@@ -143,6 +144,11 @@ def _end_ids(lm: LanguageModel) -> list[int]:
     return [int(token) for token in (found if isinstance(found, (list, tuple)) else [found])]
 
 
+def _ends_of(tokenizer: Any, stop: str) -> frozenset[int]:
+    """The end token's id where it is what ends an answer, else nothing."""
+    return frozenset({int(tokenizer.eos_token_id)}) if stop == tokenizer.eos_token else frozenset()
+
+
 def cut_answer(tokenizer: Any, ids: Sequence[int], stop: str, ends: frozenset[int]) -> Generated:
     """An answer from generated ids: what stands before an end token and before the stop text."""
     end = next((place for place, token in enumerate(ids) if token in ends), len(ids))
@@ -183,7 +189,7 @@ def answers(
     written = generate(
         lm,
         [item.ids for item in encoded],
-        stop=task.stop,
+        stop=with_end(lm.tokenizer, task.stop),
         max_new_tokens=new,
         batch_size=batch_size,
         bar=bar,
@@ -236,7 +242,8 @@ def qa_row(
     if example.answers:
         # The ids a model has that writes what it was trained to write, cut as its answers are.
         gold = encode_answer(task, example, tokenizer, prompt)
-        first = list(cut_answer(tokenizer, gold, task.stop, frozenset()).ids)
+        stop = with_end(tokenizer, task.stop)
+        first = list(cut_answer(tokenizer, gold, stop, _ends_of(tokenizer, stop)).ids)
     return {
         "id": example.id,
         "group": example.group,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import pandas as pd
 
 from langneurons.artifacts import digest
-from langneurons.data.tasks import get_task
+from langneurons.data.tasks import fitting, get_task
 from langneurons.data.tasks.quality import odd_rows
 from langneurons.errors import InputError, unknown
 from langneurons.evaluation.classification import (
@@ -102,7 +102,9 @@ def evaluate(
     if not by_harness:
         task = get_task(task)
         draw = Draw(split, limit, seed)
-        examples = task.examples(lang, *draw)
+        drawn = task.examples(lang, *draw)
+        examples = fitting(task, drawn, lm.tokenizer)
+        left_out = len(drawn) - len(examples)
     if adapter is not None:
         from langneurons.finetuning import load_adapter
 
@@ -123,6 +125,8 @@ def evaluate(
         run = _Run(lm, task, lang, intervention, protocol, batch_size, max_new_tokens)
         folder = None if target is None else parts_folder(target)
         scores = run.scores(examples, draw, folder, shard)
+        if left_out:
+            scores.details["left_out"] = left_out
     if target is not None:
         scores.save(target)
         shutil.rmtree(parts_folder(target), ignore_errors=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from langneurons.data.tasks import encode_answer, encode_example
+from langneurons.data.tasks import encode_answer, encode_example, fitting, with_end
 from langneurons.errors import InputError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def encode_items(
 
     Args:
         task: Classification or question answering.
-        examples: Its examples.
+        examples: Its examples; those beyond the task's ``max_tokens`` are left out.
         tokenizer: Tokenizer of the model.
         max_length: Longest input with its answer; contexts are shortened, nothing else.
         pad: Padding id; a classification input must not end with it, as the head would look past
@@ -84,7 +84,7 @@ def encode_items(
         InputError: If a label is missing or out of range, or an example does not fit.
     """
     items = []
-    for example in examples:
+    for example in fitting(task, examples, tokenizer, answered=True):
         if task.kind == "classification":
             label = getattr(example, "label", None)
             if label is None or not 0 <= int(label) < len(task.labels):
@@ -123,7 +123,7 @@ def block_items(blocks: Blocks) -> list[Item]:
 
 
 def _answer_item(task: Task, example: Example, tokenizer: Any, max_length: int) -> Item:
-    target = task.target(example)
+    target = with_end(tokenizer, task.target(example))
     room = max_length - len(tokenizer(target, add_special_tokens=False)["input_ids"])
     if room < 1:
         raise InputError(

@@ -79,7 +79,7 @@ class Workshop:
     ) -> None:
         self.context = config.context()
         self.out, self.texts, self._trusted = out, texts, trusted
-        self._device = config.device
+        self._device, self._load = config.device, config.load
         self.results = Results(out, plan or Plan(()), self.context, ordered())
         self._revision = revision or config.revision
         self.baseline: dict[str, PerplexityResult] = {}
@@ -98,6 +98,7 @@ class Workshop:
             self.context.model,
             dtype=self.context.dtype,
             device=self._device,
+            load=self._load,
             revision=self._revision,
             trust_remote_code=self._trusted,
         )
@@ -198,7 +199,8 @@ class Workshop:
         from langneurons.data.tasks import get_task
 
         if name not in self._tasks:
-            self._tasks[name] = get_task(self.context.spec_of("tasks")[name].source or name)
+            spec = self.context.spec_of("tasks")[name]
+            self._tasks[name] = get_task(spec.source or name, **spec.options())
         return self._tasks[name]
 
     def adapted(self, task: str, adapter: str) -> LanguageModel:

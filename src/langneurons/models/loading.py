@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 
 from langneurons.artifacts import expanded
 from langneurons.defaults import BUILT_IN
-from langneurons.errors import InputError
+from langneurons.errors import InputError, unknown
 from langneurons.models.checking import (
     check_complete,
     check_decoder,
@@ -26,12 +27,16 @@ from langneurons.models.language_model import LanguageModel, wrap
 from langneurons.models.plain import positions
 from langneurons.models.precision import auto_dtype, fast_dtype
 
+Load = Literal["nf4"]
+"""Ways to make the weights smaller while they are loaded."""
+
 
 def load(
     name: str | Path,
     *,
     dtype: str | torch.dtype = "auto",
     device: str | torch.device = "auto",
+    load: Load | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
 ) -> LanguageModel:
@@ -47,6 +52,9 @@ def load(
         device: ``"auto"`` (an accelerator where there is one; in one of several processes its
             own), ``"balanced"`` (spread over all of
             them by Accelerate), or a device.
+        load: ``"nf4"``: weights of linear layers in 4 bits (NF4 with double quantisation, as in
+            arXiv 2503.17456; Dettmers et al. 2023), computed in ``dtype``; needs bitsandbytes, the
+            extra ``nf4``. None: as they are.
         revision: Branch, tag or commit on the Hub.
         trust_remote_code: Whether code from the repository may run.
 
@@ -56,9 +64,10 @@ def load(
             says why.
     """
     label = str(name)
+    check_way(load)
     place, options = _place(label, revision, trust_remote_code)
     gguf = label.lower().endswith(".gguf")
-    model, tokenizer = _from_pretrained(label, place, _dtype(dtype), device, options, gguf)
+    model, tokenizer = _from_pretrained(label, place, _dtype(dtype), device, options, gguf, load)
     # A local model goes by its own name: where it lies on this machine is nobody's business.
     local = label not in BUILT_IN and expanded(label).exists()
     lm = wrap(model, tokenizer, name=Path(label).resolve().name if local else label)
@@ -301,6 +310,7 @@ def _from_pretrained(
     device: str | torch.device,
     options: dict[str, Any],
     gguf: bool,
+    load: Load | None,
 ) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -315,6 +325,15 @@ def _from_pretrained(
         check_decoder(config, label)
     if dtype == "auto":
         dtype = auto_dtype(config, _device("auto" if spread else device), quantised_file=gguf)
+    if load is not None:
+        if getattr(config, "quantization_config", None) is not None:
+            raise InputError(f"{label!r} is stored quantised: leave out load={load!r}.")
+        if dtype == "auto":
+            dtype = getattr(config, "dtype", None) or torch.float32
+        spread |= {
+            "quantization_config": _nf4(dtype),
+            **({} if where is None else {"device_map": {"": where}}),
+        }
     tokenizer = _tokenizer(label, place, options)
     try:
         with without_bars():
@@ -325,7 +344,36 @@ def _from_pretrained(
         raise _cannot_load(label, place, error) from error
     check_complete(info, label)
     check_vocabulary(tokenizer, model.get_input_embeddings().weight.shape[0], label)
-    return (model if where is None else model.to(where)), tokenizer
+    return (model if where is None or load else model.to(where)), tokenizer
+
+
+def check_way(load: str | None) -> None:
+    """Refuse a way of loading that there is not, or that needs a package that is not installed.
+
+    Raises:
+        InputError: Naming the package.
+    """
+    if load is None:
+        return
+    if load not in get_args(Load):
+        raise unknown("way to load", load, get_args(Load))
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError(
+            f"load={load!r} needs the package bitsandbytes: install langneurons with the extra "
+            "[nf4] (pip install 'langneurons[nf4]')."
+        )
+
+
+def _nf4(dtype: str | torch.dtype) -> Any:
+    """The paper's 4 bits: NF4, double quantisation."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
 
 
 def _fetch(repository: str, file: str, revision: str | None) -> Path:

@@ -92,7 +92,7 @@ class Worker:
             place.plan,
             place.revision,
             {
-                name: pinned(spec.source or name, place.commits)
+                name: pinned(spec.source or name, place.commits, **spec.options())
                 for name, spec in config.tasks.items()
             },
         )

@@ -174,7 +174,9 @@ class Study:
         """The study's tasks, each with the examples that have been read."""
         for name, spec in self.config.tasks.items():
             if name not in self._tasks:
-                self._tasks[name] = inputs.pinned(spec.source or name, self._commits)
+                self._tasks[name] = inputs.pinned(
+                    spec.source or name, self._commits, **spec.options()
+                )
         return self._tasks
 
     def check(self) -> None:

@@ -16,7 +16,9 @@ from langneurons.data.tasks.encoding import (
     encode_answer,
     encode_example,
     encode_text,
+    fitting,
     pad_id,
+    with_end,
 )
 
 __all__ = [
@@ -32,6 +34,8 @@ __all__ = [
     "encode_answer",
     "encode_example",
     "encode_text",
+    "fitting",
     "get_task",
     "pad_id",
+    "with_end",
 ]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import abc
-import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from langneurons.artifacts import expanded
 from langneurons.data.languages import same_language
+from langneurons.data.tasks.forms import END, EOS, Form, check_template
 from langneurons.data.tasks.splits import parse_split, sample_groups
 from langneurons.errors import InputError
 from langneurons.registry import Registry
@@ -82,17 +82,33 @@ class TranslationExample(Example):
     target_language: str
 
 
+_EXAMPLES: Mapping[Kind, type[Example]] = {
+    "classification": NLIExample,
+    "qa": QAExample,
+    "choice": ChoiceExample,
+    "translation": TranslationExample,
+}
+
+_NOT_INPUT = frozenset({"id", "group", "section", "extra", "label", "answers", "reference"})
+"""What of an example is no text for the model; the last three would give the answer away."""
+
+
 class Task(abc.ABC):
     """Examples in several languages and the text a model reads for each.
 
     A subclass gives the class attributes, ``_read`` and a default ``template``. A template is
-    the model's input with the example's fields in braces; everything but the context field
-    (``context_field``) is kept whole when an example is too long for a model.
+    the model's input with the example's fields in braces, and ``{eos}`` for the tokenizer's end
+    token; everything but the context field (``context_field``) is kept whole when an example is too
+    long for a model.
 
     Args:
-        template: Another input text, with the fields of the example in braces.
+        template: Another input text, with the fields of the example in braces, or the name of one
+            of the task's :attr:`forms`, such as ``"paper"``.
         splits: Names for parts of what is there, in the notation of :func:`parse_split`, as
             ``{"train": "dev+test[:50%]", "test": "test[50%:]"}``.
+        max_tokens: Examples whose input (in training with its answer) has more tokens are left
+            out, instead of losing a part of their context; None: none is, but by a form's own
+            number.
 
     Attributes:
         name: Registered name.
@@ -102,6 +118,8 @@ class Task(abc.ABC):
         languages: Language codes known to exist; a local folder may hold others.
         stop: Text that ends a generated answer.
         max_answer_tokens: Longest generated answer in tokens; None leaves it to the evaluation.
+        forms: Input texts by name.
+        holds: The kind of example, whose fields a template may name.
     """
 
     name: ClassVar[str]
@@ -112,15 +130,48 @@ class Task(abc.ABC):
     default_template: ClassVar[str]
     stop: str = "\n"
     max_answer_tokens: int | None = None
+    forms: ClassVar[Mapping[str, Form]] = {}
+    holds: ClassVar[type[Example] | None] = None
 
     def __init__(
-        self, *, template: str | None = None, splits: Mapping[str, str] | None = None
+        self,
+        *,
+        template: str | None = None,
+        splits: Mapping[str, str] | None = None,
+        max_tokens: int | None = None,
     ) -> None:
-        self.template = self.default_template if template is None else template
+        form = self._form(template)
+        self.template = form.template
+        if form.stop is not None:
+            self.stop = form.stop.replace(f"{{{EOS}}}", END)
+        if form.max_answer_tokens is not None:
+            self.max_answer_tokens = form.max_answer_tokens
+        self.max_tokens = form.max_tokens if max_tokens is None else max_tokens
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise InputError(f"max_tokens must be at least 1, got {max_tokens}.")
         self.splits = dict(splits or {})
         # A study asks for the same examples in hundreds of cells.
         self._parts: dict[tuple[str, str], Sequence[Example]] = {}
-        _check_template(self.template, self.context_field)
+        check_template(self.template, self.context_field, self.field_names())
+
+    def _form(self, template: str | None) -> Form:
+        if template is None:
+            return Form(self.default_template)
+        if template in self.forms:
+            return self.forms[template]
+        if "{" not in template:
+            raise InputError(
+                f"{self.name} has no input text named {template!r} (named are: "
+                f"{', '.join(self.forms) or 'none'}): give a name, or a text with "
+                f"{{{self.context_field}}} in it."
+            )
+        return Form(template)
+
+    @classmethod
+    def field_names(cls) -> tuple[str, ...]:
+        """Fields that a template may name: those of an example but its answer."""
+        kind = cls.holds or _EXAMPLES[cls.kind]
+        return tuple(item.name for item in fields(kind) if item.name not in _NOT_INPUT)
 
     def examples(
         self, lang: str, split: str = "test", limit: int | None = None, seed: int = 0
@@ -184,12 +235,15 @@ class Task(abc.ABC):
 
     def fields(self, example: Example) -> dict[str, str]:
         """What the template's braces stand for."""
-        names = (key for key in vars(example) if key not in {"id", "group", "section", "extra"})
+        names = (key for key in vars(example) if key not in _NOT_INPUT)
         return {key: str(getattr(example, key)) for key in names}
 
     def parts(self, example: Example) -> tuple[str, str, str]:
-        """The model's input as (before, context, after); only the context may be shortened."""
-        fields = self.fields(example)
+        """The model's input as (before, context, after); only the context may be shortened.
+
+        The end token, where the template names it, is :data:`~langneurons.data.tasks.forms.END`.
+        """
+        fields = {**self.fields(example), EOS: END}
         context = fields.pop(self.context_field)
         before, _, after = self.template.partition("{" + self.context_field + "}")
         return before.format(**fields), context, after.format(**fields)
@@ -247,7 +301,8 @@ class Task(abc.ABC):
 
     def describe(self) -> dict[str, Any]:
         """What defines the task's input, for keys of caches and for result files."""
-        return {"task": self.name, "template": self.template, "splits": self.splits}
+        asked = {} if self.max_tokens is None else {"max_tokens": self.max_tokens}
+        return {"task": self.name, "template": self.template, "splits": self.splits, **asked}
 
 
 class SourcedTask(Task):
@@ -256,8 +311,7 @@ class SourcedTask(Task):
     Args:
         path: Folder with the files (or one file, where the task says so); None reads the Hub.
         repo: Dataset of the Hub, or a folder laid out like it; None for the task's own.
-        template: See :class:`Task`.
-        splits: See :class:`Task`.
+        **options: ``template``, ``splits``, ``max_tokens``: see :class:`Task`.
     """
 
     default_repo: ClassVar[str]
@@ -267,10 +321,9 @@ class SourcedTask(Task):
         *,
         path: str | Path | None = None,
         repo: str | None = None,
-        template: str | None = None,
-        splits: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(template=template, splits=splits)
+        super().__init__(**options)
         self.path = None if path is None else expanded(path)
         self.repo = repo or self.default_repo
 
@@ -310,15 +363,6 @@ def get_task(spec: str | Task, **options: Any) -> Task:
         raise InputError(
             f"task {name!r} does not take all of: {given} ({error}); leave out what it does not."
         ) from error
-
-
-def _check_template(template: str, context: str) -> None:
-    try:
-        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
-    except ValueError as error:
-        raise InputError(f"template {template!r} cannot be read: {error}.") from error
-    if names.count(context) != 1:
-        raise InputError(f"template {template!r} must hold {{{context}}} exactly once.")
 
 
 def _check_ids(task: str, lang: str, rows: Sequence[Example]) -> None:

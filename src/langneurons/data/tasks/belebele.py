@@ -67,6 +67,11 @@ class Belebele(SourcedTask):
         file = find_file(self.path, [code], (".jsonl", ".parquet"), f"{self.name} of {lang!r}")
         return [_example(row, str(file)) for row in read_rows(file)]
 
+    @classmethod
+    def field_names(cls) -> tuple[str, ...]:
+        """See :meth:`Task.field_names`; ``options`` beside them."""
+        return (*super().field_names(), "options")
+
     def fields(self, example: Example) -> dict[str, str]:
         """See :meth:`Task.fields`; ``options`` are the lettered answers, one a line."""
         assert isinstance(example, ChoiceExample)

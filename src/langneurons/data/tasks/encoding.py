@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langneurons.data.tasks.base import Example, Task
+from langneurons.data.tasks.base import Example, QAExample, Task
+from langneurons.data.tasks.forms import END
 from langneurons.errors import InputError
 
 
@@ -35,7 +37,11 @@ def encode_text(tokenizer: Any, text: str) -> list[int]:
     """Ids of a text that is to be continued: special tokens in front only.
 
     A tokenizer that puts an end token behind would tell the model that nothing follows.
+
+    Raises:
+        InputError: If the text asks for an end token and the tokenizer has none.
     """
+    text = with_end(tokenizer, text)
     ids: list[int] = tokenizer(text)["input_ids"]
     if ids and ids[-1] in {tokenizer.eos_token_id, tokenizer.sep_token_id}:
         bare: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -43,6 +49,52 @@ def encode_text(tokenizer: Any, text: str) -> list[int]:
             if ids[start : start + len(bare)] == bare:
                 return ids[: start + len(bare)]
     return ids
+
+
+def with_end(tokenizer: Any, text: str) -> str:
+    """A text with the tokenizer's end token where the text asks for it (``{eos}`` of a template).
+
+    Raises:
+        InputError: If the tokenizer has none.
+    """
+    if END not in text:
+        return text
+    if tokenizer.eos_token is None:
+        raise InputError(
+            "the template names {eos}, and the model's tokenizer has no end token: take it out."
+        )
+    return text.replace(END, str(tokenizer.eos_token))
+
+
+def fitting(
+    task: Task, examples: Sequence[Example], tokenizer: Any, *, answered: bool = False
+) -> list[Example]:
+    """The examples whose whole input is within the task's ``max_tokens``; all where that is None.
+
+    Args:
+        task: The task.
+        examples: Its examples.
+        tokenizer: A tokenizer of Transformers.
+        answered: Whether a question's answer counts, as in training.
+
+    Raises:
+        InputError: If none is left.
+    """
+    if task.max_tokens is None:
+        return list(examples)
+    kept = []
+    for example in examples:
+        text = task.encode(example)
+        if answered and isinstance(example, QAExample):
+            text += task.target(example)
+        if len(encode_text(tokenizer, text)) <= task.max_tokens:
+            kept.append(example)
+    if not kept:
+        raise InputError(
+            f"{task.name}: none of {len(examples)} examples is within max_tokens="
+            f"{task.max_tokens}: raise it, or leave it out to shorten contexts instead."
+        )
+    return kept
 
 
 def encode_example(
@@ -101,5 +153,5 @@ def encode_answer(task: Task, example: Example, tokenizer: Any, prompt: Encoded)
         whole = encode_text(tokenizer, task.encode(example) + target)
         if whole[: len(prompt.ids)] == prompt.ids and len(whole) > len(prompt.ids):
             return whole[len(prompt.ids) :]
-    alone: list[int] = tokenizer(target, add_special_tokens=False)["input_ids"]
+    alone: list[int] = tokenizer(with_end(tokenizer, target), add_special_tokens=False)["input_ids"]
     return alone

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from langneurons.data.tasks.base import TASKS, Example, NLIExample, QAExample, Task
+from langneurons.data.tasks.forms import Form
+from langneurons.data.tasks.pairs import PairTask
 from langneurons.data.tasks.sources import squad_rows
 from langneurons.data.tasks.splits import parse_split
-from langneurons.data.tasks.squad import qa_examples
+from langneurons.data.tasks.squad import PAPER, qa_examples
 from langneurons.errors import InputError, unknown
 
 SIZES: Mapping[str, int] = {"train": 6000, "dev": 600, "test": 1000}
@@ -24,21 +26,19 @@ class MiniTask(Task):
     Args:
         sizes: Number of examples by split, over :data:`SIZES`.
         seed: Seed of the world's facts.
-        splits: See :class:`Task`.
+        **options: ``template``, ``splits``, ``max_tokens``: see :class:`Task`.
     """
 
     languages = _LANGUAGES
-    default_template = "{text}"
-    context_field = "text"
 
     def __init__(
         self,
         *,
         sizes: Mapping[str, int] | None = None,
         seed: int = 0,
-        splits: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(splits=splits)
+        super().__init__(**options)
         self.sizes = {**SIZES, **(sizes or {})}
         self.seed = seed
 
@@ -94,6 +94,9 @@ class MiniNLI(MiniTask):
     name = "mini-nli"
     kind = "classification"
     labels = ("entailment", "neutral", "contradiction")
+    context_field = "premise"
+    default_template = "{premise}\n{hypothesis}"  # as the world's own texts: ``mini.nli_input``
+    forms = PairTask.forms
 
     def _read(self, lang: str, split: str) -> Sequence[Example]:
         from langneurons import mini
@@ -110,14 +113,6 @@ class MiniNLI(MiniTask):
             )
             for row in rows
         ]
-
-    def parts(self, example: Example) -> tuple[str, str, str]:
-        """The world's own form; see ``mini.nli_input``. The premise is what may be shortened."""
-        from langneurons import mini
-
-        assert isinstance(example, NLIExample)
-        text = mini.nli_input({"premise": example.premise, "hypothesis": example.hypothesis})
-        return split_around(text, example.premise)
 
     def verbalised(self, example: Example, lang: str) -> tuple[tuple[str, str], ...]:
         """Yes, not known or no, as the world's own texts answer such questions."""
@@ -136,6 +131,9 @@ class MiniQA(MiniTask):
     name = "mini-qa"
     kind = "qa"
     max_answer_tokens = 12
+    context_field = "context"
+    default_template = "{context}\n{question}"  # as the world's own texts: ``mini.qa_prompt``
+    forms: ClassVar[Mapping[str, Form]] = {"paper": PAPER}
 
     def _read(self, lang: str, split: str) -> Sequence[Example]:
         from langneurons import mini
@@ -146,32 +144,9 @@ class MiniQA(MiniTask):
             replace(example, extra={**example.extra, "lang": lang}) for example in qa_examples(rows)
         ]
 
-    def parts(self, example: Example) -> tuple[str, str, str]:
-        """The form in which the world's own texts ask questions; see ``mini.qa_prompt``."""
-        from langneurons import mini
-
-        assert isinstance(example, QAExample)
-        lang = str(example.extra["lang"])
-        text = mini.qa_prompt(example.context, example.question, lang)
-        return split_around(text, example.context)
-
     def target(self, example: Example) -> str:
         """The answer as the world's own texts write it: after a space, where the script has one."""
         from langneurons.mini.lexicon import LEXICON
 
         assert isinstance(example, QAExample)
         return f"{LEXICON[example.extra['lang']].space}{example.answers[0]}{self.stop}"
-
-
-def split_around(text: str, middle: str) -> tuple[str, str, str]:
-    """Cut ``text`` before and after the first ``middle``.
-
-    Raises:
-        InputError: If the text does not hold it.
-    """
-    before, found, after = text.partition(middle)
-    if not found:
-        raise InputError(
-            "the input text does not hold the example's context as it stands: use the template."
-        )
-    return before, middle, after

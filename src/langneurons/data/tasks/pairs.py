@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from langneurons.data.tasks.base import NO_GOLD, Example, NLIExample, SourcedTask
+from langneurons.data.tasks.forms import Form
 from langneurons.data.tasks.sources import TABLE_SUFFIXES, find_file, load_hub, read_rows
 from langneurons.data.tasks.words import label_words
 from langneurons.errors import InputError
@@ -28,6 +29,10 @@ class PairTask(SourcedTask):
 
     kind = "classification"
     context_field = "premise"
+    # What arXiv 2503.17456 runs; texts of its 256 positions or more are left out there.
+    forms: ClassVar[Mapping[str, Form]] = {
+        "paper": Form("{premise} {eos} {hypothesis}", max_tokens=255)
+    }
     words: ClassVar[tuple[int, ...]]
     """Which of yes, also and no (0, 1, 2) stands for each label, in the order of the labels."""
     files: ClassVar[Mapping[str, tuple[str, ...]]] = {}

@@ -37,6 +37,11 @@ add(
             "finetuning": Columns(
                 "adapter task train_language units seed", "trainable seconds loss"
             ),
+            "supervision": Columns(
+                "task language metric units attention held shots seed",
+                "n value low high difference difference_low difference_high p_value p_holm mde "
+                "chance",
+            ),
             "adapters": Columns(
                 "task language metric adapter reference", "n difference low high p_holm mde"
             ),

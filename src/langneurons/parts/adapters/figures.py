@@ -59,3 +59,47 @@ def adapters(scores: pd.DataFrame) -> Figure:
     axes.set_xlabel(f"{metric}, %")
     figure.legend(loc="outside upper left", ncols=min(5, len(choices) + 1))
     return figure
+
+
+def supervision(table: pd.DataFrame) -> Figure:
+    """Score over the number of examples of the language itself, a line a choice of units.
+
+    Args:
+        table: Rows of the ``supervision`` table with one task, metric and language; several seeds
+            are shown by their mean and the envelope of their intervals.
+    """
+    kind = ["units", "attention", "held"]
+    points = table.groupby([*kind, "shots"], sort=False, as_index=False).agg(
+        value=("value", "mean"), low=("low", "min"), high=("high", "max"), seeds=("seed", "size"),
+        n=("n", "max"),
+    )  # fmt: skip
+    counts = sorted(points["shots"].unique())
+    figure = blank(3.2)
+    axes = figure.subplots()
+    for order, (key, rows) in enumerate(points.groupby(kind, sort=False)):
+        colour, marker = style.series(order)
+        rows = rows.sort_values("shots")
+        units, attention, held = key
+        name = short(str(units)) + ("" if attention else ", no attention")
+        name += "" if held == "-" else f", {short(str(held))} held"
+        # Examples grow by factors: equal steps, each with its number.
+        places = [counts.index(count) + 0.06 * order for count in rows["shots"]]
+        axes.plot(places, rows["value"], color=colour, lw=1.2)
+        for place, row in zip(places, records(rows), strict=True):
+            axes.plot([place, place], [row["low"], row["high"]], color=colour, lw=1)
+            (dot,) = axes.plot(place, row["value"], marker, color=colour, ms=5)
+            score = with_interval(row["value"], row["low"], row["high"], 1)
+            tip(
+                dot,
+                f"{name}, {row['shots']} examples: {score} % "
+                f"(n = {number(row['n'], 0)}, {row['seeds']} seed(s))",
+            )
+        axes.plot([], [], marker, color=colour, label=name)
+    guess = table["chance"].dropna()
+    if len(guess):
+        axes.axhline(guess.iloc[0], color=style.INK, lw=0.8, ls="--", label="guessing")
+    axes.set_xticks(range(len(counts)), [number(count, 0) for count in counts])
+    axes.set_xlabel(f"training examples in {table['language'].iloc[0]}")
+    axes.set_ylabel(f"{str(table['metric'].iloc[0]).replace('_', ' ')}, %")
+    figure.legend(loc="outside upper left", ncols=3)
+    return figure

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pandas as pd
+
 from langneurons.parts.adapters import figures, sentences, shown
 from langneurons.parts.adapters.comparisons import compared_with
 from langneurons.parts.tasks.comparisons import trained_on
@@ -52,9 +54,30 @@ def sections(run: Run) -> Iterator[Section]:
     sets = run.table("adapter_sets")
     if sets is not None:
         said = [*said, *sentences.among_sets(sets, known)]
+    curves = run.table("supervision")
+    if curves is not None and len(curves):
+        blocks += _supervised(curves)
     yield Section(
         "finetuning",
         "Masked LoRA: fine-tuning only some units",
         said,
         [*blocks, shown.trained(trained)],
     )
+
+
+def _supervised(curves: pd.DataFrame) -> list[Block]:
+    """What examples of the target language give, by the units that learn."""
+    panels = []
+    for (task, metric, language), rows in curves.groupby(
+        ["task", "metric", "language"], sort=False
+    ):
+        words = f"{task}, {str(metric).replace('_', ' ')}, {language}"
+        picture = Picture(
+            f"supervision_{slug(str(task))}_{slug(str(metric))}_{slug(str(language))}",
+            f"{words}: score after training with so many examples of the language itself, a line "
+            "a choice of units that learn, with intervals (over seeds: mean and envelope; n: "
+            "examples tested).",
+            figures.supervision(rows),
+        )
+        panels.append((words, [picture]))
+    return [Tabs("supervision", panels), shown.supervised(curves)]

@@ -21,6 +21,7 @@ def finetune(workshop: Workshop, output: Path, task: str, adapter: str, seed: in
     spec = context.spec_of("adapters")[adapter]
     task_spec = context.spec_of("tasks")[task]
     split = {"split": task_spec.train_split} if task_spec.train_split else {}
+    shots = {"shots": spec.shots} if spec.shots else {}
     workshop.forget_adapter()
     train(
         workshop.lm,
@@ -33,7 +34,7 @@ def finetune(workshop: Workshop, output: Path, task: str, adapter: str, seed: in
         seed=context.seed + (spec.seed or 0) + seed,
         intervention=_held(workshop, spec.hold, seed),
         output=output,
-        **{**split, **context.finetune, **task_spec.finetune},
+        **{**split, **context.finetune, **task_spec.finetune, **shots},
     )
 
 

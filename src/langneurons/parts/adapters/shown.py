@@ -33,12 +33,51 @@ def trained(table: pd.DataFrame) -> Table:
             Column("task", "task"),
             Column("train_language", "trained on"),
             Column("units", "units"),
+            *([Column("shots", "examples added")] if _any(table, "shots") else []),
             Column("seed", "seed"),
             Column("trainable", "trainable parameters", "count"),
             Column("seconds", "seconds", "number", 0),
             Column("loss", "last loss", "number", 3),
         ],
     )
+
+
+def _any(table: pd.DataFrame, column: str) -> bool:
+    return column in table and bool(table[column].fillna("").astype(str).ne("").any())
+
+
+def supervised(table: pd.DataFrame) -> Table:
+    """Curves over examples of the target language.
+
+    Args:
+        table: The ``supervision`` table.
+    """
+    data = table.assign(significant=(table["p_holm"] < LEVEL).fillna(False).astype(bool))
+    return Table(
+        "supervision",
+        "Supervision in the target language",
+        "Scores of a language after training with so many of its own examples beside the training "
+        "language's, by the units that learn, and the paired difference in points to training no "
+        "MLP units on the same examples, with interval; an asterisk marks p < "
+        f"{LEVEL} after Holm's correction. These are no transfer scores: they stand nowhere else.",
+        data.rename(columns={"difference_low": "d_low", "difference_high": "d_high"}),
+        [
+            Column("task", "task"),
+            Column("language", "language"),
+            Column("metric", "metric"),
+            Column("units", "units that learn"),
+            Column("shots", "examples", "count"),
+            Column("seed", "seed"),
+            Column("n", "n", "count"),
+            Column("value", "score, %", "number", 1, ("low", "high")),
+            Column(
+                "difference", "difference, points", "number", 1, ("d_low", "d_high"), True,
+                "significant",
+            ),
+            Column("p_holm", "p, Holm", "p"),
+            Column("mde", "detectable, points", "number", 1),
+        ],
+    )  # fmt: skip
 
 
 def compared(

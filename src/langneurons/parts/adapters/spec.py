@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -36,18 +36,28 @@ class AdapterSpec(Spec):
     seed: int | None = Field(
         None, ge=0, description="Seed of the first of them, added to the study's; default: 0."
     )
+    shots: dict[str, Annotated[int, Field(ge=1)]] | None = Field(
+        None,
+        description="Language to number of its training examples that are added: supervision in "
+        "the target language. A curve over them is several adapters of the same units.",
+    )
     hold: HoldSpec | None = Field(
         None, description="Units overwritten while it learns (ablation during training)."
     )
 
     def told(self) -> str:
-        """The units that learn."""
-        return " + ".join(adapter_units(self))
+        """The units that learn, and the examples of other languages."""
+        return " + ".join([*adapter_units(self), *shot_words(self)])
 
 
 def adapter_units(adapter: AdapterSpec) -> list[str]:
     """The unit choices of an adapter as a list."""
     return [adapter.neurons] if isinstance(adapter.neurons, str) else list(adapter.neurons)
+
+
+def shot_words(adapter: AdapterSpec) -> list[str]:
+    """Added examples in words, as ``64 hi``."""
+    return [f"{count} {lang}" for lang, count in (adapter.shots or {}).items()]
 
 
 def choice_of(choice: str) -> tuple[str, str, str]:
@@ -135,13 +145,11 @@ def verify(adapters: Mapping[str, AdapterSpec], context: Context) -> None:
 
     for name, spec in (context.spec_of("tasks") or {}).items():
         task = get_task(spec.source or name)
-        if task.languages and task.own_code(context.train_language) not in task.languages:
-            raise unknown(
-                f"language of task {name}",
-                context.train_language,
-                task.languages,
-                "in 'train_language'",
-            )
+        shots = {f"adapters.{name}.shots": spec.shots or () for name, spec in adapters.items()}
+        for place, langs in {"train_language": (context.train_language,), **shots}.items():
+            for lang in langs:
+                if task.languages and task.own_code(lang) not in task.languages:
+                    raise unknown(f"language of task {name}", lang, task.languages, f"in {place!r}")
 
 
 def examples(
@@ -154,7 +162,9 @@ def examples(
         settings = {**context.finetune, **spec.finetune}
         given = {"split": spec.train_split} if spec.train_split else {}
         recipe = get_recipe(settings.pop("recipe", None), **{**given, **settings})
-        yield name, context.train_language, recipe.split
+        shots = [lang for adapter in adapters.values() for lang in adapter.shots or ()]
+        for lang in dict.fromkeys([context.train_language, *shots]):
+            yield name, lang, recipe.split
 
 
 def repeat(given: Any, seeds: int) -> Any:

@@ -57,7 +57,10 @@ def _finetune(context: Context, task: str, run: str) -> Stage:
         output=f"adapters/{task}/{run}",
         entries=context.task_module(task),
         # A training step costs about three forward passes.
-        cost=3 * examples_seen(spec.examples, settings) * spec.tokens / 1000,
+        cost=3
+        * (examples_seen(spec.examples, settings) + sum((adapter.shots or {}).values()))
+        * spec.tokens
+        / 1000,
     )
 
 

@@ -16,6 +16,7 @@ from langneurons.parts.adapters.spec import (
     adapter_runs,
     adapter_units,
     choice_of,
+    shot_words,
 )
 
 if TYPE_CHECKING:
@@ -28,11 +29,17 @@ Trained = Mapping[str, AdapterSpec]
 
 
 def tables(results: Results) -> Mapping[str, pd.DataFrame]:
-    """Scores by cell, odd examples, trainings, and adapters against each other."""
+    """Scores by cell, odd examples, trainings, and adapters against each other.
+
+    Scores of trainings with examples of the target language are no transfer: they stand in
+    ``supervision`` alone.
+    """
     from langneurons.evaluation import differences_over_seeds
 
     trained = results.context.spec_of("adapters") or {}
-    found = load_scores(results)
+    every = load_scores(results)
+    shot = {run for run, (name, _) in adapter_runs(trained).items() if trained[name].shots}
+    found = {cell: scored for cell, scored in every.items() if cell.run not in shot}
     scored, compared = scores(trained, found), adapters(trained, found)
     return {
         "scores": scored,
@@ -42,6 +49,7 @@ def tables(results: Results) -> Mapping[str, pd.DataFrame]:
         "adapter_sets": adapter_sets(trained, scored),
         "two_holders": two_holders(trained, found),
         "finetuning": finetuning(results),
+        "supervision": supervision(trained, every),
     }
 
 
@@ -159,6 +167,7 @@ def finetuning(results: Results) -> pd.DataFrame:
                 "task": task,
                 "train_language": record["lang"],
                 "units": " + ".join(adapter_units(spec)),
+                "shots": " + ".join(shot_words(spec)),
                 "attention": spec.attention,
                 "seed": seed,
                 "trainable": record["trainable"],
@@ -263,6 +272,59 @@ def two_holders(trained: Trained, found: Found) -> pd.DataFrame:
             row = {"task": cell.task, "adapter": name, "seed": seed, "language": cell.language}
             rows.append({**row, "metric": metric, **_level(part, metric)})
     return pd.DataFrame(rows)
+
+
+def supervision(trained: Trained, found: Found) -> pd.DataFrame:
+    """One row a training, language and metric of a curve over examples of the target language.
+
+    A curve is of one choice of units, attention and units held; its points are the trainings with
+    k examples of one language, the one without any among them, and the scores that language's.
+    ``difference`` is the paired difference to training no MLP units with the same k (and seed).
+    Holm's correction runs over one task, metric and language.
+    """
+    runs = adapter_runs(trained)
+    curves = {
+        name: (tuple(adapter_units(spec)), spec.attention, str(spec.hold))
+        for name, spec in trained.items()
+    }
+    learned = {(curves[name], lang) for name, spec in trained.items() for lang in spec.shots or ()}
+    rows: list[dict[str, Any]] = []
+    for cell, scored in found.items():
+        name, seed = runs[cell.run]
+        shots, hold = trained[name].shots or {}, trained[name].hold
+        if cell != cell.plain or (curves[name], cell.language) not in learned:
+            continue
+        if set(shots) - {cell.language}:
+            continue  # examples of another language too: no point of this curve
+        units, *others = curves[name]
+        base = next(
+            (
+                found[replace(cell, run=run)]
+                for run, (other, _) in runs.items()
+                if curves[other] == (("none",), *others)
+                and units != ("none",)
+                and (trained[other].shots or {}) == shots
+                and _same_seed(runs, run, name, seed)
+                and replace(cell, run=run) in found
+            ),
+            None,
+        )
+        for metric in scored.metrics:
+            rows.append(
+                {
+                    "task": cell.task,
+                    "language": cell.language,
+                    "metric": metric,
+                    "units": " + ".join(units),
+                    "attention": trained[name].attention,
+                    "held": "-" if hold is None else hold.neurons,
+                    "shots": shots.get(cell.language, 0),
+                    "seed": seed,
+                    **_level(scored, metric),
+                    **_change(scored, base, metric),
+                }
+            )
+    return _corrected(pd.DataFrame(rows), ["task", "metric", "language"])
 
 
 def _random(units: list[str]) -> bool:

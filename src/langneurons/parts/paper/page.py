@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from langneurons.parts.paper import compared, figures, findings, published, shown
+from langneurons.parts.paper import compared, figures, findings, overlaps, published, shown
 from langneurons.parts.tasks.comparisons import trained_on
 from langneurons.reporting.about import model_name
 from langneurons.reporting.inputs import Run
@@ -24,6 +24,7 @@ def sections(run: Run) -> Iterator[Section]:
     """The paper's findings and numbers beside this run's, then its tables and figures."""
     yield from against(run)
     yield from layout(run)
+    yield from shared(run)
 
 
 def against(run: Run) -> Iterator[Section]:
@@ -136,6 +137,30 @@ def layout(run: Run) -> Iterator[Section]:
         (),
         [Tabs("layout", panels)],
         links=links,
+    )
+
+
+def shared(run: Run) -> Iterator[Section]:
+    """What overwrites cost beside the overlap with the training language's neurons."""
+    data = overlaps.cells(run)
+    found = overlaps.correlations(data)
+    if not len(found):
+        return
+    panels = []
+    for (task, metric), rows in data.groupby(["task", "metric"], sort=False):
+        words = f"{task}, {str(metric).replace('_', ' ')}"
+        picture = Picture(
+            f"paper_overlaps_{slug(str(task))}_{slug(str(metric))}",
+            f"{words}: overlap of a language's neurons with the training language's and the change "
+            "of score when they are overwritten, with intervals; a mark a language and value.",
+            overlaps.figure(rows),
+        )
+        panels.append((words, [picture]))
+    yield Section(
+        "overlaps",
+        "Overlap and what overwrites cost",
+        [Sentence(overlaps.sentence_of(found), "none")],
+        [Tabs("overlaps", panels), overlaps.table(found)],
     )
 
 

@@ -18,6 +18,16 @@ class TaskSpec(Spec):
     """One task with labels."""
 
     source: str | None = Field(None, description="Task and where its files lie: NAME or NAME:PATH.")
+    template: str | None = Field(
+        None,
+        description="Input text: the fields of an example and {eos} in braces, or a name (paper: "
+        "that of arXiv 2503.17456, with its limit of length); default: the task's own.",
+    )
+    max_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Leave out examples of more tokens, in place of shortening their context.",
+    )
     languages: list[str] | None = Field(None, description="Languages tested; default: all.")
     limit: int | None = Field(None, ge=1, description="Test examples per language, at most.")
     split: str = Field("test", description="Which split is tested.")
@@ -36,6 +46,10 @@ class TaskSpec(Spec):
         """Where its examples come from."""
         return self.source or ""
 
+    def options(self) -> dict[str, Any]:
+        """What the study says of the task's input, as ``get_task`` takes it."""
+        return self.model_dump(include={"template", "max_tokens"}, exclude_none=True)
+
 
 def verify(tasks: Mapping[str, TaskSpec], context: Context) -> None:
     """Refuse unknown tasks, task languages, splits and fine-tuning settings.
@@ -48,7 +62,7 @@ def verify(tasks: Mapping[str, TaskSpec], context: Context) -> None:
     from langneurons.finetuning import get_recipe
 
     for name, spec in tasks.items():
-        task = get_task(spec.source or name)
+        task = get_task(spec.source or name, **spec.options())
         for lang in spec.languages or context.languages:
             if task.languages and task.own_code(lang) not in task.languages:
                 raise unknown(f"language of task {name}", lang, task.languages)
