@@ -11,9 +11,9 @@ import langneurons as ln
 import tiny
 from langneurons import Study
 from langneurons.cli.app import app
+from langneurons.config.inputs import identify_names
 from langneurons.errors import InputError
 from langneurons.models import load
-from langneurons.study.inputs import identify_names
 from study_world import build
 
 needs = pytest.mark.skipif(

@@ -6,9 +6,9 @@ import yaml
 
 from langneurons import Study
 from langneurons.artifacts import read_json, read_table
+from langneurons.config import loading
 from langneurons.errors import InputError
 from langneurons.evaluation import Scores, compare
-from langneurons.study import loading
 from study_world import build
 
 ADAPTERS = {

@@ -10,6 +10,7 @@ import tiny
 from langneurons import Study
 from langneurons.artifacts import read_json
 from langneurons.cli.app import app
+from langneurons.config.inputs import task_identity
 from langneurons.data.tasks import (
     NLIExample,
     QAExample,
@@ -24,7 +25,6 @@ from langneurons.evaluation.likelihood import encode_continuation
 from langneurons.evaluation.qa import cut_answer, qa_row
 from langneurons.finetuning.examples import encode_items
 from langneurons.models.loading import load_tokenizer
-from langneurons.study.inputs import task_identity
 from study_world import build
 
 GEMMA = Path(__file__).resolve().parents[1] / "real-models" / "gemma-3-270m-q4_k_m.gguf"

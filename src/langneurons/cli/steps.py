@@ -145,7 +145,7 @@ def perplexity(
     ] = None,
     random: Random = defaults.RANDOM,
     matched: Matched = None,
-    load: Annotated[int, typer.Option(min=0, help="Draws of experts of the same load.")] = 0,
+    equal_load: Annotated[int, typer.Option(min=0, help="Draws of experts of the same load.")] = 0,
     tokens: Annotated[
         int, typer.Option(min=1, help="Tokens per language, at most.")
     ] = defaults.HELD_OUT_TOKENS,
@@ -174,7 +174,7 @@ def perplexity(
     texts = inputs.texts_of(
         model, text, languages, field, otherwise=file.found, tokens=2 * tokens, split="heldout"
     )
-    controls = {"random": random, "matched": inputs.draws(matched, stats), "load": load}
+    controls = {"random": random, "matched": inputs.draws(matched, stats), "load": equal_load}
     if dry_run:
         inputs.check_plan(model, trust_remote_code, block, texts, load)
         passes = len(texts) + len(rows) * (len(texts) + sum(controls.values()))
