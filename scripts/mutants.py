@@ -223,21 +223,41 @@ def preload(modules: list[str]) -> None:
             continue
 
 
-def baseline(room: str) -> tuple[Lines, dict[str, float], str]:
+@dataclass(frozen=True)
+class Baseline:
+    """What the tests of a room do where nothing is changed.
+
+    Attributes:
+        lines: ``FILE:LINE`` to the tests that run it; line 0 stands for all of a file.
+        seconds: Test to seconds, and test file to those of its longest fixture.
+        state: State of the tests.
+        fresh: Whether all tests have passed since the source last changed. Else a test that
+            notices a mutant has to pass without it.
+    """
+
+    lines: Lines
+    seconds: dict[str, float]
+    state: str
+    fresh: bool
+
+
+def baseline(room: str) -> Baseline:
     """Which test runs which line and how long it takes, all of them unchanged.
 
-    Only files that changed since the last call are run again.
-
-    Returns:
-        ``FILE:LINE`` to tests, test to seconds, and the state of the tests.
+    Only test files that changed since the last call are run again. In a source file that changed
+    every line counts as run by all tests that ran any of it.
     """
-    copy_tree(room)
+    tree = copy_tree(room)
     state = FOLDER / room / "baseline.json"
-    helpers = [p for p in (ROOT / "tests").glob("*.py") if not p.name.startswith("test_")]
-    source = digest(*sorted((ROOT / "src/langneurons" / room).rglob("*.py")), *sorted(helpers))
+    paths = sorted((tree / "src/langneurons" / room).rglob("*.py"))
+    source = {str(path.relative_to(tree)): digest(path) for path in paths}
     known = json.loads(state.read_text()) if state.is_file() else {}
-    if known.get("source") != source:
-        known = {"source": source, "files": {}, "modules": known.get("modules", ["torch"])}
+    known = {"source": {}, "files": {}, "modules": ["torch"], **known}
+    changed = {name for name, found in known["source"].items() if source.get(name) != found}
+    known["fresh"] = known.get("fresh", True) and not changed
+    known["source"] = source
+    for found in known["files"].values():
+        found["lines"] = without_lines(found["lines"], changed)
     preload(known["modules"])
     files = {f"tests/{path.name}": digest(path) for path in tests_of(room)}
     known["files"] = {
@@ -272,8 +292,9 @@ def baseline(room: str) -> tuple[Lines, dict[str, float], str]:
                 "digest": files[name], "lines": own, "seconds": seconds, "setup": setup,
             }  # fmt: skip
         known["modules"] = sorted({*known["modules"], *done["modules"]})
-        state.write_text(json.dumps(known))
+        known["fresh"] = known["fresh"] or len(missing) == len(files)
         preload(known["modules"])
+    state.write_text(json.dumps(known))
     lines: Lines = {}
     seconds: dict[str, float] = {}
     for name in sorted(known["files"]):
@@ -283,7 +304,17 @@ def baseline(room: str) -> tuple[Lines, dict[str, float], str]:
         seconds.update(found["seconds"])
         # What a file's fixtures take, once.
         seconds[name] = found["setup"]
-    return lines, seconds, digest(*tests_of(room))
+    return Baseline(lines, seconds, digest(*tests_of(room)), known["fresh"])
+
+
+def without_lines(lines: Lines, files: set[str]) -> Lines:
+    """The tests of some source files by file alone, as line 0."""
+    kept: Lines = {}
+    for place, tests in lines.items():
+        name = place.rpartition(":")[0]
+        place = f"{name}:0" if name in files else place
+        kept[place] = sorted({*kept.get(place, ()), *tests})
+    return kept
 
 
 def covered(file: Path, tree: Path) -> Lines:
@@ -297,7 +328,7 @@ def covered(file: Path, tree: Path) -> Lines:
         path = Path(measured)
         name = str(path.relative_to(tree) if path.is_absolute() else path)
         for line, contexts in data.contexts_by_lineno(measured).items():
-            tests = {context.partition("|")[0] for context in contexts if context}
+            tests = {context.rpartition("|")[0] for context in contexts if context}
             lines[f"{name}:{line}"] = sorted(tests)
     return lines
 
@@ -449,10 +480,11 @@ def history(room: str) -> dict[str, Tried]:
 def run(room: str, minutes: float, most: int, seconds: float) -> None:
     """Try the first mutants of a room's order until time or number is reached."""
     (FOLDER / room).mkdir(parents=True, exist_ok=True)
-    lines, times, state = baseline(room)
+    found = baseline(room)
     stop = time.monotonic() + 60 * minutes
     before = history(room)
     equal = equal_ones()
+    passing: dict[str, bool] = {}
     tree = FOLDER / room / "tree"  # the copy: what is edited meanwhile makes no difference
     order = mutants(room, tree)[:most]
     sources = {mutant.file: (tree / mutant.file).read_text(encoding="utf-8") for mutant in order}
@@ -462,18 +494,18 @@ def run(room: str, minutes: float, most: int, seconds: float) -> None:
                 return
             known = before.get(mutant.key)
             if known and (
-                known.outcome != "survived" or known.tests == state
+                known.outcome != "survived" or known.tests == found.state
                 or (known.file, known.before, known.after) in equal
             ):  # fmt: skip
                 continue
             target, source = tree / mutant.file, sources[mutant.file]
             code, lost, gained = mutated(mutant, source)
-            tests, cost = chosen(mutant, ast.parse(source), lines, times, seconds)
+            tests, cost = chosen(mutant, ast.parse(source), found.lines, found.seconds, seconds)
             start = time.monotonic()
             outcome, killer = "survived", ""
             if code == source or not compiles(code):
                 outcome = "none"
-            elif tests:  # else no test runs the line: nothing could notice
+            while outcome == "survived" and tests:  # none: nothing could notice
                 target.write_text(code, encoding="utf-8")
                 try:
                     done = forked(room, tests, LEAST + SLOWER * cost)
@@ -481,16 +513,31 @@ def run(room: str, minutes: float, most: int, seconds: float) -> None:
                     target.write_text(source, encoding="utf-8")
                 if done is None:
                     outcome = "endless"
-                elif done["rc"] != 0:
+                elif done["rc"] == 0:
+                    break
+                elif not done["failed"]:
+                    said = (FOLDER / room / "output.txt").read_text()
+                    sys.exit(f"{room}: pytest did not run the tests:\n{said[-3000:]}")
+                elif found.fresh or passes(room, done["failed"], passing):
                     outcome, killer = "killed", done["failed"]
+                else:
+                    tests = [test for test in tests if test != done["failed"]]
             tried = Tried(
                 mutant.key, mutant.file, mutant.line, mutant.operator.removeprefix("core/"),
-                outcome, killer, state, lost, gained, round(time.monotonic() - start, 1),
+                outcome, killer, found.state, lost, gained, round(time.monotonic() - start, 1),
             )  # fmt: skip
             out.write(json.dumps(asdict(tried), ensure_ascii=False) + "\n")
             out.flush()
             print(f"{room} {number + 1}: {outcome} in {tried.seconds:.0f} s, {len(tests)} tests: "
                   f"{mutant.file}:{mutant.line} {tried.operator}", flush=True)  # fmt: skip
+
+
+def passes(room: str, test: str, known: dict[str, bool]) -> bool:
+    """Whether a test passes where nothing is changed; asked once."""
+    if test not in known:
+        done = forked(room, [test], 600)
+        known[test] = done is not None and done["rc"] == 0
+    return known[test]
 
 
 def report(room: str, most: int) -> None:

@@ -307,6 +307,7 @@ class Empty(Classes):
     [
         (Units.empty(), Classes(), {}, "set of units is empty"),
         (Units([0], [48]), Classes(), {}, "not of this model"),
+        (Units([0], [60]), Classes(), {}, "not of this model"),
         (Units([7], [0]), Classes(), {}, "not of this model"),
         (Units([0, 1], [1, 1]), Classes(), {}, "rank 3 is above the number of selected units"),
         ("some", Classes(), {}, "unknown choice of units 'some'"),

@@ -12,15 +12,16 @@ from torch import nn
 
 import tiny
 from finetuning_world import Classes
+from langneurons.errors import InputError
 from langneurons.finetuning import RECIPES, finetune, get_recipe
 from langneurons.finetuning.adapter import build_base
 from langneurons.finetuning.description import Purpose
 from langneurons.finetuning.examples import Item, epoch_batches, optimiser_steps
 from langneurons.finetuning.rows import lora_layers
 from langneurons.finetuning.run import build_trainable
-from langneurons.finetuning.targets import choose
+from langneurons.finetuning.targets import choose, make_plan, trainable_parameters
 from langneurons.finetuning.training import Data, train
-from langneurons.identification import Units
+from langneurons.identification import NeuronSet, Units
 
 SETTINGS = {
     "batch_size": 3, "accumulation": 2, "steps": 9, "learning_rate": 0.05, "weight_decay": 0.3,
@@ -234,3 +235,39 @@ def test_defaults_are_part_of_every_result_and_stay():
     """A number changed here changes every training that does not name it."""
     found = get_recipe(None)
     assert {name: getattr(found, name) for name in DEFAULTS} == DEFAULTS
+
+
+@pytest.mark.parametrize("method", ["lora", "rows"])
+@pytest.mark.parametrize("number", [3, 33, 48])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_trained_weights_are_as_many_as_the_formula_says(family, number, method):
+    """All units of a layer, nearly all, and few; what is chosen wholly is plain LoRA."""
+    lm = tiny.lm(family)
+    projections = ("gate", "up", "down") if family == "llama" else ("gate", "down")
+    units = Units([0] * number + [1] * 3, [*range(number), 1, 2, 3])
+    recipe = get_recipe(None, method=method, projections=projections, rank=3)
+    model = build_trainable(lm, Purpose("qa"), choose(lm, units), recipe)
+    found = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert found == trainable_parameters(lm, units, recipe)
+    plan = make_plan(lm, choose(lm, units), recipe)
+    mlp = [name for name in plan.dense if "attn" not in name]
+    assert len(mlp) == (len(projections) if number == 48 and method == "lora" else 0)
+
+
+def test_units_are_trained_at_their_own_site():
+    lm = tiny.lm()
+    for site in ("mlp.act", "attn.q", "attn.v", "attn.out"):
+        units = Units([0, 1], [3, 7], site=site)
+        assert choose(lm, units).site == site
+        sets = NeuronSet({"en": units}, (2, lm.sites[site].width), site=site, method="x")
+        assert choose(lm, sets).site == site
+    assert choose(lm, Units([0], [3])).site == "mlp.act"
+
+
+def test_a_head_has_as_many_rows_as_it_is_wide():
+    lm = tiny.lm()
+    one = Units([0], [1], site="attn.head")
+    plan = make_plan(lm, choose(lm, one), get_recipe(None, rank=8))
+    assert plan.names
+    with pytest.raises(InputError, match=r"rank 9 is above the number of selected units \(8\)"):
+        make_plan(lm, choose(lm, one), get_recipe(None, rank=9))
