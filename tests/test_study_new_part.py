@@ -83,19 +83,16 @@ FILES = {
     "__init__.py": """
         from extra_lengths.spec import LengthsSpec
         from langneurons.reporting.columns import Columns
-        from langneurons.interface.part import Kind, Part, add, later
+        from langneurons.interface.part import Kind, Part, add, functions, later
 
         add(
             Part(
                 "lengths",
                 120,
                 spec=LengthsSpec,
-                check=later("extra_lengths.spec:check"),
-                stages=later("extra_lengths.stages:stages"),
                 kinds={"lengths": Kind(later("extra_lengths.run:lengths"), model=False)},
-                tables=later("extra_lengths.tables:tables"),
                 columns={"lengths": Columns("language", "words length")},
-                page=later("extra_lengths.page:sections"),
+                **functions(__name__, "check stages tables page"),
             )
         )
     """,

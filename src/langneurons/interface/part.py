@@ -174,6 +174,30 @@ def later(where: str) -> Callable[..., Any]:
     return Later(where)
 
 
+_PLACES = {
+    **dict.fromkeys(("check", "verify", "files", "narrow", "examples", "sites", "repeat"), "spec"),
+    "stages": "stages",
+    "takes": "cost",
+    "tables": "tables",
+    "answer": "answer",
+}
+"""Function of a part to the module of its folder that holds it under the same name."""
+
+
+def functions(package: str, words: str) -> dict[str, Any]:
+    """Functions of a part by name, each imported from its usual place when it is first called.
+
+    Args:
+        package: The part's folder, as ``__name__`` says it in the folder's own file.
+        words: Which functions of :class:`Part` it has, with spaces between: those of a study file
+            from ``spec.py``, ``stages``, ``tables`` and ``answer`` from files of their names,
+            ``takes`` from ``cost.py``, and ``page``, called ``sections`` there, from ``page.py``.
+    """
+    places = {word: f"{module}:{word}" for word, module in _PLACES.items()}
+    places["page"] = "page:sections"
+    return {word: later(f"{package}.{places[word]}") for word in words.split()}
+
+
 def target(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function that stands behind :func:`later`, or the function itself."""
     return function.target if isinstance(function, Later) else function

@@ -1,6 +1,6 @@
 """Adapters: fine-tuning only some units."""
 
-from langneurons.interface.part import Kind, Part, add, later
+from langneurons.interface.part import Kind, Part, add, functions, later
 from langneurons.parts.adapters.spec import AdapterSpec
 from langneurons.reporting.columns import Columns
 
@@ -12,14 +12,6 @@ add(
         many=True,
         noun="adapter",
         names={"adapter": 4},
-        check=later(f"{__name__}.spec:check"),
-        verify=later(f"{__name__}.spec:verify"),
-        narrow=later(f"{__name__}.spec:narrow"),
-        examples=later(f"{__name__}.spec:examples"),
-        repeat=later(f"{__name__}.spec:repeat"),
-        stages=later(f"{__name__}.stages:stages"),
-        takes=later(f"{__name__}.cost:takes"),
-        tables=later(f"{__name__}.tables:tables"),
         kinds={
             "finetune": Kind(later(f"{__name__}.run:finetune")),
         },
@@ -53,6 +45,6 @@ add(
                 "task language metric", "attention sets seeds f p_value p_holm std df detectable"
             ),
         },
-        page=later(f"{__name__}.page:sections"),
+        **functions(__name__, "check verify narrow examples repeat stages takes tables page"),
     )
 )

@@ -1,6 +1,6 @@
 """True deactivation: values beside the units' own range."""
 
-from langneurons.interface.part import Kind, Part, add, later
+from langneurons.interface.part import Kind, Part, add, functions, later
 from langneurons.parts.deactivation.spec import DeactivationSpec
 from langneurons.reporting.columns import Columns
 
@@ -9,9 +9,6 @@ add(
         "deactivation",
         600,
         spec=DeactivationSpec,
-        check=later(f"{__name__}.spec:check"),
-        stages=later(f"{__name__}.stages:stages"),
-        tables=later(f"{__name__}.tables:tables"),
         kinds={
             "deactivation": Kind(later(f"{__name__}.run:deactivation"), predicts=True),
         },
@@ -21,6 +18,6 @@ add(
             ),
             "residual": Columns("neurons language value kind quantity", "layer change"),
         },
-        page=later(f"{__name__}.page:sections"),
+        **functions(__name__, "check stages tables page"),
     )
 )

@@ -1,6 +1,6 @@
 """The effect of single units on perplexity."""
 
-from langneurons.interface.part import Kind, Part, add, later
+from langneurons.interface.part import Kind, Part, add, functions, later
 from langneurons.parts.effects.spec import EffectsSpec
 from langneurons.reporting.columns import Columns
 
@@ -9,9 +9,6 @@ add(
         "effects",
         450,
         spec=EffectsSpec,
-        check=later(f"{__name__}.spec:check"),
-        stages=later(f"{__name__}.stages:stages"),
-        tables=later(f"{__name__}.tables:tables"),
         kinds={
             "effects": Kind(later(f"{__name__}.run:effects"), predicts=True),
         },
@@ -20,6 +17,6 @@ add(
                 "language", "layer index ratio", unit=later(f"{__name__}.page:unit")
             ),
         },
-        page=later(f"{__name__}.page:sections"),
+        **functions(__name__, "check stages tables page"),
     )
 )

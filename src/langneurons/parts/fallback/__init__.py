@@ -1,6 +1,6 @@
 """Which language takes over when one after another is switched off."""
 
-from langneurons.interface.part import Kind, Part, add, later
+from langneurons.interface.part import Kind, Part, add, functions, later
 from langneurons.parts.fallback.spec import FallbackSpec
 from langneurons.reporting.columns import Columns
 
@@ -9,10 +9,6 @@ add(
         "fallback",
         550,
         spec=FallbackSpec,
-        check=later(f"{__name__}.spec:check"),
-        narrow=later(f"{__name__}.spec:narrow"),
-        stages=later(f"{__name__}.stages:stages"),
-        tables=later(f"{__name__}.tables:tables"),
         kinds={
             "fallback": Kind(later(f"{__name__}.run:fallback")),
         },
@@ -21,6 +17,6 @@ add(
                 "start removed kind seed language_detected", "step share low high n"
             ),
         },
-        page=later(f"{__name__}.page:sections"),
+        **functions(__name__, "check narrow stages tables page"),
     )
 )

@@ -1,6 +1,6 @@
 """Neuron sets: which units belong to which language."""
 
-from langneurons.interface.part import Kind, Part, add, later
+from langneurons.interface.part import Kind, Part, add, functions, later
 from langneurons.parts.neurons.spec import NeuronsSpec
 from langneurons.reporting.columns import OVERLAP, Columns
 
@@ -13,12 +13,6 @@ add(
         noun="neuron set",
         default=lambda: {"lape": {}},
         names={"neurons": 2, "a": 3},
-        check=later(f"{__name__}.spec:check"),
-        verify=later(f"{__name__}.spec:verify"),
-        narrow=later(f"{__name__}.spec:narrow"),
-        sites=later(f"{__name__}.spec:sites"),
-        stages=later(f"{__name__}.stages:stages"),
-        tables=later(f"{__name__}.tables:tables"),
         kinds={
             "neurons": Kind(later(f"{__name__}.run:neurons")),
             "derived": Kind(later(f"{__name__}.run:derived"), model=False),
@@ -32,6 +26,6 @@ add(
                 old=OVERLAP,
             ),
         },
-        page=later(f"{__name__}.page:sections"),
+        **functions(__name__, "check verify narrow sites stages tables page"),
     )
 )

@@ -1,11 +1,11 @@
 """The paper beside a run: its findings, its numbers, its tables and figures."""
 
-from langneurons.interface.part import Part, add, later
+from langneurons.interface.part import Part, add, functions
 
 add(
     Part(
         "paper",
         950,
-        page=later(f"{__name__}.page:sections"),
+        **functions(__name__, "page"),
     )
 )

@@ -1,6 +1,6 @@
 """What overwriting a language's neurons does to perplexity."""
 
-from langneurons.interface.part import Kind, Part, add, later
+from langneurons.interface.part import Kind, Part, add, functions, later
 from langneurons.parts.perplexity.spec import PerplexitySpec
 from langneurons.reporting.columns import Columns
 
@@ -9,10 +9,7 @@ add(
         "perplexity",
         200,
         spec=PerplexitySpec,
-        check=later(f"{__name__}.spec:check"),
-        stages=later(f"{__name__}.stages:stages"),
         figure="perplexity_matrix",
-        tables=later(f"{__name__}.tables:tables"),
         kinds={
             "perplexity": Kind(later(f"{__name__}.run:perplexity"), predicts=True),
         },
@@ -23,7 +20,6 @@ add(
             ),
             "specificity": Columns(),
         },
-        page=later(f"{__name__}.page:sections"),
-        answer=later(f"{__name__}.answer:answer"),
+        **functions(__name__, "check stages tables page answer"),
     )
 )

@@ -1,6 +1,6 @@
 """Language and task information of units."""
 
-from langneurons.interface.part import Kind, Part, add, later
+from langneurons.interface.part import Kind, Part, add, functions, later
 from langneurons.parts.polysemanticity.spec import PolysemanticitySpec
 from langneurons.reporting.columns import Columns
 
@@ -9,10 +9,6 @@ add(
         "polysemanticity",
         700,
         spec=PolysemanticitySpec,
-        check=later(f"{__name__}.spec:check"),
-        examples=later(f"{__name__}.spec:examples"),
-        stages=later(f"{__name__}.stages:stages"),
-        tables=later(f"{__name__}.tables:tables"),
         kinds={
             "polysemanticity": Kind(later(f"{__name__}.run:polysemanticity")),
         },
@@ -25,6 +21,6 @@ add(
             ),
             "polysemanticity_units": Columns(unit=later(f"{__name__}.page:unit")),
         },
-        page=later(f"{__name__}.page:sections"),
+        **functions(__name__, "check examples stages tables page"),
     )
 )

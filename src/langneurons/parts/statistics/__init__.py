@@ -1,6 +1,6 @@
 """What every unit does in every language, collected once for all that reads it."""
 
-from langneurons.interface.part import Kind, Part, add, later
+from langneurons.interface.part import Kind, Part, add, functions, later
 from langneurons.parts.statistics.spec import StatisticsSpec
 
 add(
@@ -9,9 +9,6 @@ add(
         50,
         spec=StatisticsSpec,
         default=dict,
-        check=later(f"{__name__}.spec:check"),
-        verify=later(f"{__name__}.spec:verify"),
-        stages=later(f"{__name__}.stages:stages"),
         kinds={
             "statistics": Kind(
                 later(f"{__name__}.run:statistics"),
@@ -21,6 +18,6 @@ add(
             "shard": Kind(later(f"{__name__}.run:shard")),
             "merge": Kind(later(f"{__name__}.run:merge"), model=False),
         },
-        takes=later(f"{__name__}.cost:takes"),
+        **functions(__name__, "check verify stages takes"),
     )
 )

@@ -1,6 +1,6 @@
 """Linear subspaces."""
 
-from langneurons.interface.part import Kind, Part, add, later
+from langneurons.interface.part import Kind, Part, add, functions, later
 from langneurons.parts.subspaces.spec import SubspacesSpec
 from langneurons.reporting.columns import Columns
 
@@ -10,12 +10,6 @@ add(
         750,
         spec=SubspacesSpec,
         many=True,
-        check=later(f"{__name__}.spec:check"),
-        verify=later(f"{__name__}.spec:verify"),
-        narrow=later(f"{__name__}.spec:narrow"),
-        sites=later(f"{__name__}.spec:sites"),
-        stages=later(f"{__name__}.stages:stages"),
-        tables=later(f"{__name__}.tables:tables"),
         kinds={
             "subspaces": Kind(later(f"{__name__}.run:subspaces"), predicts=True),
         },
@@ -24,6 +18,6 @@ add(
             "subspaces_cost": Columns(),
             "subspaces_moves": Columns(),
         },
-        page=later(f"{__name__}.page:sections"),
+        **functions(__name__, "check verify narrow sites stages tables page"),
     )
 )

@@ -1,6 +1,6 @@
 """Tasks: what is scored, and the scores."""
 
-from langneurons.interface.part import Kind, Part, add, later
+from langneurons.interface.part import Kind, Part, add, functions, later
 from langneurons.parts.tasks.spec import TaskSpec
 from langneurons.reporting.columns import Columns
 
@@ -12,11 +12,6 @@ add(
         many=True,
         noun="task",
         names={"task": 1},
-        verify=later(f"{__name__}.spec:verify"),
-        files=later(f"{__name__}.spec:files"),
-        examples=later(f"{__name__}.spec:examples"),
-        stages=later(f"{__name__}.stages:stages"),
-        tables=later(f"{__name__}.tables:tables"),
         kinds={
             "scores": Kind(later(f"{__name__}.run:scores")),
             "rules": Kind(later(f"{__name__}.run:rules"), model=False),
@@ -24,6 +19,6 @@ add(
         columns={
             "rules": Columns("task language rule subset metric", "value n"),
         },
-        page=later(f"{__name__}.page:sections"),
+        **functions(__name__, "verify files examples stages tables page"),
     )
 )
