@@ -530,3 +530,9 @@ def test_patterns_drawn_in_pieces_are_mcnemars(groups: int, excess: int) -> None
     exact = mcnemar(difference > 0, difference < 0)
     found = permutation(difference, resamples=4000)
     assert found == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 4000) + 1e-3)
+
+
+def test_groups_that_do_not_change_change_no_p_value() -> None:
+    """Five that do are tried in all 32 patterns, however many others there are."""
+    five = [1.0, 1.0, 0.5, 1.0, -0.25]
+    assert permutation([*five, *[0.0] * 500]) == permutation(five)

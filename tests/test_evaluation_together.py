@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
+import bars
 import tiny
 from langneurons.data import make_blocks
 from langneurons.evaluation import perplexity, unit_effects
@@ -229,3 +230,16 @@ def test_effects_of_single_units_by_definition():
     pd.testing.assert_frame_equal(found, wanted.reset_index(drop=True), check_exact=True)
     known = unit_effects(lm, units, blocks, 3.0, keep=3, screen=2, baseline=plain)
     pd.testing.assert_frame_equal(found, known, check_exact=True)
+
+
+@pytest.mark.parametrize("keep", [2, 5])
+@pytest.mark.parametrize("known", [False, True])
+def test_the_bar_of_single_units_ends_at_its_total(keep, known):
+    lm = deep()
+    blocks = make_blocks(TEXTS, lm.tokenizer, block=32)
+    baseline = perplexity(lm, blocks) if known else None
+    with bars.heard() as heard:
+        unit_effects(
+            lm, Units([0, 2, 3], [1, 3, 5]), blocks, 0.0, keep=keep, screen=2, baseline=baseline
+        )
+    assert "single units" in {bar.description for bar in heard}

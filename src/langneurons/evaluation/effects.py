@@ -63,7 +63,8 @@ def unit_effects(
         return Intervention(units=one, value=value, mode=mode, site=site)
 
     single = [alone(place) for place in range(len(units))]
-    with track("single units", len(single) + keep, "units") as bar:
+    passes = len(single) + min(keep, len(single)) + (baseline is None)
+    with track("single units", passes, "units") as bar:
         screened = perplexities(lm, few, single, head=head, advance=bar.advance)
         losses = torch.tensor([found.loss for found in screened], dtype=torch.float64)
         best = losses.argsort(descending=True, stable=True)[:keep].tolist()
