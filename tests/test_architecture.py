@@ -114,6 +114,11 @@ def test_a_part_imports_only_the_parts_it_names():
         assert found <= {folder.name} | BETWEEN_PARTS.get(folder.name, set()), folder.name
 
 
+def test_a_part_knows_the_interface_and_not_the_engine():
+    for path in (SOURCE / "parts").rglob("*.py"):
+        assert "study" not in imports(path), path
+
+
 # What all parts share, which the engine may name: see docs/architecture.md.
 SHARED = {"statistics", "neurons", "perplexity", "tasks", "adapters"}
 

@@ -146,11 +146,11 @@ def memory(config: StudyConfig, size: Size, parts: float) -> float:
     model = size.parameters * itemsize
     # One layer's inner activations, the residual stream, and the accumulators of statistics.
     forward: float = _BATCH_TOKENS * (2 * size.units + 4 * size.hidden) * itemsize
-    forward += 3 * state(size)
+    forward += 3 * _state(size)
     return model + max(forward, parts)
 
 
-def state(size: Size) -> float:
+def _state(size: Size) -> float:
     """Bytes of the accumulators of one language's statistics."""
     from langneurons.statistics.moments import BYTES_PER_UNIT
 
