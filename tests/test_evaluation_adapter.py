@@ -87,7 +87,7 @@ def test_an_adapter_that_is_not_there(tmp_path: Path) -> None:
 class Marked:
     """A tokenizer that marks the beginning of a text read alone, as SentencePiece does."""
 
-    eos_token_id, sep_token_id = 2, None
+    eos_token, eos_token_id, sep_token_id = "</s>", 2, None
 
     def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
         words = [ord(sign) for sign in text]
