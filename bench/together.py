@@ -2,7 +2,8 @@
 
 Single units spread evenly over the layers (`unit_effects`), and the bands of layers of a sweep with
 three random controls each; the same model, text, head and batches, in turn, on one thread. Results
-are compared and must be equal to the last bit.
+are compared and must be equal to the last bit. Statistics of two sites in one pass and in one for
+each, likewise. And the second of two sets by gradient, which finds what the first has taken.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from langneurons.data import Blocks, make_blocks
 from langneurons.evaluation.language_modelling import PerplexityResult, perplexity
 from langneurons.evaluation.together import perplexities
 from langneurons.evaluation.token_loss import find_head
-from langneurons.identification import Units
+from langneurons.identification import Units, identify
 from langneurons.intervention import Intervention
 from langneurons.models import LanguageModel, wrap
+from langneurons.statistics import collect, collect_sites
 
 LAYERS, HIDDEN, UNITS, VOCABULARY = 12, 384, 1024, 2048
 SINGLE, BANDS, CONTROLS, ROUNDS = 24, 4, 3, 3
@@ -84,6 +86,33 @@ def compare(
     return together, apart
 
 
+def two_sites(lm: LanguageModel, blocks: Blocks, rounds: int) -> tuple[float, float]:
+    """Median CPU time of statistics of two sites in one pass, and in a pass for each."""
+    sites, text = ["mlp.act", "mlp.pre"], {"xx": blocks}
+    times = []
+    for _ in range(rounds):
+        start = time.process_time()
+        wanted = {site: collect(lm, text, site=site, rows=512) for site in sites}
+        middle = time.process_time()
+        found = collect_sites(lm, text, sites, rows=512)
+        times.append((time.process_time() - middle, middle - start))
+        assert all(found[site].fingerprint == wanted[site].fingerprint for site in sites)
+        for site in sites:
+            assert torch.equal(found[site].mean("xx"), wanted[site].mean("xx"))
+    together, apart = (statistics.median(each) for each in zip(*times, strict=True))
+    return together, apart
+
+
+def gradient_sets(lm: LanguageModel, texts: list[str]) -> tuple[float, float]:
+    """CPU time of the second of two gradient methods on one text, and of the first."""
+    given = {"model": lm, "texts": {"a": texts[:4], "b": texts[4:]}, "block": 256}
+    start = time.process_time()
+    identify(method="gradient", **given)
+    middle = time.process_time()
+    identify(method="gradient", per_language=0.001, **given)
+    return time.process_time() - middle, middle - start
+
+
 def run(console: Any, rounds: int = ROUNDS) -> None:
     """Measure and print."""
     threads = torch.get_num_threads()
@@ -102,5 +131,11 @@ def run(console: Any, rounds: int = ROUNDS) -> None:
             together, apart = compare(lm, blocks, items, rounds)
             note(what, together, "a whole pass for each", apart)
             console.print(f"{what}: {apart / together:.2f} x faster together than one by one")
+        together, apart = two_sites(lm, blocks, rounds)
+        note("statistics of two sites", together, "a pass for each", apart)
+        console.print(f"statistics of two sites: {apart / together:.2f} x faster in one pass")
+        again, first = gradient_sets(lm, texts)
+        note("gradient with another quota", again, "the first set of the text", first)
+        console.print(f"gradient with another quota: {again / first:.3f} of the first set's time")
     finally:
         torch.set_num_threads(threads)

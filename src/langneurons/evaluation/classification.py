@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from langneurons.data.tasks import encode_example, pad_id
+from langneurons.data.tasks import encode_examples, pad_id
 from langneurons.errors import InputError, RunError
 from langneurons.evaluation.batching import BATCH_TOKENS, CPU_TOKENS, sequence_batches
 from langneurons.evaluation.rows import label_row, max_positions
@@ -110,7 +110,7 @@ def classification_rows(
     # A longer text would push the position that is read, in its whole batch.
     limits = [limit for limit in (max_positions(lm), reading_length(lm)) if limit is not None]
     longest = min(limits, default=None)
-    encoded = [encode_example(task, example, lm.tokenizer, longest) for example in examples]
+    encoded = encode_examples(task, examples, lm.tokenizer, longest)
     scores = classify(lm, [item.ids for item in encoded], batch_size=batch_size, bar=bar)
     return [
         label_row(example, task.labels, list(row), cut=item.cut)

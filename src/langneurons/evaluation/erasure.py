@@ -9,7 +9,7 @@ beside as many random units.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,13 @@ import torch
 from numpy.typing import NDArray
 
 from langneurons.data import Blocks, batches
-from langneurons.evaluation import perplexity, ratio_interval
+from langneurons.evaluation import ratio_interval
 from langneurons.evaluation.examples import AnswerLoss
 from langneurons.evaluation.language_modelling import PerplexityResult
 from langneurons.evaluation.probing import Labelled, Probe, labelled, share
 from langneurons.evaluation.residual import streams
-from langneurons.evaluation.token_loss import find_head
+from langneurons.evaluation.together import Change, changed_perplexities
+from langneurons.evaluation.token_loss import Head, find_head
 from langneurons.identification.evidence import BalancedRows
 from langneurons.identification.subspaces import Subspace, fit, of_units, random_subspace
 from langneurons.intervention.erasing import erased
@@ -86,6 +87,7 @@ def erase_languages(
     all_layers: bool = True,
     seed: int = 0,
     level: float = 0.95,
+    baseline: MutableMapping[str, PerplexityResult] | None = None,
 ) -> Erasure:
     """Erase every kind of subspace in each layer, and look at what is left and what it costs.
 
@@ -102,12 +104,15 @@ def erase_languages(
         all_layers: Also erase in all of ``layers`` at once.
         seed: Seed of random subspaces.
         level: Level of the intervals.
+        baseline: Untouched perplexities by language that are known already; missing ones are put
+            there.
     """
     halves = {layer: split(stats, layer, rows) for layer in layers}
     plans = _plans(lm, stats, halves, kinds, neurons, random, seed, all_layers)
     found, costs = [], []
     head = find_head(lm)
-    plain = {lang: perplexity(lm, item, head=head) for lang, item in blocks.items()}
+    plain: MutableMapping[str, PerplexityResult] = {} if baseline is None else baseline
+    touched = _perplexities(lm, stats.site, blocks, [parts for _, parts in plans], head, plain)
     before = {name: loss() for name, loss in (tasks or {}).items()}
     untouched = _behind(lm, blocks)
     probe = Probe(untouched.train)
@@ -115,7 +120,7 @@ def erase_languages(
         base = {"layer": "-", "kind": "none", "seed": 0, "rank": 0}
         found.append({**base, **_behind_share(probe, untouched.test, level), **_nothing(halves)})
         bar.advance()
-        for about, parts in plans:
+        for number, (about, parts) in enumerate(plans):
             bar.note(f"{about['kind']} in layer {about['layer']}")
             row = dict(about)
             if len(parts) == 1:
@@ -123,13 +128,12 @@ def erase_languages(
                 row |= _here(halves[layer], item, level)
             with erased(lm, stats.site, parts):
                 after = _behind(lm, blocks)
-                touched = {lang: perplexity(lm, item, head=head) for lang, item in blocks.items()}
                 losses = {name: loss() for name, loss in (tasks or {}).items()}
             row |= _behind_share(Probe(after.train), after.test, level)
             found.append({**row, "chance": 1 / len(blocks)})
             for lang in blocks:
                 costs.append({**about, "measure": "perplexity", "on": lang,
-                              **_ratio(touched[lang], plain[lang], level)})  # fmt: skip
+                              **_ratio(touched[lang][number], plain[lang], level)})  # fmt: skip
             for name in losses:
                 costs.append({**about, "measure": "task", "on": name,
                               **_mean(losses[name] - before[name], level)})  # fmt: skip
@@ -159,6 +163,22 @@ def split(stats: Statistics, layer: int, rows: int) -> Halves:
             into[name] = data[torch.from_numpy(kept)]
             owners[number][name] = documents[kept]
     return Halves(train, labelled(train, owners[0]), labelled(test, owners[1]))
+
+
+def _perplexities(
+    lm: LanguageModel,
+    site: str,
+    blocks: Mapping[str, Blocks],
+    plans: Sequence[Mapping[int, Subspace]],
+    head: Head,
+    known: MutableMapping[str, PerplexityResult],
+) -> dict[str, list[PerplexityResult]]:
+    """Perplexity of each language with each of several sets of subspaces erased."""
+    changes = [Change(min(parts), lambda p=parts: erased(lm, site, p)) for parts in plans]
+    with track("perplexity, erased", len(plans) * len(blocks), "cells") as bar:
+        return changed_perplexities(
+            lm, blocks, dict.fromkeys(blocks, tuple(changes)), known, head=head, advance=bar.advance
+        )
 
 
 def _plans(
@@ -278,6 +298,7 @@ def move(
     rows: int = 1000,
     seed: int = 0,
     level: float = 0.95,
+    baseline: MutableMapping[str, PerplexityResult] | None = None,
 ) -> pd.DataFrame:
     """Move one language's text to another within each kind of subspace.
 
@@ -296,6 +317,8 @@ def move(
         rows: Most token rows of each language.
         seed: Seed of the random ones.
         level: Level of the intervals.
+        baseline: Untouched perplexities by language that are known already; the source's is put
+            there where it is missing.
 
     Returns:
         One row a kind and seed: ``kind``, ``seed``, ``rank``, ``taken_for_target`` with ``_low``
@@ -312,15 +335,15 @@ def move(
     for number in range(seed, seed + random):
         made["random", number] = random_subspace(first, len(names) - 1, number)
     head = find_head(lm)
-    plain = perplexity(lm, blocks, head=head)
+    plain: MutableMapping[str, PerplexityResult] = {} if baseline is None else baseline
+    towards = {about: item.towards(mean) for about, item in made.items()}
+    parts = [{layer: there} for there in towards.values()]
+    results = _perplexities(lm, stats.site, {source: blocks}, parts, head, plain)[source]
     found = []
-    for (kind, number), item in made.items():
-        there = item.towards(mean)
-        guess = probe.predict(there.erase(x))
-        with erased(lm, stats.site, {layer: there}):
-            touched = perplexity(lm, blocks, head=head)
+    for ((kind, number), item), touched in zip(made.items(), results, strict=True):
+        guess = probe.predict(towards[kind, number].erase(x))
         taken = share(guess == names.index(target), documents, level)
-        ratio = _ratio(touched, plain, level)
+        ratio = _ratio(touched, plain[source], level)
         found.append(
             {
                 "kind": kind,

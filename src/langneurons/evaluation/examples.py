@@ -15,7 +15,7 @@ from langneurons.data.tasks import (
     NLIExample,
     QAExample,
     Task,
-    encode_example,
+    encode_examples,
     pad_id,
 )
 from langneurons.errors import InputError
@@ -56,7 +56,7 @@ def example_activations(
         float32 (examples, layers, units).
     """
     longest = max_positions(lm)
-    ids = [encode_example(task, item, lm.tokenizer, longest).ids for item in examples]
+    ids = [item.ids for item in encode_examples(task, examples, lm.tokenizer, longest)]
     special = torch.tensor(sorted(lm.special_ids), dtype=torch.int64)
     found = torch.zeros(len(ids), lm.layers, lm.sites[site].width)
     with track(f"{task.name} activations", len(ids), "examples") as bar:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
-from langneurons.data.tasks import QAExample, encode_answer, encode_example, pad_id, with_end
+from langneurons.data.tasks import QAExample, encode_answer, encode_examples, pad_id, with_end
 from langneurons.errors import InputError
 from langneurons.evaluation.batching import BATCH_TOKENS, sequence_batches
 from langneurons.evaluation.rows import max_positions
@@ -185,7 +185,7 @@ def answers(
             "lower it."
         )
     room = None if longest is None else longest - new
-    encoded = [encode_example(task, example, lm.tokenizer, room) for example in examples]
+    encoded = encode_examples(task, examples, lm.tokenizer, room)
     written = generate(
         lm,
         [item.ids for item in encoded],

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +140,42 @@ def perplexities_of(
                 losses.add(batch, plain if layer is None else batch.log_probs(lm, head))
             advance(part)
     return [result_of(losses) for losses in sums]
+
+
+def changed_perplexities(
+    lm: LanguageModel,
+    blocks: Mapping[str, Blocks],
+    changes: Mapping[str, Sequence[Change]],
+    known: MutableMapping[str, PerplexityResult],
+    *,
+    head: Head | None = None,
+    advance: Callable[[float], None] = lambda amount: None,
+) -> dict[str, list[PerplexityResult]]:
+    """Perplexity of each language's text under its changes, and untouched where not known yet.
+
+    Args:
+        lm: A causal model.
+        blocks: Text by language.
+        changes: What is done in each language.
+        known: Untouched perplexities by language; missing ones are put there.
+        head: See :func:`perplexities`.
+        advance: See :func:`perplexities`.
+
+    Raises:
+        InputError: See :func:`perplexities`.
+        RunError: See :func:`perplexities`.
+    """
+    head = head or find_head(lm)
+    found = {}
+    for language, item in blocks.items():
+        plain = [] if language in known else [Change(None, contextlib.nullcontext)]
+        results = perplexities_of(
+            lm, item, [*plain, *changes[language]], head=head, advance=advance
+        )
+        if plain:
+            known[language] = results.pop(0)
+        found[language] = results
+    return found
 
 
 def first_layer(intervention: Interventions) -> int | None:

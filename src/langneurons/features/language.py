@@ -9,7 +9,6 @@ over the others) arXiv 2505.05111.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from langneurons.data import Blocks, batches
 from langneurons.errors import InputError
 from langneurons.evaluation import PerplexityResult, loss_ratio
 from langneurons.evaluation.residual import streams
-from langneurons.evaluation.together import Change, perplexities_of
+from langneurons.evaluation.together import Change, changed_perplexities
 from langneurons.evaluation.token_loss import find_head
 from langneurons.features.autoencoder import Autoencoder
 from langneurons.features.intervening import Mode, by_layer, check, features_changed
@@ -144,17 +143,19 @@ def feature_perplexity(
         what = by_layer(sets[kind, number][row], layers, value, mode)
         return Change(min(what), lambda: features_changed(lm, site, coders, what))
 
-    touched: dict[tuple[str, str, str, int], PerplexityResult] = {}
+    here = {lang: [cell for cell in cells if cell[1] == lang] for lang in blocks}
     total = len(cells) + sum(lang not in known for lang in blocks)
     with track("features changed", total, "cells") as bar:
-        for lang, item in blocks.items():
-            here = [cell for cell in cells if cell[1] == lang]
-            plain = [] if lang in known else [Change(None, contextlib.nullcontext)]
-            changes = [change(row, kind, number) for row, _, kind, number in here]
-            results = perplexities_of(lm, item, [*plain, *changes], head=head, advance=bar.advance)
-            if lang not in known:
-                known[lang] = results.pop(0)
-            touched.update(zip(here, results, strict=True))
+        changes = {
+            lang: [change(row, kind, number) for row, _, kind, number in items]
+            for lang, items in here.items()
+        }
+        results = changed_perplexities(lm, blocks, changes, known, head=head, advance=bar.advance)
+    touched = {
+        cell: result
+        for lang, items in here.items()
+        for cell, result in zip(items, results[lang], strict=True)
+    }
     return pd.DataFrame(
         {
             "row": row,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from langneurons.data import Blocks, batches
 from langneurons.evaluation import PerplexityResult, ratio_interval
 from langneurons.evaluation.residual import streams
-from langneurons.evaluation.together import Change, perplexities_of
+from langneurons.evaluation.together import Change, changed_perplexities
 from langneurons.evaluation.token_loss import find_head
 from langneurons.features.autoencoder import Autoencoder
 from langneurons.features.intervening import check, reconstructed
@@ -73,22 +72,20 @@ def quality(
     found = []
     head = find_head(lm)
     known: MutableMapping[str, PerplexityResult] = {} if baseline is None else baseline
-    losses: dict[str, dict[tuple[int, str], Floats]] = {}
+    ways = {
+        (layer, name): _replacing(lm, site, layer, coder, zero=name == "zero")
+        for layer, coder in coders.items()
+        for name in ("reconstructed", "zero")
+    }
     with track("loss recovered", (2 * len(coders) + 1) * len(blocks), "cells") as bar:
-        for language, item in blocks.items():
-            ways = {
-                (layer, name): _replacing(lm, site, layer, coder, zero=name == "zero")
-                for layer, coder in coders.items()
-                for name in ("reconstructed", "zero")
-            }
-            plain = [] if language in known else [Change(None, contextlib.nullcontext)]
-            results = perplexities_of(
-                lm, item, [*plain, *ways.values()], head=head, advance=bar.advance
-            )
-            if language not in known:
-                known[language] = results.pop(0)
-            sums_of = [result.rows["loss_sum"].to_numpy() for result in results]
-            losses[language] = dict(zip(ways, sums_of, strict=True))
+        changes = dict.fromkeys(blocks, tuple(ways.values()))
+        results = changed_perplexities(lm, blocks, changes, known, head=head, advance=bar.advance)
+    losses = {
+        language: {
+            way: result.rows["loss_sum"].to_numpy() for way, result in zip(ways, item, strict=True)
+        }
+        for language, item in results.items()
+    }
     for layer in coders:
         for language in blocks:
             untouched = known[language].rows

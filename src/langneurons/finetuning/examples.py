@@ -11,7 +11,13 @@ import torch
 from torch import Tensor
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from langneurons.data.tasks import encode_answer, encode_example, fitting, with_end
+from langneurons.data.tasks import (
+    encode_answer,
+    encode_example,
+    encode_examples,
+    fitting,
+    with_end,
+)
 from langneurons.errors import InputError
 
 if TYPE_CHECKING:
@@ -83,27 +89,37 @@ def encode_items(
     Raises:
         InputError: If a label is missing or out of range, or an example does not fit.
     """
-    items = []
-    for example in fitting(task, examples, tokenizer, answered=True):
-        if task.kind == "classification":
-            label = getattr(example, "label", None)
-            if label is None or not 0 <= int(label) < len(task.labels):
-                raise InputError(
-                    f"{task.name}: example {example.id!r} has the label {label!r}; training needs "
-                    f"0 to {len(task.labels) - 1} ({', '.join(task.labels)})."
-                )
-            ids = encode_example(task, example, tokenizer, max_length).ids
-            while len(ids) > 1 and ids[-1] == pad:
-                ids = ids[:-1]
-            items.append(Item(ids, int(label)))
-        elif task.kind == "qa":
-            items.append(_answer_item(task, example, tokenizer, max_length))
-        else:
-            raise InputError(
-                f"task {task.name!r} is of kind {task.kind!r}, which cannot be trained on: "
-                "choose a classification or a question answering task."
-            )
-    return items
+    if task.kind == "qa":
+        examples = fitting(task, examples, tokenizer, answered=True)
+        return [_answer_item(task, example, tokenizer, max_length) for example in examples]
+    if task.kind != "classification":
+        raise InputError(
+            f"task {task.name!r} is of kind {task.kind!r}, which cannot be trained on: "
+            "choose a classification or a question answering task."
+        )
+    examples = fitting(task, examples, tokenizer)
+    labels = [_label(task, example) for example in examples]
+    encoded = encode_examples(task, examples, tokenizer, max_length)
+    return [
+        Item(_without_padding(item.ids, pad), label)
+        for item, label in zip(encoded, labels, strict=True)
+    ]
+
+
+def _label(task: Task, example: Example) -> int:
+    label = getattr(example, "label", None)
+    if label is None or not 0 <= int(label) < len(task.labels):
+        raise InputError(
+            f"{task.name}: example {example.id!r} has the label {label!r}; training needs "
+            f"0 to {len(task.labels) - 1} ({', '.join(task.labels)})."
+        )
+    return int(label)
+
+
+def _without_padding(ids: list[int], pad: int) -> list[int]:
+    while len(ids) > 1 and ids[-1] == pad:
+        ids = ids[:-1]
+    return ids
 
 
 def block_items(blocks: Blocks) -> list[Item]:

@@ -10,6 +10,9 @@ from langneurons.data.tasks.base import Example, QAExample, Task
 from langneurons.data.tasks.forms import END
 from langneurons.errors import InputError
 
+TEXTS_AT_ONCE = 256
+"""Texts in one call; a tokenizer's own records take some hundred bytes a character."""
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -41,8 +44,25 @@ def encode_text(tokenizer: Any, text: str) -> list[int]:
     Raises:
         InputError: If the text asks for an end token and the tokenizer has none.
     """
-    text = with_end(tokenizer, text)
-    ids: list[int] = tokenizer(text)["input_ids"]
+    return encode_texts(tokenizer, [text])[0]
+
+
+def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """What :func:`encode_text` gives for each text, in one call: calls cost more than texts.
+
+    Raises:
+        InputError: See :func:`encode_text`.
+    """
+    found: list[list[int]] = []
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        group = [with_end(tokenizer, text) for text in texts[start : start + TEXTS_AT_ONCE]]
+        ids_of = tokenizer(group)["input_ids"]
+        found += [_open(tokenizer, text, ids) for text, ids in zip(group, ids_of, strict=True)]
+    return found
+
+
+def _open(tokenizer: Any, text: str, ids: list[int]) -> list[int]:
+    """Ids without an end token that the tokenizer has put behind them."""
     if ids and ids[-1] in {tokenizer.eos_token_id, tokenizer.sep_token_id}:
         bare: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
         for start in range(len(ids) - len(bare) + 1):
@@ -82,13 +102,16 @@ def fitting(
     """
     if task.max_tokens is None:
         return list(examples)
-    kept = []
-    for example in examples:
-        text = task.encode(example)
-        if answered and isinstance(example, QAExample):
-            text += task.target(example)
-        if len(encode_text(tokenizer, text)) <= task.max_tokens:
-            kept.append(example)
+    texts = [
+        task.encode(example)
+        + (task.target(example) if answered and isinstance(example, QAExample) else "")
+        for example in examples
+    ]
+    kept = [
+        example
+        for example, ids in zip(examples, encode_texts(tokenizer, texts), strict=True)
+        if len(ids) <= task.max_tokens
+    ]
     if not kept:
         raise InputError(
             f"{task.name}: none of {len(examples)} examples is within max_tokens="
@@ -111,8 +134,35 @@ def encode_example(
     Raises:
         InputError: If the text is too long even without any context.
     """
+    return encode_examples(task, [example], tokenizer, max_length)[0]
+
+
+def encode_examples(
+    task: Task, examples: Sequence[Example], tokenizer: Any, max_length: int | None = None
+) -> list[Encoded]:
+    """What :func:`encode_example` gives for each example, in one call of the tokenizer.
+
+    Args:
+        task: See :func:`encode_example`.
+        examples: The examples.
+        tokenizer: See :func:`encode_example`.
+        max_length: See :func:`encode_example`.
+
+    Raises:
+        InputError: See :func:`encode_example`.
+    """
+    whole = encode_texts(tokenizer, ["".join(task.parts(example)) for example in examples])
+    return [
+        _fitting(task, example, tokenizer, max_length, ids)
+        for example, ids in zip(examples, whole, strict=True)
+    ]
+
+
+def _fitting(
+    task: Task, example: Example, tokenizer: Any, max_length: int | None, ids: list[int]
+) -> Encoded:
+    """Ids of an example, those of the whole being known."""
     before, context, after = task.parts(example)
-    ids = encode_text(tokenizer, before + context + after)
     if max_length is None or len(ids) <= max_length:
         return Encoded(ids, 0)
     # The number of tokens grows with the number of characters kept (up to merges at the cut), so

@@ -43,6 +43,7 @@ def subspaces(workshop: Workshop, output: Path, name: str) -> None:
         tasks=tasks,
         rows=spec.rows,
         seed=context.seed,
+        baseline=workshop.baseline,
     )
     write_table(output / "language.parquet", done.language.assign(**about))
     write_table(output / "cost.parquet", done.cost.assign(**about))
@@ -58,6 +59,7 @@ def subspaces(workshop: Workshop, output: Path, name: str) -> None:
             random=spec.random,
             rows=spec.rows,
             seed=context.seed,
+            baseline=workshop.baseline,
         ).assign(source=source, target=target, layer=layer, **about)
         for source, target in spec.moves
         for layer in layers
