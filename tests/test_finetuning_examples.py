@@ -174,19 +174,6 @@ def test_a_model_without_a_module_for_its_head_is_trained_all_the_same(monkeypat
     assert float(whole) == pytest.approx(float(plain), rel=1e-6)
 
 
-def test_only_logits_that_are_used_are_asked_for():
-    """From the token before the first answer on, and not one more."""
-    model = tiny.model("llama")
-    asked = []
-    model.register_forward_pre_hook(
-        lambda _module, _args, options: asked.append(options["logits_to_keep"]), with_kwargs=True
-    )
-    items = [Item(list(range(5, 5 + n)), start) for n, start in ((9, 6), (14, 12), (6, 3))]
-    loss_sum(model, collate(items, kind="qa", pad=0), accepted(model))
-    # Padded on the left to 14; the first answer token of the three stands in column 11.
-    assert asked == [4]
-
-
 def test_padding_to_a_length():
     items = [Item([5, 6, 7], 1), Item([5], 0)]
     batch = collate(items, kind="classification", pad=0, length=6)

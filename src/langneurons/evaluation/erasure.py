@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -174,7 +175,7 @@ def _perplexities(
     known: MutableMapping[str, PerplexityResult],
 ) -> dict[str, list[PerplexityResult]]:
     """Perplexity of each language with each of several sets of subspaces erased."""
-    changes = [Change(min(parts), lambda p=parts: erased(lm, site, p)) for parts in plans]
+    changes = [Change(min(parts), partial(erased, lm, site, parts)) for parts in plans]
     with track("perplexity, erased", len(plans) * len(blocks), "cells") as bar:
         return changed_perplexities(
             lm, blocks, dict.fromkeys(blocks, tuple(changes)), known, head=head, advance=bar.advance
