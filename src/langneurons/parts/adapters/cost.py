@@ -8,8 +8,8 @@ from typing import Any
 from langneurons.interface.context import Context
 from langneurons.interface.part import Takes
 from langneurons.models.size import Size
-from langneurons.parts.adapters.spec import AdapterSpec, adapter_units, choice_of
 from langneurons.stages.stage import Stage
+from langneurons.parts.adapters.spec import AdapterSpec, adapter_units, choice_of, is_base
 
 _SCORE_BYTES = 200  # a row of a score file, compressed
 _ACTIVATIONS = 34  # bytes a token, layer and hidden unit kept for the backward pass, 16 bit
@@ -25,7 +25,7 @@ def takes(
         tokens = recipe.batch_size * min(task.tokens, recipe.max_length)
         kept = 2 if recipe.gradient_checkpointing else _ACTIVATIONS
         step = tokens * size.layers * size.hidden * kept
-        for adapter in adapters.values():
+        for adapter in (item for item in adapters.values() if not is_base(item)):
             # Weights, gradients and AdamW's two moments, in float32.
             memory = max(memory, step + 16 * trainable(adapter, context, size, recipe.rank))
             # LoRA on the MLP is saved whole, zeros included: an ordinary PEFT adapter.

@@ -15,6 +15,12 @@ from langneurons.interface.spec import Spec, Value
 CONTROLS = ("random", "matched")
 """Kinds of random units: of the same number, and also of the same activity."""
 
+BASE = "base"
+"""Nothing learns: the model as it is."""
+
+WHOLE = (BASE, "none", "all")
+"""Choices that name no neuron set."""
+
 
 class HoldSpec(Spec):
     """Units that are overwritten while an adapter learns."""
@@ -29,7 +35,8 @@ class AdapterSpec(Spec):
     neurons: str | list[str] = Field(
         "none",
         description="none, all, SET:LANGUAGE (or a list of them); random:SET:LANGUAGE for as many "
-        "random units, matched:SET:LANGUAGE for random units of the same activity.",
+        "random units, matched:SET:LANGUAGE for random units of the same activity; base trains "
+        "nothing and tests the model as it is.",
     )
     attention: bool = Field(True, description="Plain LoRA on the attention projections.")
     seeds: int = Field(1, ge=1, description="Trainings with different seeds and random units.")
@@ -58,6 +65,11 @@ def adapter_units(adapter: AdapterSpec) -> list[str]:
 def shot_words(adapter: AdapterSpec) -> list[str]:
     """Added examples in words, as ``64 hi``."""
     return [f"{count} {lang}" for lang, count in (adapter.shots or {}).items()]
+
+
+def is_base(adapter: AdapterSpec) -> bool:
+    """Whether nothing is trained."""
+    return adapter_units(adapter) == [BASE]
 
 
 def choice_of(choice: str) -> tuple[str, str, str]:
@@ -99,6 +111,12 @@ def _distinct(adapters: Mapping[str, AdapterSpec]) -> None:
             owner[run] = name
 
 
+def trainings(task: str, run: str, adapters: Mapping[str, AdapterSpec]) -> tuple[str, ...]:
+    """Name of the stage that trains what is tested; none where nothing is trained."""
+    name, _ = adapter_runs(adapters)[run]
+    return () if is_base(adapters[name]) else (f"finetune/{task}/{run}",)
+
+
 def first_run(adapters: Mapping[str, AdapterSpec], adapter: str) -> str:
     """Of an adapter that is trained several times, the first training."""
     return next(run for run, item in adapter_runs(adapters).items() if item == (adapter, 0))
@@ -113,7 +131,11 @@ def check(adapters: Mapping[str, AdapterSpec], context: Context) -> None:
     _distinct(adapters)
     for name, adapter in adapters.items():
         chosen = adapter_units(adapter)
-        for word in ("none", "all"):
+        if is_base(adapter) and (adapter.hold or adapter.seeds > 1 or adapter.seed):
+            raise ValueError(
+                f"adapters.{name}: base trains nothing, take hold, seeds and seed out of it"
+            )
+        for word in WHOLE:
             if word in chosen and chosen != [word]:
                 raise ValueError(
                     f"adapters.{name}: {word} stands alone, take it or the others out of it"
@@ -126,7 +148,7 @@ def check(adapters: Mapping[str, AdapterSpec], context: Context) -> None:
             )
         held = [adapter.hold.neurons] if adapter.hold else []
         for choice in [*chosen, *held]:
-            if choice in ("none", "all"):
+            if choice in WHOLE:
                 continue
             _, neurons, lang = choice_of(choice)
             if neurons not in context.sets:
@@ -143,6 +165,8 @@ def verify(adapters: Mapping[str, AdapterSpec], context: Context) -> None:
     """
     from langneurons.data.tasks import get_task
 
+    if all(map(is_base, adapters.values())):
+        return
     for name, spec in (context.spec_of("tasks") or {}).items():
         task = get_task(spec.source or name)
         shots = {f"adapters.{name}.shots": spec.shots or () for name, spec in adapters.items()}
@@ -158,6 +182,8 @@ def examples(
     """What is trained on: task, language and split."""
     from langneurons.finetuning import get_recipe
 
+    if all(map(is_base, adapters.values())):
+        return
     for name, spec in (context.spec_of("tasks") or {}).items():
         settings = {**context.finetune, **spec.finetune}
         given = {"split": spec.train_split} if spec.train_split else {}

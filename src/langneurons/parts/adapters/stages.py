@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from langneurons.interface.context import Context
-from langneurons.parts.adapters.spec import AdapterSpec, adapter_runs, adapter_units, choice_of
+from langneurons.parts.adapters.spec import (
+    WHOLE,
+    AdapterSpec,
+    adapter_runs,
+    adapter_units,
+    choice_of,
+    trainings,
+)
 from langneurons.parts.tasks.stages import score, source, tested
 from langneurons.stages.stage import Stage
 
@@ -17,9 +24,10 @@ def stages(adapters: Mapping[str, AdapterSpec], context: Context) -> list[Stage]
     for task, spec in (context.spec_of("tasks") or {}).items():
         test = tested(context, task)
         for run in adapter_runs(adapters):
-            stages.append(_finetune(context, task, run))
+            trained = trainings(task, run, adapters)
+            stages += [_finetune(context, task, run) for _ in trained]
             stages += [
-                score(context, task, run, lang, {"value": "none", "units": "-"}, test, ())
+                score(context, task, run, lang, {"value": "none", "units": "-"}, test, trained)
                 for lang in spec.languages or context.languages
             ]
     return stages
@@ -31,7 +39,7 @@ def _finetune(context: Context, task: str, run: str) -> Stage:
     name, seed = adapter_runs(adapters)[run]
     adapter = adapters[name]
     chosen = [*adapter_units(adapter), *([adapter.hold.neurons] if adapter.hold else [])]
-    named = {choice: choice_of(choice) for choice in chosen if choice not in ("none", "all")}
+    named = {choice: choice_of(choice) for choice in chosen if choice not in WHOLE}
     sets = {neurons for _, neurons, _ in named.values()}
     settings = {**context.finetune, **spec.finetune}
     # A value held comes from statistics, and so do units of the same activity.

@@ -12,11 +12,13 @@ from langneurons.artifacts import read_json
 from langneurons.interface.results import Results
 from langneurons.parts.adapters.spec import (
     CONTROLS,
+    WHOLE,
     AdapterSpec,
     adapter_runs,
     adapter_units,
     choice_of,
     shot_words,
+    is_base,
 )
 
 if TYPE_CHECKING:
@@ -194,7 +196,7 @@ def adapters(trained: Trained, found: Found) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for cell, scored in found.items():
         name, seed = runs[cell.run]
-        if cell != cell.plain:
+        if cell != cell.plain or is_base(trained[name]):
             continue
         for other, (reference, other_seed) in runs.items():
             base = found.get(replace(cell, run=other))
@@ -239,7 +241,7 @@ def adapter_sets(trained: Trained, scored: pd.DataFrame) -> pd.DataFrame:
     chosen = {
         name: spec.attention
         for name, spec in trained.items()
-        if adapter_units(spec) not in (["none"], ["all"])
+        if adapter_units(spec) not in ([word] for word in WHOLE)
     }
     plain = scored[(scored["intervention"] == "none") & scored["adapter"].isin(chosen)]
     plain = plain.assign(attention=plain["adapter"].map(chosen))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from langneurons.interface.context import Context
 from langneurons.intervention.words import parse as parse_value
-from langneurons.parts.adapters.spec import first_run
+from langneurons.parts.adapters.spec import first_run, trainings
 from langneurons.parts.interventions.spec import InterventionsSpec, intervened
 from langneurons.parts.tasks.stages import score, tested
 from langneurons.stages.stage import Stage
@@ -22,6 +22,7 @@ def _of_task(spec: InterventionsSpec, context: Context, task: str) -> list[Stage
     test = tested(context, task)
     chosen = [lang for lang in spec.languages or languages if lang in languages]
     under = [first_run(context.spec_of("adapters"), name) for name in intervened(spec)]
+    parents_of = {run: trainings(task, run, context.spec_of("adapters")) for run in under}
     draws: list[tuple[str, int | None]] = [("own", None)]
     draws += [("random", seed) for seed in range(spec.random)]
     draws += [("matched", seed) for seed in range(spec.matched)]
@@ -37,6 +38,8 @@ def _of_task(spec: InterventionsSpec, context: Context, task: str) -> list[Stage
                     taken = parse_value(value).taken
                     elsewhere = context.statistics_of(taken) if taken else ()
                     needed = dict.fromkeys((*parents, *elsewhere))
-                    stages += [score(context, task, run, lang, cell, test, tuple(needed))
-                               for run in under]  # fmt: skip
+                    stages += [
+                        score(context, task, run, lang, cell, test, (*parents_of[run], *needed))
+                        for run in under
+                    ]
     return stages

@@ -15,8 +15,14 @@ if TYPE_CHECKING:
     from langneurons.intervention import Intervention
 
 
-def sweep(workshop: Workshop, output: Path, language: str, adapter: str | None = None) -> None:
-    """Sweep one language's units; the adapter's name is that of its training."""
+def sweep(
+    workshop: Workshop,
+    output: Path,
+    language: str,
+    adapter: str | None = None,
+    trained: bool = True,
+) -> None:
+    """Sweep one language's units; the adapter's name is that of its training, if it has one."""
     from langneurons.evaluation import sweep as swept
 
     spec = workshop.context.spec_of("sweep")
@@ -36,7 +42,7 @@ def sweep(workshop: Workshop, output: Path, language: str, adapter: str | None =
         stats=workshop.statistics(site),
         baseline=workshop.baseline,
         seed=workshop.context.seed,
-        task=_task_score(workshop, spec, language, adapter),
+        task=_task_score(workshop, spec, language, adapter, trained),
     )
     names = {"language": language, "neurons": spec.neurons}
     names |= {"task": spec.task} if spec.task is not None else {}
@@ -44,7 +50,7 @@ def sweep(workshop: Workshop, output: Path, language: str, adapter: str | None =
 
 
 def _task_score(
-    workshop: Workshop, spec: SweepSpec, language: str, adapter: str | None
+    workshop: Workshop, spec: SweepSpec, language: str, adapter: str | None, trained: bool
 ) -> TaskScore | None:
     """The task of a sweep, under its adapter."""
     from langneurons.evaluation import evaluate
@@ -56,9 +62,9 @@ def _task_score(
 
     def score(intervention: Intervention | None) -> Scores:
         return evaluate(
-            workshop.adapted(name, adapter), workshop.task(name), language,
-            intervention=intervention, split=task.split, limit=task.limit,
-            protocol=workshop.context.protocol,
+            workshop.adapted(name, adapter) if trained else workshop.lm,
+            workshop.task(name), language, intervention=intervention, split=task.split,
+            limit=task.limit, protocol=workshop.context.protocol,
         )  # fmt: skip
 
     return TaskScore(score)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from langneurons.interface.context import Context
-from langneurons.parts.adapters.spec import first_run
+from langneurons.parts.adapters.spec import first_run, trainings
 from langneurons.parts.sweep.spec import SweepSpec
 from langneurons.parts.tasks.stages import tested
 from langneurons.stages.stage import Stage
@@ -26,7 +26,9 @@ def stages(spec: SweepSpec, context: Context) -> list[Stage]:
         task = context.spec_of("tasks")[spec.task]
         under = {"adapter": first_run(context.spec_of("adapters"), spec.adapter)}
         settings |= {"test": tested(context, spec.task)}
-        parents = (*parents, f"finetune/{spec.task}/{under['adapter']}")
+        trained = trainings(spec.task, under["adapter"], context.spec_of("adapters"))
+        under |= {} if trained else {"trained": False}
+        parents = (*parents, *trained)
         entries += context.task_module(spec.task)
         tokens += (task.limit or 1000) * task.tokens
     return [

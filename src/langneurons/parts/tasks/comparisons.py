@@ -20,10 +20,15 @@ PRIMARY = ("accuracy", "f1", "exact_match")
 
 
 def trained_on(run: Run) -> list[str]:
-    """Languages of the training data, sorted: scores on them are no transfer."""
+    """Languages of the training data, sorted: scores on them are no transfer.
+
+    None where the model was tested as it is.
+    """
     table = run.table("finetuning")
     found = set() if table is None else {str(lang) for lang in table["train_language"].dropna()}
-    named = run.info.get("train_language")
+    stages = [str(stage["name"]) for stage in run.info.get("stages", ())]
+    trained = not stages or any(name.startswith("finetune/") for name in stages)
+    named = run.info.get("train_language") if trained else None
     return sorted(found | ({str(named)} if named and run.table("scores") is not None else set()))
 
 

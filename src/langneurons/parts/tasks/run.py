@@ -22,8 +22,9 @@ def scores(
     units: str,
     neurons: str | None = None,
     seed: str | None = None,
+    trained: bool = True,
 ) -> None:
-    """Score a task under an adapter, with units overwritten or not."""
+    """Score a task under an adapter or the model as it is, with units overwritten or not."""
     from langneurons.evaluation import evaluate
     from langneurons.intervention import Intervention
 
@@ -38,7 +39,7 @@ def scores(
         )
     spec = workshop.context.spec_of("tasks")[task]
     evaluate(
-        workshop.adapted(task, adapter),
+        workshop.adapted(task, adapter) if trained else workshop.lm,
         workshop.task(task),
         language,
         intervention=intervention,

@@ -62,15 +62,22 @@ def score(
         cell: What is written over which units: ``value``, ``units`` and, of a set, ``neurons`` and
             ``seed``.
         test: What :func:`tested` returns.
-        parents: Stages it reads beside the training.
+        parents: Stages it reads, its training in front; without one the model is tested as it is.
     """
+    trained = any(name.startswith("finetune/") for name in parents)
     label = "-".join(str(part) for part in cell.values() if part != "-")
     return Stage(
         name=f"scores/{task}/{adapter}/{language}/{label}",
         kind="scores",
-        arguments={"task": task, "adapter": adapter, "language": language, **cell},
+        arguments={
+            "task": task,
+            "adapter": adapter,
+            "language": language,
+            **cell,
+            **({} if trained else {"trained": False}),
+        },
         settings=test,
-        parents=(f"finetune/{task}/{adapter}", *parents),
+        parents=parents,
         output=f"scores/{task}/{adapter}/{language}/{label}.parquet",
         scratch=(f"scores/{task}/{adapter}/{language}/{label}.parquet.parts",),
         entries=context.task_module(task),

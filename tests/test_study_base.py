@@ -1,0 +1,49 @@
+"""A study of a model as it is: nothing is trained, and everything else goes on as after a training."""
+
+import pandas as pd
+import pytest
+import yaml
+
+import study_world
+from langneurons import Study, evaluate, load
+from langneurons.data.tasks import get_task
+from langneurons.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    root = study_world.build(tmp_path_factory.mktemp("base"))
+    config = yaml.safe_load((root / "tasks.yaml").read_text(encoding="utf-8"))
+    config["adapters"] = {"base": {"neurons": "base"}}
+    config["interventions"] |= {"adapter": "base", "values": ["zero"], "languages": ["en", "hi"]}
+    config["neurons"] = {"ap": {"method": "average_precision", "parameters": {"top": 0.1}}}
+    config["interventions"]["neurons"] = ["ap"]
+    config["perplexity"] = {"neurons": ["ap"]}
+    (root / "base.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    return root
+
+
+def test_the_model_as_it_is_is_scored_overwritten_and_reported(world, tmp_path):
+    result = Study.from_yaml(world / "base.yaml", ["threads=1"]).run(tmp_path / "run")
+    assert result.failed == []
+    assert not (tmp_path / "run" / "adapters").exists()
+    scores = pd.read_parquet(tmp_path / "run" / "tables" / "scores.parquet")
+    assert set(scores["adapter"]) == {"base"}
+    assert set(scores["intervention"]) == {"none", "zero"}
+    task = get_task(f"xnli:{world / 'xnli'}")
+    plain = evaluate(load(str(world / "model")), task, "hi", split="test")
+    row = scores[(scores["language"] == "hi") & (scores["intervention"] == "none")].iloc[0]
+    assert row["value"] == pytest.approx(plain.value())
+    page = (tmp_path / "run" / "report" / "index.html").read_text(encoding="utf-8")
+    assert "Scores without intervention" in page
+    # English is no language trained on here: what overwriting does to it is told.
+    shown = pd.read_csv(next((tmp_path / "run" / "report" / "tables").glob("interventions_*.csv")))
+    assert set(shown["language"]) == {"en", "hi"}
+
+
+@pytest.mark.parametrize(
+    "change", ["adapters.base.seeds=2", "adapters.base.hold={neurons: 'ap:hi'}"]
+)
+def test_what_only_a_training_has_is_refused(world, change):
+    with pytest.raises(InputError, match="base trains nothing, take hold, seeds and seed out"):
+        Study.from_yaml(world / "base.yaml", [change])
