@@ -100,6 +100,8 @@ BETWEEN_PARTS = {
     "adapters": {"tasks"},
     "sweep": {"tasks", "adapters"},
     "interventions": {"tasks", "adapters"},
+    "changes": {"tasks", "adapters"},
+    "answers": {"tasks", "adapters", "interventions"},
     "paper": {"neurons", "perplexity", "tasks", "adapters", "interventions"},
 }
 

@@ -1,4 +1,4 @@
-"""A study of a model as it is: nothing is trained, and everything else goes on as after a training."""
+"""A study of a model as it is: nothing is trained, everything else goes on as after a training."""
 
 import pandas as pd
 import pytest

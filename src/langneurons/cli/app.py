@@ -21,6 +21,7 @@ from langneurons.cli import (
     play,
     steps,
     study,
+    summarise,
     sweep,
 )
 from langneurons.errors import LangNeuronsError
@@ -72,6 +73,7 @@ identify.add(app)
 sweep.add(app)
 force.add(app)
 across.add(app)
+summarise.add(app)
 neurons.add(app)
 information.add(app)
 mini.add(app)

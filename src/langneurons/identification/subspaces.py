@@ -217,3 +217,33 @@ def discriminant(rows: Mapping[str, Tensor], language: str, kind: str) -> Discri
     if along == 0 or within == 0:
         return Discriminant(torch.zeros_like(gap), gap, 0.0)
     return Discriminant(gap * read / along, gap, along**2 / within)
+
+
+def moved(subspace: Subspace, rows: Tensor) -> float:
+    """Root mean square of how far erasing moves a row, as a share of its length.
+
+    Args:
+        subspace: What is erased.
+        rows: Activations (n, width).
+    """
+    apart = subspace.erase(rows) - rows
+    return float((apart.norm(dim=1) / rows.norm(dim=1)).square().mean().sqrt())
+
+
+def as_large(like: Subspace, rows: Tensor, seed: int) -> Subspace:
+    """A random subspace with the same origin, of the least rank that moves rows as far.
+
+    Args:
+        like: What it is a control of.
+        rows: Activations (n, width) on which both are held against each other.
+        seed: Of the draw.
+    """
+    wanted = moved(like, rows)
+    low, high = 1, rows.shape[1]
+    while low < high:
+        middle = (low + high) // 2
+        if moved(random_subspace(like, middle, seed), rows) < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    return random_subspace(like, low, seed)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from langneurons.artifacts import write_table
+from langneurons.artifacts import write_table, write_tensors
 from langneurons.interface.workshop import Workshop
 from langneurons.models.layers import chosen_layers
 
@@ -54,6 +54,8 @@ def feature_languages(workshop: Workshop, output: Path, name: str) -> None:
     stats, means = feature_statistics(lm, _blocks(workshop), spec.site, coders)
     found = identify(stats, method=spec.method, **spec.parameters)
     found.save(output / "features.json")
+    stats.save(output / "statistics")
+    write_tensors(output / "means.safetensors", means)
     own = monolinguality(means)
     rows = [
         pd.DataFrame(

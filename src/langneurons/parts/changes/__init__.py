@@ -1,0 +1,30 @@
+"""Other changes of the model on the tasks, in the place of a language's neurons."""
+
+from langneurons.parts.changes.spec import ChangesSpec
+from langneurons.reporting.columns import Columns
+from langneurons.study.part import Kind, Part, add, later
+
+add(
+    Part(
+        "changes",
+        820,
+        spec=ChangesSpec,
+        many=True,
+        check=later(f"{__name__}.spec:check"),
+        verify=later(f"{__name__}.spec:verify"),
+        sites=later(f"{__name__}.spec:sites"),
+        stages=later(f"{__name__}.stages:stages"),
+        tables=later(f"{__name__}.tables:tables"),
+        kinds={
+            "batch_percentiles": Kind(later(f"{__name__}.run:batch_percentiles")),
+            "task_change": Kind(later(f"{__name__}.run:task_change")),
+        },
+        columns={
+            "task_changes": Columns(
+                "part task adapter language change units of seed metric",
+                "n difference low high p_value p_holm mde answers",
+            ),
+        },
+        page=later(f"{__name__}.page:sections"),
+    )
+)

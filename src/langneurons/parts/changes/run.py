@@ -1,0 +1,157 @@
+"""What the stages of other changes do."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langneurons.study.workshop import Workshop
+
+if TYPE_CHECKING:
+    from langneurons.identification import Units
+    from langneurons.models import LanguageModel
+
+Within = AbstractContextManager[object]
+
+
+def task_change(
+    workshop: Workshop,
+    output: Path,
+    name: str,
+    task: str,
+    adapter: str,
+    language: str,
+    change: str,
+    units: str,
+    of: str,
+    seed: int = 0,
+    trained: bool = True,
+) -> None:
+    """Score a task while the model is changed."""
+    from langneurons.evaluation import evaluate
+
+    what = workshop.context.spec_of("changes")[name].what
+    plan = {"subspace": _subspace, "features": _features}.get(what, _neurons)
+    lm = workshop.adapted(task, adapter) if trained else workshop.lm
+    spec = workshop.context.spec_of("tasks")[task]
+    with plan(workshop, lm, name, language, change, units, of, seed):
+        evaluate(
+            lm,
+            workshop.task(task),
+            language,
+            split=spec.split,
+            limit=spec.limit,
+            protocol=workshop.context.protocol,
+            output=output,
+        )
+
+
+def batch_percentiles(workshop: Workshop, output: Path, site: str, language: str) -> None:
+    """Statistics whose quantiles are means over batches of each batch's own, as released."""
+    from langneurons.statistics import collect
+
+    spec = workshop.context.spec_of("statistics")
+    collect(
+        workshop.lm,
+        {language: workshop.texts[language].statistics},
+        site=site,
+        tokens=spec.tokens,
+        block=spec.block,
+        rows=0,
+        quantiles="batch-mean",
+        output=output,
+    )
+
+
+def _subspace(
+    workshop: Workshop,
+    lm: LanguageModel,
+    name: str,
+    language: str,
+    change: str,
+    units: str,
+    of: str,
+    seed: int,
+) -> Within:
+    """The languages' subspace, or a random one, erased or moved behind one layer."""
+    from langneurons.evaluation.erasure import split
+    from langneurons.identification.subspaces import as_large, fit, random_subspace
+    from langneurons.intervention.erasing import erased
+
+    spec = workshop.context.spec_of("changes")[name]
+    layer = lm.layers // 2 if spec.layer is None else spec.layer
+    rows = split(workshop.statistics(spec.site), layer, spec.rows).fitted
+    found = fit(rows, spec.kind)
+    if units == "random":
+        found = random_subspace(found, found.rank, seed)
+    elif units == "large":
+        found = as_large(found, rows[language], seed)
+    if change == "moved":
+        found = found.towards(rows[workshop.context.train_language].mean(0))
+    return erased(lm, spec.site, {layer: found})
+
+
+def _features(
+    workshop: Workshop,
+    lm: LanguageModel,
+    name: str,
+    language: str,
+    change: str,
+    units: str,
+    of: str,
+    seed: int,
+) -> Within:
+    """A language's sparse features, or a control's, off, at their mean or where they are on."""
+    from langneurons.artifacts import read_tensors
+    from langneurons.evaluation.deactivation import draws
+    from langneurons.features.autoencoder import Autoencoder
+    from langneurons.features.intervening import by_layer, features_changed
+    from langneurons.identification import NeuronSet
+    from langneurons.models.layers import chosen_layers
+    from langneurons.statistics import Statistics
+
+    part = workshop.context.spec_of("changes")[name].features
+    spec = workshop.context.spec_of("features")[part]
+    folder = workshop.out / "feature_languages" / part
+    found = NeuronSet.load(folder / "features.json")
+    stats = Statistics.load(folder / "statistics")
+    layers = chosen_layers(spec.layers, lm.layers)
+    coders = {
+        layer: Autoencoder.load(workshop.out / "features" / part / str(layer)) for layer in layers
+    }
+    count = {kind: seed + 1 if kind == units else 0 for kind in ("random", "matched")}
+    chosen = draws(found, of, stats, **count, seed=0)[units, seed]
+    value: Any = 0.0
+    if change != "off":
+        value = read_tensors(folder / "means.safetensors")[0][of]
+    if change == "mean-on":  # the mean over the tokens that a feature is on for
+        value = value / stats.prob_positive(of).clamp_min(1e-9)
+    return features_changed(lm, spec.site, coders, by_layer(chosen, layers, value))
+
+
+def _neurons(
+    workshop: Workshop,
+    lm: LanguageModel,
+    name: str,
+    language: str,
+    change: str,
+    units: str,
+    of: str,
+    seed: int,
+) -> Within:
+    """A language's neurons at a value of its text; percentiles exact, or means over batches."""
+    from langneurons.intervention import Intervention, intervene
+    from langneurons.intervention.words import parse
+    from langneurons.statistics import Statistics
+
+    spec = workshop.context.spec_of("changes")[name]
+    site = workshop.context.site(spec.neurons)
+    chosen: Units = workshop.units(spec.neurons, of, units, seed)
+    word, _, reading = change.partition("-") if spec.what == "percentiles" else (change, "", "")
+    fields = workshop.change(word, of, site)
+    if reading == "averaged":
+        stats = Statistics.load(workshop.out / "batch_percentiles" / site / of)
+        fields["value"] = parse(word).value(stats, of)
+    written = workshop.context.written(spec.neurons)
+    return intervene(lm, Intervention(units=chosen, site=written, **fields))
