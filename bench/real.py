@@ -1,13 +1,11 @@
 """Real pretrained models: cost of collecting and of perplexity against the bare forward pass.
 
 Needs `make real-models`. Ratios are medians over rounds in which all contestants run the same
-blocks in turn. Where the studies `gemma-3-270m` and `gemma-3-270m-xnli` have run, the time of their
-stages follows, from their own records.
+blocks in turn.
 """
 
 from __future__ import annotations
 
-import json
 import resource
 import statistics
 import time
@@ -26,7 +24,6 @@ from langneurons.statistics import collect, run_backbone
 ON_REQUEST = True
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("gemma-3-270m-q4_k_m.gguf", "SmolLM2-135M-Instruct.Q4_1.gguf")
-STUDIES = ("gemma-3-270m", "gemma-3-270m-xnli")
 DTYPES = ("float32", "bfloat16")
 TOKENS, BLOCK, ROUNDS = 4096, 128, 3
 
@@ -78,15 +75,6 @@ def measure(model: Path, dtype: str) -> list[tuple[str, float, float]]:
     ]
 
 
-def stages(run: Path) -> list[tuple[str, int, float]]:
-    """Kind of stage, how many, seconds in all; from the run's record."""
-    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    found: dict[str, list[float]] = {}
-    for stage in record["stages"]:
-        found.setdefault(stage["name"].partition("/")[0], []).append(stage["seconds"])
-    return [(kind, len(times), sum(times)) for kind, times in found.items()]
-
-
 def run(console: Any) -> None:
     """Measure and print."""
     there = [ROOT / "real-models" / name for name in MODELS]
@@ -101,9 +89,3 @@ def run(console: Any) -> None:
     if there:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         console.print(f"peak memory of all this: {peak:.1f} GB")
-    for name in STUDIES:
-        folder = ROOT / "runs" / name
-        if (folder / "run.json").is_file():
-            console.print(f"stages of the study {name}")
-            for kind, count, seconds in stages(folder):
-                console.print(f"  {kind:<12} {count:>4} stages {seconds:>7,.0f} s")

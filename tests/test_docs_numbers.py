@@ -19,8 +19,9 @@ SHOWN = re.compile(
 def recorded():
     """Three numbers beside each other in a line of a record, also as percentages, in order."""
     found = set()
-    for path in (ROOT / "bench" / "results").glob("*.txt"):
-        for line in path.read_text(encoding="utf-8").splitlines():
+    records = ROOT / "bench" / "results"
+    for path in (*records.glob("*.txt"), *records.glob("*/summary.md")):
+        for line in path.read_text(encoding="utf-8").replace("\N{MINUS SIGN}", "-").splitlines():
             numbers = [float(number) for number in re.findall(NUMBER, line)]
             for triple in zip(numbers, numbers[1:], numbers[2:], strict=False):
                 found.add(triple)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bench.zeroshot import CHOICES, write_task
 
 import tiny
+from harness_tasks import CHOICES, write_task
 from langneurons.errors import InputError
 from langneurons.evaluation import compare, evaluate
 from langneurons.identification import Units

@@ -79,7 +79,7 @@ def test_zero_shot_inference_and_questions(gemma: LanguageModel) -> None:
 @pytest.mark.parametrize("lang", ["en", "hi"])
 def test_the_harness_agrees_item_by_item(gemma: LanguageModel, lang: str, tmp_path: Path) -> None:
     pytest.importorskip("lm_eval", reason="the extra [harness] is not installed")
-    from bench.zeroshot import write_task
+    from harness_tasks import write_task
 
     task = get_task(f"xnli:{DATA / 'xnli'}")
     spec = write_task(tmp_path, "xnli_here", task, task.examples(lang, limit=30), lang)

@@ -58,7 +58,7 @@ def row(root, **about):
 
 
 def agrees(root, language, label, within, **about):
-    """A cell is what the public functions give, is no change of nothing, and its row is the pair's."""
+    """A cell is what the public functions give, and something changed; its row is the pair's."""
     lm = load(str(root / "model"))
     task = get_task(f"xnli:{root / 'xnli'}")
     plain = evaluate(lm, task, language, split="test")
@@ -173,7 +173,10 @@ def test_features_and_the_page(finished):
         ("changes.sparse.features=none", "unknown part of `features` 'none' in 'changes.sparse'"),
         ("changes.sparse.features=null", "changes.sparse: features needs `features: NAME`"),
         ("changes.english.of=[xx]", "unknown language 'xx' in 'changes.english'"),
-        ("changes.batches.values=[mean]", "changes.batches: percentiles takes values such as P10"),
+        (
+            "changes.batches.values=[mean]",
+            "changes.batches: percentiles are asked for, take values",
+        ),
         ("changes.space.adapter=none", "unknown adapter 'none' in 'changes.space'"),
         ("changes.space.site=nowhere", "unknown site 'nowhere' in part 'space'"),
     ],

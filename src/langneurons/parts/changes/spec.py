@@ -113,7 +113,7 @@ def check(specs: Mapping[str, ChangesSpec], context: Context) -> None:
         if spec.features is not None and spec.features not in features:
             raise unknown("part of `features`", spec.features, features, f"in {place!r}")
         if spec.what == "percentiles" and any(value[0] != "P" for value in spec.values):
-            raise ValueError(f"{place}: percentiles takes values such as P10 alone")
+            raise ValueError(f"{place}: percentiles are asked for, take values such as P10 alone")
         adapters = context.spec_of("adapters") or {}
         for adapter in [spec.adapter] if isinstance(spec.adapter, str) else spec.adapter:
             if context.spec_of("tasks") and adapter not in adapters:
