@@ -16,9 +16,9 @@ HEAD = """\
 # Records
 
 Every number of the pages of results comes from one of these records; they lie as text in
-`bench/results`. Commands `bench.real_*`, `bench.trainings`, `bench.planning` and `bench.zeroshot` in them stand in
-commit 5775831. A record holds the command that made it, what was measured, and every training,
-draw and language by itself. This page is made from them (`make pages`). Words:
+`bench/results`. A record holds the command that made it, what was measured, and every training,
+draw and language by itself. The commands `bench.real_*`, `bench.trainings` and `bench.planning`
+stand in commit 5775831. This page is made from the records (`make pages`). Words:
 [What survives](what-survives.md#words).
 """
 

@@ -8,8 +8,8 @@ from typing import Any
 from langneurons.interface.context import Context
 from langneurons.interface.part import Takes
 from langneurons.models.size import Size
-from langneurons.stages.stage import Stage
 from langneurons.parts.adapters.spec import AdapterSpec, adapter_units, choice_of, is_base
+from langneurons.stages.stage import Stage
 
 _SCORE_BYTES = 200  # a row of a score file, compressed
 _ACTIVATIONS = 34  # bytes a token, layer and hidden unit kept for the backward pass, 16 bit

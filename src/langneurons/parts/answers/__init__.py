@@ -1,14 +1,15 @@
 """In which language questions are answered while neurons are overwritten."""
 
+from langneurons.interface.part import Kind, Part, add, later
 from langneurons.parts.answers.spec import AnswersSpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(
         "answers",
         830,
         spec=AnswersSpec,
+        narrow=later(f"{__name__}.spec:narrow"),
         check=later(f"{__name__}.spec:check"),
         verify=later(f"{__name__}.spec:verify"),
         examples=later(f"{__name__}.spec:examples"),

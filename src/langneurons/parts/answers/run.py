@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from langneurons.artifacts import write_table
-from langneurons.study.workshop import Workshop
+from langneurons.interface.workshop import Workshop
 
 
 def answers(

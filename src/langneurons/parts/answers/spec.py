@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pydantic import Field
 
 from langneurons.errors import InputError
-from langneurons.study.context import Context
-from langneurons.study.spec import Spec
+from langneurons.interface.context import Context
+from langneurons.interface.narrowing import Gone
+from langneurons.interface.spec import Spec
 
 
 class AnswersSpec(Spec):
@@ -58,3 +60,8 @@ def verify(spec: AnswersSpec, context: Context) -> None:
 def examples(spec: AnswersSpec, context: Context) -> Iterator[tuple[str, str, str]]:
     """The gold answers in the training language."""
     yield spec.task, context.train_language, context.spec_of("tasks")[spec.task].split
+
+
+def narrow(given: Mapping[str, Any], gone: Gone) -> Mapping[str, Any] | None:
+    """The languages that are left, of those looked at."""
+    return gone.rest(given)

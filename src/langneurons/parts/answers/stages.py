@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from langneurons.interface.context import Context
 from langneurons.parts.adapters.spec import first_run
 from langneurons.parts.answers.spec import AnswersSpec, languages
 from langneurons.parts.interventions.spec import intervened
 from langneurons.parts.interventions.stages import stages as overwrites
 from langneurons.parts.tasks.stages import tested
-from langneurons.study.context import Context
-from langneurons.study.stage import Stage
+from langneurons.stages.stage import Stage
 
 
 def stages(spec: AnswersSpec, context: Context) -> list[Stage]:

@@ -1,8 +1,8 @@
 """Other changes of the model on the tasks, in the place of a language's neurons."""
 
+from langneurons.interface.part import Kind, Part, add, later
 from langneurons.parts.changes.spec import ChangesSpec
 from langneurons.reporting.columns import Columns
-from langneurons.study.part import Kind, Part, add, later
 
 add(
     Part(
@@ -10,6 +10,7 @@ add(
         820,
         spec=ChangesSpec,
         many=True,
+        narrow=later(f"{__name__}.spec:narrow"),
         check=later(f"{__name__}.spec:check"),
         verify=later(f"{__name__}.spec:verify"),
         sites=later(f"{__name__}.spec:sites"),

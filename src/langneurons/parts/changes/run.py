@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langneurons.study.workshop import Workshop
+from langneurons.interface.workshop import Workshop
 
 if TYPE_CHECKING:
     from langneurons.identification import Units

@@ -8,9 +8,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from langneurons.errors import unknown
+from langneurons.interface.context import Context, known_site
+from langneurons.interface.narrowing import Gone
+from langneurons.interface.spec import Spec, Values
 from langneurons.parts.adapters.spec import first_run
-from langneurons.study.context import Context, known_site
-from langneurons.study.spec import Spec, Values
 
 What = Literal["subspace", "features", "percentiles", "neurons"]
 
@@ -133,3 +134,8 @@ def sites(specs: Mapping[str, ChangesSpec], context: Context) -> list[str]:
         for spec in specs.values()
         if spec.what != "features"
     ]
+
+
+def narrow(given: Mapping[str, Any], gone: Gone) -> Mapping[str, Any] | None:
+    """The languages that are left, of those looked at."""
+    return gone.rest(given, {"of": gone.language})

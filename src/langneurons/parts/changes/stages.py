@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from langneurons.interface.context import Context
 from langneurons.parts.adapters.spec import trainings
 from langneurons.parts.changes.spec import ChangesSpec, cells, under
 from langneurons.parts.tasks.stages import tested
-from langneurons.study.context import Context
-from langneurons.study.stage import Stage
+from langneurons.stages.stage import Stage
 
 
 def stages(specs: Mapping[str, ChangesSpec], context: Context) -> list[Stage]:

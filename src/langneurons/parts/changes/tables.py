@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from langneurons.study.results import Results
+from langneurons.interface.results import Results
 
 
 def tables(results: Results) -> Mapping[str, pd.DataFrame]:
