@@ -51,10 +51,15 @@ def build(
             False,
         )
         return
+    from langneurons.artifacts import write_json
+    from langneurons.cli.mini_quality import lines, measure
     from langneurons.mini.build import build as make
     from langneurons.mini.recipe import Recipe, mixture_recipe
 
-    make(output, minutes=minutes, seed=seed, recipe=mixture_recipe() if moe else Recipe())
+    facts = make(output, minutes=minutes, seed=seed, recipe=mixture_recipe() if moe else Recipe())
+    table = measure(str(output), "auto", seed)
+    write_json(output / "build.json", {**facts, "quality": table})
+    typer.echo("\n".join(lines(table)))
     typer.echo(f"Model: {output}")
 
 
@@ -67,9 +72,6 @@ def quality(
     seed: Seed = 0,
 ) -> None:
     """Print how good a built model is, beside the rules that need no understanding."""
-    from langneurons import models
-    from langneurons.mini import quality as measures
+    from langneurons.cli.mini_quality import lines, measure
 
-    lm = models.load(model, device=device)
-    for line in measures.lines(measures.quality(lm.model, lm.tokenizer, seed)):
-        typer.echo(line)
+    typer.echo("\n".join(lines(measure(model, device, seed))))

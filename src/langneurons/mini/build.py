@@ -1,4 +1,4 @@
-"""Makes the built-in model: tokenizer, training, quality table.
+"""Makes the built-in model: tokenizer and training.
 
 The training loop is short and its own because every document is made on the fly from the seed and
 the step, and the loss weighs answers more than other tokens.
@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import shutil
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -388,9 +387,8 @@ def build(
     resume: bool = True,
     recipe: Recipe | None = None,
     stop_after: int | None = None,
-    measure: bool = True,
 ) -> dict[str, Any]:
-    """Make the built-in model: tokenizer, training, quality table.
+    """Make the built-in model: tokenizer and training.
 
     A build that was killed goes on from its last saved state when called again with the same
     arguments. The folder ``training`` inside `output` holds that state and may be deleted after.
@@ -402,17 +400,14 @@ def build(
         resume: take up an interrupted build in `output`; False starts anew.
         recipe: what to make; None for the recipe of the packaged model.
         stop_after: stop after so many steps, keeping the state for a later call.
-        measure: make the quality table (some minutes).
 
     Returns:
-        The content of build.json; its "quality" is the table, absent without `measure`.
+        The content of build.json.
 
     Raises:
         InputError: `output` holds an unfinished build of another recipe or seed, or cannot be
             written, or `minutes` is not positive.
     """
-    from langneurons.mini import quality
-
     if minutes is not None and minutes <= 0:
         raise InputError(f"minutes must be positive, not {minutes}.")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -427,11 +422,6 @@ def build(
         stop_after=stop_after,
     )
     export(model, tokenizer, folder, facts)
-    if measure:
-        table = quality.quality(model, tokenizer, seed)
-        facts["quality"] = table
-        artifacts.write_json(folder / "build.json", facts)
-        sys.stdout.write("\n".join(quality.lines(table)) + "\n")
     return facts
 
 
