@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PRESET = "mini-quality"
+METRICS = ("accuracy", "exact_match")
 
 
 def measure(model: str, device: str, seed: int, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -61,12 +62,14 @@ def table(run: Path, languages: Sequence[str], home: str) -> dict[str, Any]:
     """
     from langneurons.artifacts import read_table
     from langneurons.identification import NeuronSet
-    from langneurons.parts.tasks.comparisons import primary
 
     def read(name: str) -> pd.DataFrame:
         return read_table(run / "tables" / f"{name}.parquet")
 
-    scores, hard, rules = (primary(read(name)) for name in ("scores", "two_holders", "rules"))
+    scores, hard = (
+        found[found["metric"].isin(METRICS)] for found in map(read, ("scores", "two_holders"))
+    )
+    rules = read("rules")
     parts = {"all": scores, "two_holders": hard}
     means = {
         name: part.groupby(["task", "language"])["value"].mean() for name, part in parts.items()

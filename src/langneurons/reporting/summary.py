@@ -20,6 +20,7 @@ _TOGETHER = {
     "adapter_seeds": ("Adapters against references", "Differences over seeds, in points."),
     "adapter_sets": ("All chosen sets at once", "Whether it matters whose units learn."),
     "planning": ("What one point would take", "Size at which one point or percent is found."),
+    "crossed_scores": ("Crossed against right site", "Points, paired, interval over groups."),
     "answers": ("Answers in another language", "Change in points, paired, interval over groups."),
     "task_changes": ("Other changes on the task", "Change in points against none, paired."),
 }
