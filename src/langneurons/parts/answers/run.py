@@ -25,7 +25,8 @@ def answers(
     context = workshop.context
     home, spec = context.train_language, context.spec_of("answers")
     split = context.spec_of("tasks")[task].split
-    gold = {item.id: item.answers for item in workshop.task(task).examples(home, split)}
+    asked: Any = workshop.task(task).examples(home, split)
+    gold = {item.id: item.answers for item in asked}
 
     def looked_at(path: Path) -> Scores:
         return answer_language(Scores.load(path), gold, home)

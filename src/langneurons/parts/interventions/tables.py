@@ -21,6 +21,7 @@ def tables(results: Results) -> Mapping[str, pd.DataFrame]:
     cells = {
         (*(about.get(key) for key in keys), about["value"]): path
         for path, about in results.paths("scores").items()
+        if about["value"] != "none"
     }
     rows = []
     for (*where, value), path in cells.items():
