@@ -57,7 +57,9 @@ def test_the_model_as_it_is_is_scored_overwritten_and_reported(world, tmp_path):
     "change", ["adapters.base.seeds=2", "adapters.base.hold={neurons: 'ap:hi'}"]
 )
 def test_what_only_a_training_has_is_refused(world, change):
-    with pytest.raises(InputError, match="base trains nothing, take hold, seeds and seed out"):
+    with pytest.raises(
+        InputError, match="base trains nothing, take hold, shots, seeds and seed out"
+    ):
         Study.from_yaml(world / "base.yaml", [change])
 
 

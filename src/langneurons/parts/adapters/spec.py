@@ -131,9 +131,10 @@ def check(adapters: Mapping[str, AdapterSpec], context: Context) -> None:
     _distinct(adapters)
     for name, adapter in adapters.items():
         chosen = adapter_units(adapter)
-        if is_base(adapter) and (adapter.hold or adapter.seeds > 1 or adapter.seed):
+        more = adapter.hold or adapter.seeds > 1 or adapter.seed or adapter.shots
+        if is_base(adapter) and more:
             raise ValueError(
-                f"adapters.{name}: base trains nothing, take hold, seeds and seed out of it"
+                f"adapters.{name}: base trains nothing, take hold, shots, seeds and seed out of it"
             )
         for word in WHOLE:
             if word in chosen and chosen != [word]:

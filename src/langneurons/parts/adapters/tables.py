@@ -17,8 +17,8 @@ from langneurons.parts.adapters.spec import (
     adapter_runs,
     adapter_units,
     choice_of,
-    shot_words,
     is_base,
+    shot_words,
 )
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """In which language questions are answered while neurons are overwritten."""
 
-from langneurons.interface.part import Kind, Part, add, later
+from langneurons.interface.part import Kind, Part, add, functions, later
 from langneurons.parts.answers.spec import AnswersSpec
 from langneurons.reporting.columns import Columns
 
@@ -9,12 +9,6 @@ add(
         "answers",
         830,
         spec=AnswersSpec,
-        narrow=later(f"{__name__}.spec:narrow"),
-        check=later(f"{__name__}.spec:check"),
-        verify=later(f"{__name__}.spec:verify"),
-        examples=later(f"{__name__}.spec:examples"),
-        stages=later(f"{__name__}.stages:stages"),
-        tables=later(f"{__name__}.tables:tables"),
         kinds={"answers": Kind(later(f"{__name__}.run:answers"), model=False)},
         columns={
             "answers": Columns(
@@ -23,6 +17,6 @@ add(
             ),
             "answers_given": Columns("task adapter language value id gold answer"),
         },
-        page=later(f"{__name__}.page:sections"),
+        **functions(__name__, "narrow check verify examples stages tables page"),
     )
 )

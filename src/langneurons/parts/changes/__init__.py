@@ -1,6 +1,6 @@
 """Other changes of the model on the tasks, in the place of a language's neurons."""
 
-from langneurons.interface.part import Kind, Part, add, later
+from langneurons.interface.part import Kind, Part, add, functions, later
 from langneurons.parts.changes.spec import ChangesSpec
 from langneurons.reporting.columns import Columns
 
@@ -10,12 +10,6 @@ add(
         820,
         spec=ChangesSpec,
         many=True,
-        narrow=later(f"{__name__}.spec:narrow"),
-        check=later(f"{__name__}.spec:check"),
-        verify=later(f"{__name__}.spec:verify"),
-        sites=later(f"{__name__}.spec:sites"),
-        stages=later(f"{__name__}.stages:stages"),
-        tables=later(f"{__name__}.tables:tables"),
         kinds={
             "batch_percentiles": Kind(later(f"{__name__}.run:batch_percentiles")),
             "task_change": Kind(later(f"{__name__}.run:task_change")),
@@ -26,6 +20,6 @@ add(
                 "n difference low high p_value p_holm mde answers",
             ),
         },
-        page=later(f"{__name__}.page:sections"),
+        **functions(__name__, "narrow check verify sites stages tables page"),
     )
 )
