@@ -54,7 +54,12 @@ def test_the_model_as_it_is_is_scored_overwritten_and_reported(world, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", ["adapters.base.seeds=2", "adapters.base.hold={neurons: 'ap:hi'}"]
+    "change",
+    [
+        "adapters.base.seeds=2",
+        "adapters.base.shots={hi: 4}",
+        "adapters.base.hold={neurons: 'ap:hi'}",
+    ],
 )
 def test_what_only_a_training_has_is_refused(world, change):
     with pytest.raises(
