@@ -163,7 +163,7 @@ def test_what_an_expert_cannot_be_set_to():
     for value in (0.5, ln.Value.clip(0, 1), ln.Value.unit(0, 1)):
         with pytest.raises(InputError, match="an expert cannot be set to"):
             Intervention(experts(model), value, site="moe.router")
-    with pytest.raises(InputError, match=r"'moe.router' cannot be written into weights"):
+    with pytest.raises(InputError, match=r"cannot be switched off by weights"):
         bake(model, experts(model), site="moe.router")
 
 

@@ -156,7 +156,7 @@ def _check(names: list[str], options: Mapping[str, Any]) -> None:
     for key in options:
         if len(names) > 1 and key not in QUOTAS:
             raise InputError(
-                f"-p {key} belongs to one method: give --method NAME, or a quota for all "
+                f"-p {key} belongs to one method: give --method NAME, or what all methods take "
                 f"({', '.join(QUOTAS)})."
             )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ def identify(
     texts: Mapping[str, Iterable[str] | Blocks] | None = None,
     per_language: float | None = None,
     per_layer: float | None = None,
+    reading: Literal["all", "routed"] | None = None,
     **parameters: Any,
 ) -> NeuronSet:
     """Find which units belong to which language.
@@ -49,6 +50,9 @@ def identify(
             share of all units (float) for each language, by the method's score, among the units
             that the method admits for the language.
         per_layer: Quota: the same for each layer of each language.
+        reading: Of units inside experts (``moe.act`` and its like): whether shares and means are of
+            all tokens or of the routed ones, see :meth:`Statistics.read_as`; None: as the
+            statistics are read, by default of all. Recorded with the neurons.
         parameters: The method's own; see its documentation.
 
     Returns:
@@ -60,6 +64,8 @@ def identify(
     """
     entry = METHODS.get(method)
     resolved = entry.resolve(parameters)
+    if reading is not None and statistics is not None:
+        statistics = statistics.read_as(reading)
     if entry.needs == "model":
         made = _on_model(
             entry, resolved, statistics, languages, model, texts, per_language, per_layer
@@ -94,6 +100,8 @@ def _on_statistics(
         found = _among_layers(found, present, selected.shape)
     else:
         found = entry.on_statistics(selected, **resolved)
+    if all(item.routing is not None for item in selected.by_language.values()):
+        resolved = {**resolved, "reading": selected.reading}
     return _neurons(
         entry, resolved, found, selected.site, statistics.model, statistics.fingerprint,
         per_language, per_layer,

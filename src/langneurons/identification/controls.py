@@ -12,7 +12,7 @@ import torch
 from langneurons.artifacts import digest
 from langneurons.errors import InputError, unknown
 from langneurons.identification.unit_sets import UnitSets
-from langneurons.identification.units import HIDDEN, Units
+from langneurons.identification.units import Units, same_coordinates
 from langneurons.models.fingerprint import same_model
 
 if TYPE_CHECKING:
@@ -52,38 +52,40 @@ def random_like(
         )
     if matched is not None:
         _check(neurons, statistics, matched)
+    routed = matched == "rate" and statistics is not None and _in_experts(statistics)
     taken = (neurons.union() | neurons.apart).by_layer(neurons.shape[0])
-    units, gaps = {}, {}
+    units: dict[str, Units] = {}
+    gaps: dict[str, list[float]] = {}
     for language, own in neurons.items():
         # One stream per language: its control stays the same whichever languages stand beside it.
         generator = np.random.default_rng(
             int.from_bytes(bytes.fromhex(digest(seed, matched, language))[:8], "little")
         )
-        rates = (
-            None
-            if statistics is None or matched is None
-            else statistics.prob_positive(language).numpy()
-        )
-        drawn, gap = [], []
+        measures = [] if matched is None else _measures(statistics, language)
+        drawn: list[torch.Tensor] = []
+        gap: list[list[_Floats]] = [[] for _ in measures]
         for layer, indices in enumerate(own.by_layer(neurons.shape[0])):
             wanted = indices.numpy()
             # What other languages' experts lack is load; all but the language's own may be drawn.
             others = wanted if matched == "load" else taken[layer].numpy()
             pool = _pool(neurons.shape[1], wanted, others, language, layer)
-            if rates is None:
+            if not measures:
                 picked = generator.choice(pool, size=len(wanted), replace=False)
-            else:
+            elif len(measures) == 1:
                 near = MATCHED[str(matched)]
-                picked = _nearest(rates[layer], wanted, pool, generator, near)
-                gap.append(np.abs(rates[layer][wanted] - rates[layer][picked]))
+                picked = _nearest(measures[0][layer], wanted, pool, generator, near)
+            else:
+                picked = _nearest_in_both([m[layer] for m in measures], wanted, pool, generator)
+            for found, measure in zip(gap, measures, strict=True):
+                found.append(np.abs(measure[layer][wanted] - measure[layer][picked]))
             drawn.append(torch.from_numpy(np.asarray(picked, dtype=np.int64)))
         units[language] = Units.from_layers(drawn)
-        if rates is not None:
-            every = np.concatenate(gap)
-            gaps[language] = float(every.mean()) if len(every) else 0.0
-    parameters = {"like": neurons.method, "seed": seed, "matched": matched}
+        gaps[language] = [_mean(found) for found in gap]
+    parameters: dict[str, Any] = {"like": neurons.method, "seed": seed, "matched": matched}
     if matched:
-        parameters[f"mean_{matched}_difference"] = gaps
+        names = ("load", "rate") if routed else (str(matched),)
+        for number, name in enumerate(names):
+            parameters[f"mean_{name}_difference"] = {k: each[number] for k, each in gaps.items()}
     return type(neurons)(
         units,
         neurons.shape,
@@ -95,6 +97,29 @@ def random_like(
     )
 
 
+def _in_experts(statistics: Statistics) -> bool:
+    return all(item.routing is not None for item in statistics.by_language.values())
+
+
+def _measures(statistics: Statistics | None, language: str) -> list[_Floats]:
+    """What a control is to share with each unit, (L, U) each.
+
+    The share of tokens it is active on; of a unit inside an expert the share of tokens routed to
+    the expert (its load), and the share of these on which it is active.
+    """
+    assert statistics is not None
+    item = statistics[language]
+    if item.routing is None:
+        return [statistics.prob_positive(language).numpy()]
+    routed = item.routing.by_unit()
+    return [(routed / item.tokens).numpy(), (item.count / routed.clamp_min(1)).numpy()]
+
+
+def _mean(parts: list[_Floats]) -> float:
+    every = np.concatenate(parts)
+    return float(every.mean()) if len(every) else 0.0
+
+
 def _check(neurons: UnitSets, statistics: Statistics | None, matched: str) -> None:
     if statistics is None:
         raise InputError(f"matched={matched!r} needs the statistics: give statistics=...")
@@ -104,7 +129,7 @@ def _check(neurons: UnitSets, statistics: Statistics | None, matched: str) -> No
             "take the statistics of the same model and site."
         )
     sites = {statistics.site, neurons.site}
-    if not same_model(neurons.model, statistics.model) or not (len(sites) == 1 or sites <= HIDDEN):
+    if not same_model(neurons.model, statistics.model) or not same_coordinates(sites):
         raise InputError(
             f"the statistics are of {statistics.site!r} of {_model(statistics.model)}, the neurons "
             f"of {neurons.site!r} of {_model(neurons.model)}: take the statistics of the same "
@@ -133,6 +158,27 @@ def _pool(width: int, own: _Array, taken: _Array, language: str, layer: int) -> 
             "others are left for a control of the same size; use a smaller set."
         )
     return pool
+
+
+def _nearest_in_both(
+    measures: list[_Floats], wanted: _Array, pool: _Array, generator: np.random.Generator
+) -> _Array:
+    """For each wanted unit one of the NEIGHBOURS free units nearest in two measures at once.
+
+    The distance is the larger of both differences in rank among all units of the layer, so that
+    neither measure's scale matters; equal numbers have one rank.
+    """
+    ranks = [np.unique(each, return_inverse=True)[1] / len(np.unique(each)) for each in measures]
+    free = np.ones(len(pool), dtype=bool)
+    picked = np.empty(len(wanted), dtype=np.int64)
+    for position in generator.permutation(len(wanted)):
+        left = np.flatnonzero(free)
+        gaps = [np.abs(rank[pool[left]] - rank[wanted[position]]) for rank in ranks]
+        near = np.argsort(np.maximum(*gaps), kind="stable")[:NEIGHBOURS]
+        chosen = int(left[generator.choice(near)])
+        free[chosen] = False
+        picked[position] = pool[chosen]
+    return picked
 
 
 def _nearest(

@@ -21,7 +21,8 @@ def activity(statistics: Statistics) -> Tensor:
     """Activation probability of every language and unit, float64 (K, L, U).
 
     Published counts sometimes exceed their own number of tokens (``Statistics.from_counts`` warns
-    of it); such a probability above 1 is used as it is.
+    of it); such a probability above 1 is used as it is. A unit whose probability is not known in
+    some language (of routed tokens, where too few were) is 0 in all: it cannot be compared.
 
     Raises:
         InputError: If a language has no tokens.
@@ -32,6 +33,14 @@ def activity(statistics: Statistics) -> Tensor:
         if tokens <= 0:
             raise InputError(f"language {language!r} has no token: collect some, or leave it out.")
         stacked[k] = statistics.prob_positive(language)
+    unknown = stacked.isnan().any(0)
+    if bool(unknown.any()):
+        warnings.warn(
+            f"{int(unknown.sum())} of {unknown.numel()} units are left out: too few tokens of some "
+            "language were routed to their expert.",
+            stacklevel=2,
+        )
+        stacked[:, unknown] = 0
     return stacked
 
 

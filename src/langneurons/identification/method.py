@@ -166,7 +166,7 @@ def _told(kind: Any) -> str:
     )
 
 
-QUOTAS = ("per_language", "per_layer")
+QUOTAS = ("per_language", "per_layer", "reading")
 """Options of :func:`~langneurons.identification.identify` that every method takes."""
 
 METHODS: Registry[Method] = Registry(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from langneurons.artifacts import digest
 from langneurons.errors import InputError
-from langneurons.identification.units import HIDDEN, Units
+from langneurons.identification.units import Units, same_coordinates
 from langneurons.models.fingerprint import same_model
 
 if TYPE_CHECKING:
@@ -118,7 +118,9 @@ class UnitSets(Mapping[str, Units]):
 
     def _match(self, other: UnitSets, *, coordinates: bool = False) -> None:
         """Refuse sets whose units are not the same things; see :meth:`overlap`."""
-        same = self.site == other.site or (coordinates and {self.site, other.site} <= HIDDEN)
+        same = self.site == other.site or (
+            coordinates and same_coordinates({self.site, other.site})
+        )
         if self.shape != other.shape or not same:
             raise InputError(
                 f"sets of different models or sites: {self.shape[0]}x{self.shape[1]} {self.site} "

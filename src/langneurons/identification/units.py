@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 HIDDEN = frozenset({"mlp.pre", "mlp.act", "mlp.out"})
 """Sites whose units are coordinates of the same vector."""
 
+INSIDE = frozenset({"moe.pre", "moe.act", "moe.out"})
+"""Those whose units are coordinates of the same vector of an expert."""
+
+
+def same_coordinates(sites: set[str]) -> bool:
+    """Whether units of these sites are coordinates of one vector."""
+    return len(sites) < 2 or sites <= HIDDEN or sites <= INSIDE
+
 
 class Units:
     """Units of one site, sorted by (layer, index), each at most once.
@@ -121,7 +129,7 @@ class Units:
             InputError: If they are of different ones.
         """
         sites = {site for site in (self.site, other.site) if site is not None}
-        if len(sites) > 1 and not sites <= HIDDEN:
+        if not same_coordinates(sites):
             raise InputError(
                 f"units of different sites have nothing in common ({self.site}, "
                 f"{other.site}): take units of one site."
@@ -137,13 +145,13 @@ class Units:
         """Raise :class:`InputError` if these units were found at another site or in another model.
 
         Coordinates of the MLP's hidden vector (``mlp.pre``, ``mlp.act``, ``mlp.out``) are the same
-        at all three sites.
+        at all three sites, and so are those of an expert's (``moe.pre``, ``moe.act``, ``moe.out``).
 
         Args:
             lm: The model they are to be used in.
             site: The site they are to be used at.
         """
-        if self.site not in (None, site) and not {self.site, site} <= HIDDEN:
+        if self.site is not None and not same_coordinates({self.site, site}):
             raise InputError(
                 f"these units were found at {self.site!r} and are no units of {site!r}: use them "
                 f"at {self.site!r}, or identify at {site!r}."

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from langneurons.errors import InputError
 from langneurons.identification import Units
+from langneurons.intervention.baking_experts import bake_inside, bake_router
 from langneurons.intervention.biases import switch_on
 from langneurons.intervention.interventions import Intervention, as_interventions
 from langneurons.models import LanguageModel
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _INPUT_SITES = ("mlp.act", "mlp.out", "attn.out", "attn.head")
 _OUTPUT_SITES = ("attn.q", "attn.k", "attn.v")
 _ATTENTION = "attn.out"
+_INSIDE = ("moe.act", "moe.out")
 
 
 def bake(
@@ -40,8 +42,9 @@ def bake(
     """A copy of the model whose weights do what the intervention does.
 
     Possible for setting units to 0 and for multiplying them, at every token, at the sites
-    ``mlp.act``, ``mlp.out``, ``attn.out``, ``attn.head`` (columns of the projection behind them are
-    scaled) and ``attn.q``, ``attn.k``, ``attn.v`` (rows and biases of the projection itself are).
+    ``mlp.act``, ``mlp.out``, ``attn.out``, ``attn.head``, and ``moe.act``, ``moe.out`` in each
+    expert (columns of the projection behind them are scaled) and ``attn.q``, ``attn.k``, ``attn.v``
+    (rows and biases of the projection itself are).
     In a gated MLP the activation is multiplied by the up projection before the down projection, so
     scaling a column of the latter scales the activation.
 
@@ -50,6 +53,9 @@ def bake(
     the projection itself (``attn.q``, ...), or, at ``mlp.act``, that of the gate: its row becomes
     0 and its bias the number that the activation function turns into the constant. A model without
     such biases whose class can have them (Llama with ``mlp_bias``) gets them, all 0 but these.
+
+    An expert that is off (0 at ``moe.router``) is possible where a bias of the router alone decides
+    the choice, which is tried: it becomes minus infinity.
 
     Args:
         lm: The model; it is not changed.
@@ -68,7 +74,8 @@ def bake(
     given = {"value": value, "mode": mode, "site": site}
     options = {key: item for key, item in given.items() if item is not None}
     interventions = as_interventions(what, **options)
-    maps = _composed(lm, interventions)
+    routers = [item for item in interventions if item.site == "moe.router"]
+    maps = _composed(lm, [item for item in interventions if item.site != "moe.router"])
     if hasattr(lm.model, "get_base_model"):
         raise InputError("merge the adapter first (merge_and_unload of PEFT), then bake.")
     plain = plain_model(lm.model)
@@ -80,10 +87,17 @@ def bake(
     strip(model)
     switch_on(model, _needing_a_bias(lm, plain, maps))
     baked = LanguageModel(model, lm.tokenizer, lm.name, revision=lm.revision)
+    for item in routers:
+        bake_router(lm, baked, item)
     for layer in sorted({layer for _, layer in maps}):
         mlp = [maps.get((site, layer)) for site in ("mlp.act", "mlp.out")]
         if any(mlp):
             _bake_mlp(baked, layer, *mlp)
+        # The later one first: its constants meet the columns as they are.
+        for site in reversed(_INSIDE):
+            if (site, layer) in maps:
+                what_is_done = maps[site, layer]
+                bake_inside(baked, site, layer, what_is_done.scale, what_is_done.shift)
         for site in (_ATTENTION, *_OUTPUT_SITES):
             if (site, layer) in maps:
                 (_bake_output if site == _ATTENTION else _bake_rows)(
@@ -98,7 +112,7 @@ def _needing_a_bias(
     """Names of the modules whose bias is to hold what is set or added."""
     found: list[nn.Module] = []
     for (site, layer), what in maps.items():
-        if not what.moves:
+        if not what.moves or site in _INSIDE:
             continue
         if site in _OUTPUT_SITES:
             found.append(lm.sites[site].modules[layer])
@@ -154,7 +168,7 @@ def _composed(
 
 def _factors(lm: LanguageModel, item: Intervention) -> tuple[Tensor, Tensor]:
     """Factor and summand of each unit, float32 (layers, units) each."""
-    if item.site not in (*_INPUT_SITES, *_OUTPUT_SITES):
+    if item.site not in (*_INPUT_SITES, *_INSIDE, *_OUTPUT_SITES):
         raise InputError(
             f"an intervention at {item.site!r} cannot be written into weights: no linear map alone "
             "lies in front of it or behind it. Use 'mlp.act' or 'mlp.out'."

@@ -16,11 +16,12 @@ from langneurons.identification import Units
 from langneurons.intervention.interventions import Intervention, as_interventions
 from langneurons.intervention.range import warn_out_of_range
 from langneurons.intervention.tokens import Watch
-from langneurons.models import hook_router, hook_site
+from langneurons.models import hook_experts, hook_router, hook_site
 
 if TYPE_CHECKING:
     from langneurons.intervention.values import Value
     from langneurons.models import LanguageModel, Site
+    from langneurons.models.expert_units import Routed
 
 
 @contextlib.contextmanager
@@ -46,7 +47,8 @@ def intervene(
         lm: The model.
         what: Units, an :class:`Intervention`, several of them in order, or None for no change.
         value: With units: what to write, default 0.
-        mode: With units: ``set`` (default), ``add``, ``multiply`` or ``steer``.
+        mode: With units: ``set`` (default), ``add``, ``multiply``, ``steer``, or of experts
+            ``force``.
         site: With units: where they live, default where they were found, else ``mlp.act``.
         scope: With units: ``all`` (default), ``prompt``, ``generated``, ``last``, ``rest``,
             ``text`` or ``padding``.
@@ -108,9 +110,18 @@ def _attach(
             return writers[layer].write_where(activation, chosen)
         return writers[layer].write(activation) if chosen else None
 
+    def where_routed(layer: int, routed: Routed) -> Tensor | None:
+        chosen = True if watch is None else watch.selection(item)
+        if isinstance(chosen, bool):
+            return inside[layer].write(routed, None) if chosen else None
+        return inside[layer].write(routed, chosen)
+
     change = everywhere if watch is None else somewhere
     if item.site == "moe.router":
         stack.enter_context(hook_router(lm, change, sorted(writers)))
+    elif (inner := lm.sites[item.site].inner) is not None:
+        inside = {n: _Inside(w, lm.sites[item.site].widths[n], inner) for n, w in writers.items()}
+        stack.enter_context(hook_experts(lm, item.site, where_routed, sorted(writers)))
     else:
         stack.enter_context(hook_site(lm, item.site, change, sorted(writers)))
 
@@ -190,14 +201,73 @@ class _Writer:
         return self._source
 
 
+class _Inside:
+    """Writes the units inside experts of one layer, on the tokens routed to them.
+
+    Args:
+        writer: Which units, how, and their values.
+        units: Units of the layer.
+        inner: Units in each expert.
+    """
+
+    def __init__(self, writer: _Writer, units: int, inner: int) -> None:
+        self._mode = writer.mode
+        shape = (units // inner, inner)
+        self._mask = torch.zeros(units, dtype=torch.bool)
+        self._mask[writer.index] = True
+        self._mask = self._mask.view(shape)
+        self._low, self._high = (
+            None if v is None else torch.zeros(units).index_copy(0, writer.index, v).view(shape)
+            for v in (writer.low, writer.high)
+        )
+
+    def write(self, routed: Routed, chosen: Tensor | None) -> Tensor | None:
+        """New values (n, inner), or None where nothing is touched.
+
+        Args:
+            routed: The rows.
+            chosen: Tokens to touch, bool (batch or 1, sequence); None for all.
+        """
+        values, experts = routed.values, routed.experts
+        device, dtype = values.device, values.dtype
+        self._mask = self._mask.to(device)
+        touched = self._mask.any(1)[experts]
+        if chosen is not None:
+            sequence = chosen.shape[1]
+            line = routed.tokens // sequence if len(chosen) > 1 else torch.zeros_like(experts)
+            touched &= chosen.to(device)[line, routed.tokens % sequence]
+        rows = touched.nonzero()[:, 0]
+        if not len(rows):
+            return None
+        expert, old = experts[rows], values[rows]
+        assert self._low is not None
+        self._low = self._low.to(device, dtype)
+        new = self._low[expert]
+        if self._high is not None:
+            self._high = self._high.to(device, dtype)
+            new = old.clamp(new, self._high[expert])
+        elif self._mode == "add":
+            new = old + new
+        elif self._mode == "multiply":
+            new = old * new
+        elif self._mode == "steer":
+            new = old + old.abs() * new
+        return values.index_copy(0, rows, torch.where(self._mask[expert], new, old))
+
+
 def _plan(lm: LanguageModel, item: Intervention) -> dict[int, _Writer]:
     """One writer per layer that has units, after all checks."""
     place = lm.sites[item.site]
     shape = (lm.layers, place.widest)
     units = item.chosen
-    place.check(units)
     item.check(lm)
+    place.check(units)
     low = high = None
+    if place.inner is not None and item.what.source is not None:
+        raise InputError(
+            f"another unit's value cannot be taken at {item.site!r}: its expert does not run on "
+            "every token. Use a number or a statistic."
+        )
     if item.what.kind != "unit":
         low = item.what.resolve(shape)
     if item.what.kind == "clip":
@@ -215,15 +285,29 @@ def _plan(lm: LanguageModel, item: Intervention) -> dict[int, _Writer]:
                 f"unit ({layer}, {unit}) lies behind layer {first}, which is to take its value: "
                 "choose a unit of the same or an earlier layer."
             )
+    for bound in (low, high):
+        missing = None if bound is None else bound[units.layers, units.indices].isnan().nonzero()
+        if missing is not None and len(missing):
+            layer, unit = units.pairs()[int(missing[0])]
+            raise InputError(
+                f"the value {item.what.name!r} of unit ({layer}, {unit}) is not known: no token of "
+                "that text was routed to its expert. Leave the unit out, or write a number."
+                if place.inner is not None
+                else f"the value {item.what.name!r} of unit ({layer}, {unit}) is no number: leave "
+                "the unit out, or collect its statistics again."
+            )
     if item.site == "moe.router" and item.mode == "set":
         _check_left(lm, place, units)
         low = torch.full(shape, -torch.inf)  # of the logit
+    if item.mode == "force":
+        _check_forced(lm, place, units)
+        low = torch.full(shape, torch.inf)
     writers = {}
     for layer, index in enumerate(units.by_layer(lm.layers)):
         if len(index):
             writers[layer] = _Writer(
                 index,
-                item.mode,
+                "set" if item.mode == "force" else item.mode,
                 None if low is None else low[layer, index].clone(),
                 None if high is None else high[layer, index].clone(),
             )
@@ -240,6 +324,18 @@ def _check_left(lm: LanguageModel, place: Site, off: Units) -> None:
                 f"{number} experts off in layer {layer} of {lm.name} leave "
                 f"{experts.count - number}, but each token is sent to {experts.chosen} of "
                 f"{experts.count}: choose fewer."
+            )
+
+
+def _check_forced(lm: LanguageModel, place: Site, forced: Units) -> None:
+    """Refuse to force more experts than the router chooses."""
+    for layer in place.layers:
+        experts = place.experts[layer]
+        number = int((forced.layers == layer).sum())
+        if experts is not None and number > experts.chosen:
+            raise InputError(
+                f"{number} experts forced in layer {layer} of {lm.name}, but each token is sent to "
+                f"{experts.chosen} of {experts.count}: choose fewer."
             )
 
 

@@ -33,7 +33,8 @@ class Intervention:
             off, 2 amplifies), ``steer`` adds the value times the unit's absolute value. A clipped
             value and another unit's value can only be set. At ``moe.router`` all act on the
             router's logits before its own choice, and only 0 can be set: the expert is never
-            chosen.
+            chosen; with ``force`` it always is, with the weight that the router gives it. At
+            ``moe.act`` and its like they act where a unit's expert runs.
         site: Where the units live; by default where they were found (``protocol="paper"``: those of
             ``mlp.pre`` are written at ``mlp.act``), ``mlp.act`` where they do not know.
         scope: ``all`` tokens; ``prompt``: those of the prompt; ``generated``: those that
@@ -93,7 +94,12 @@ class Intervention:
         if self.site == "moe.router" and self.mode == "set" and not off:
             raise InputError(
                 f"an expert cannot be set to {what.name!r}: set 0 (it is never chosen), or change "
-                "its logit by mode 'add', 'multiply' or 'steer'."
+                "its logit by mode 'add', 'multiply' or 'steer', or choose it by 'force'."
+            )
+        if self.mode == "force" and (self.site != "moe.router" or what.name != "zero"):
+            raise InputError(
+                "mode 'force' is of experts, which are then always chosen, and takes no value: use "
+                "it with units of 'moe.router' and without one."
             )
         if self.start < 0:
             raise InputError(f"start counts positions from 0, not {self.start}.")
@@ -180,7 +186,8 @@ class Intervention:
 
 
 def _name(intervention: Intervention, what: Value) -> str:
-    words = [what.name if intervention.mode == "set" else f"{intervention.mode} {what.name}"]
+    told = what.name if intervention.mode == "set" else f"{intervention.mode} {what.name}"
+    words = ["force" if intervention.mode == "force" else told]
     if intervention.scope != "all":
         words.append(intervention.scope)
     if intervention.start:

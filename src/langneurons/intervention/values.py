@@ -78,17 +78,17 @@ class Value:
     @classmethod
     def mean(cls, statistics: Statistics, language: str) -> Value:
         """The unit's mean in ``language``."""
-        return cls._from(statistics, language, "mean", statistics.mean)
+        return cls._from(statistics, language, "mean", lambda s: s.mean(language))
 
     @classmethod
     def minimum(cls, statistics: Statistics, language: str) -> Value:
         """The unit's smallest value in ``language``."""
-        return cls._from(statistics, language, "min", statistics.minimum)
+        return cls._from(statistics, language, "min", lambda s: s.minimum(language))
 
     @classmethod
     def maximum(cls, statistics: Statistics, language: str) -> Value:
         """The unit's largest value in ``language``."""
-        return cls._from(statistics, language, "max", statistics.maximum)
+        return cls._from(statistics, language, "max", lambda s: s.maximum(language))
 
     @classmethod
     def quantile(cls, statistics: Statistics, language: str, probability: float) -> Value:
@@ -102,10 +102,8 @@ class Value:
                 f"a quantile needs a probability from 0 to 1, not {probability!r} (0.9 is P90)."
             )
 
-        def read(name: str) -> Tensor:
-            return statistics.quantile(name, probability)
-
-        return cls._from(statistics, language, f"P{100 * probability:g}", read)
+        name = f"P{100 * probability:g}"
+        return cls._from(statistics, language, name, lambda s: s.quantile(language, probability))
 
     @classmethod
     def mean_of_others(cls, statistics: Statistics, language: str) -> Value:
@@ -120,7 +118,8 @@ class Value:
             raise InputError(
                 f"the mean of the other languages needs statistics of more than {language!r}."
             )
-        means = torch.stack([statistics.mean(name).double() for name in others]).mean(0)
+        read = _as_written(statistics)
+        means = torch.stack([read.mean(name).double() for name in others]).mean(0)
         return cls(
             "mean-others", tensor=means.float().cpu(), site=statistics.site, model=statistics.model
         )
@@ -172,10 +171,10 @@ class Value:
 
     @classmethod
     def _from(
-        cls, statistics: Statistics, language: str, name: str, read: Callable[[str], Tensor]
+        cls, statistics: Statistics, language: str, name: str, read: Callable[[Statistics], Tensor]
     ) -> Value:
         _known(statistics, language)
-        values = read(language).to("cpu", torch.float32)
+        values = read(_as_written(statistics)).to("cpu", torch.float32)
         return cls(name, tensor=values, site=statistics.site, model=statistics.model)
 
     def named(self, name: str) -> Value:
@@ -203,6 +202,13 @@ class Value:
             "source": list(self.source) if self.source else None,
             "site": self.site,
         }
+
+
+def _as_written(statistics: Statistics) -> Statistics:
+    """Units inside experts are written where they run, so their statistics are of these tokens."""
+    if all(item.routing is not None for item in statistics.by_language.values()):
+        return statistics.read_as("routed", least=1)
+    return statistics
 
 
 def _known(statistics: Statistics, language: str) -> None:

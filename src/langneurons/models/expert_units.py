@@ -146,6 +146,36 @@ def _up_name(module: nn.Module) -> str:
     return "gate_up_proj" if getattr(module, "has_gate", True) else "up_proj"
 
 
+def down_is_transposed(experts: Experts) -> bool:
+    """Whether the down projections are stored as (experts, inner, hidden size)."""
+    return _transposed(experts.module)
+
+
+@torch.no_grad()
+def scales(experts: Experts) -> bool:
+    """Whether what the down projection reads is a multiple of the activation.
+
+    So it is in a gate that multiplies both; a clamp behind the activation function is none.
+    """
+    width = inner_width(experts)
+    twice: list[tuple[Stage, Probe]] = [("act", lambda routed: 2 * routed.values)]
+    down: Any = experts.module.down_proj
+    generator = torch.Generator().manual_seed(0)
+    if experts.listed:
+        both = 2 * width if getattr(experts.module, "has_gate", True) else width
+        up = 3 * torch.randn(64, both, generator=generator).to(down.device, down.dtype)
+        plain, double = (_Gate(experts.module, _Stages(p), width)(up) for p in ([], twice))
+        return _near(double, 2 * plain)
+    rows = torch.randn(8 * experts.count, down.shape[2], generator=generator)
+    found = []
+    for probes in ([], twice):
+        run = _Dense(experts, probes)
+        run.weights = torch.ones(8, experts.count)
+        given = rows.to(down.device, down.dtype)
+        found.append(run(experts.module.forward, (given,), {}))
+    return _near(found[1], 2 * found[0])
+
+
 def _transposed(module: nn.Module) -> bool:
     # Experts that run on all tokens (Llama 4) are multiplied as they are stored.
     return bool(getattr(module, "is_transposed", True))
@@ -362,22 +392,22 @@ class _Dense:
     def __init__(self, experts: Experts, probes: Sequence[tuple[Stage, Probe]]) -> None:
         self.experts, self.module = experts, experts.module
         self.stages = _Stages(probes)
-        self._weights: Tensor | None = None
+        self.weights: Tensor | None = None
 
     @contextlib.contextmanager
     def routing(self) -> Iterator[None]:
         """Follow what the router gives."""
 
         def keep(_module: nn.Module, _args: Any, output: Any) -> None:
-            self._weights = output[0]
+            self.weights = output[0]
 
         with holding(self.experts.router.register_forward_hook(keep)):
             yield
 
     def __call__(self, inner: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         module: Any = self.module
-        assert self._weights is not None
-        self.stages.on(*(self._weights != 0).T.nonzero(as_tuple=True))
+        assert self.weights is not None
+        self.stages.on(*(self.weights != 0).T.nonzero(as_tuple=True))
         own = module.act_fn
 
         def act(x: Tensor) -> Tensor:

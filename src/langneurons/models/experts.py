@@ -96,6 +96,21 @@ def spread(index: Tensor, weights: Tensor, count: int) -> Tensor:
     return wide.scatter_add(-1, index.clamp(0, count).long(), weights)[..., :count]
 
 
+@torch.no_grad()
+def routing_of(experts: Experts, hidden: Tensor) -> Tensor:
+    """Routing weights (tokens, experts), 0 for those not chosen, by running the router alone.
+
+    Args:
+        experts: The layer's experts.
+        hidden: What the router reads, (tokens, hidden size).
+    """
+    output = _tensors(experts.router(hidden))
+    keys = routing_arguments(output, {}) if experts.listed else None
+    if keys is None:
+        return output[0]
+    return spread(output[int(keys[0])], output[int(keys[1])], experts.count)
+
+
 def rerouting(experts: Experts, change: Callable[[Tensor], Tensor | None]) -> Any:
     """A pre-hook on the module with the experts: ``change`` on its routing weights, spread out.
 
@@ -217,7 +232,8 @@ def changing_logits(experts: Experts, change: Callable[[Tensor], Tensor]) -> Ite
 
     The router's own forward runs: only the result of its linear map is replaced, as PyTorch's
     function modes allow. An expert whose logit becomes -inf is never chosen, also where the choice
-    is by other numbers than the logits (DeepSeek adds a bias to their sigmoid). Blocks may be
+    is by other numbers than the logits (DeepSeek adds a bias to their sigmoid). One whose logit
+    becomes +inf is always chosen, and keeps the weight that its own logit gives it. Blocks may be
     nested: the inner ones act after the outer ones.
 
     Args:
@@ -247,6 +263,7 @@ def changing_logits(experts: Experts, change: Callable[[Tensor], Tensor]) -> Ite
                     "linear map, so they cannot be changed: use other sites."
                 )
             mode.refuse_chosen(output)
+            mode.refuse_left_out(output)
             return output
 
         with replacing(router, "forward", forward):
@@ -267,12 +284,18 @@ class _Logits(TorchFunctionMode):
         self.experts, self.changes = experts, changes
         self.seen = False
         self.off: Tensor | None = None
+        self.forced: Tensor | None = None
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func in _CHOOSING and self.off is not None and args[0].shape == self.off.shape:
-            args = (args[0].masked_fill(self.off, -torch.inf), *args[1:])
+            scores = args[0]
+            args = (scores.masked_fill(self.off, -torch.inf), *args[1:])
+            if self.forced is not None:
+                args = (args[0].masked_fill(self.forced, torch.inf), *args[1:])
+                index = func(*args, **(kwargs or {}))[1]
+                return torch.return_types.topk((scores.gather(-1, index), index))
         result = func(*args, **(kwargs or {}))
         if not self.seen and func in _LINEAR and result.shape[-1] == self.experts.count:
             self.seen = True
@@ -293,10 +316,31 @@ class _Logits(TorchFunctionMode):
                         "few experts left). Use other layers, or choose fewer."
                     )
 
+    def refuse_left_out(self, output: Any) -> None:
+        """Raise :class:`RunError` if an expert that is forced was not chosen."""
+        if self.forced is None:
+            return
+        chosen = torch.zeros_like(self.forced)
+        for item in output if isinstance(output, tuple) else ():
+            if isinstance(item, Tensor) and item.dtype in (torch.int64, torch.int32):
+                chosen.scatter_(-1, item.clamp(0, self.experts.count - 1).long(), True)
+        if not self.experts.listed:
+            chosen = output[0] != 0
+        if bool((self.forced & ~chosen).any()):
+            raise RunError(
+                f"the router of {self.experts.path!r} did not choose an expert that is forced: it "
+                "does not take the highest of its scores. Use mode 'add' with a large value."
+            )
+
     def _change(self, logits: Tensor) -> Tensor:
         off = torch.zeros_like(logits, dtype=torch.bool)
+        forced = torch.zeros_like(off)
         for change in self.changes:
+            own = logits.clone()
             logits = change(logits)
+            always = logits.isposinf()
+            forced |= always
+            logits = torch.where(always, own, logits)
             off |= logits.isneginf()
             logits = logits.masked_fill(off, -torch.inf)  # off stays off: -inf times 0 is no number
         left = self.experts.count - self.experts.chosen
@@ -306,5 +350,8 @@ class _Logits(TorchFunctionMode):
                 f"{self.experts.chosen} of {self.experts.count} that each token is sent to: "
                 "choose fewer."
             )
+        forced &= ~off
+        if bool(forced.any()):
+            self.forced = forced
         self.off = off
         return logits

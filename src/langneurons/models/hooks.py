@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from langneurons.errors import InputError, RunError
+from langneurons.models.expert_units import Routed, probing
 from langneurons.models.experts import changing_logits, rerouting
 from langneurons.models.handles import holding, replacing
 from langneurons.models.plain import plain_model
 
 if TYPE_CHECKING:
-    from langneurons.models.expert_units import Routed
     from langneurons.models.language_model import LanguageModel
     from langneurons.models.site import Site
 
 SiteFunction = Callable[[int, Tensor], Tensor | None]
-RoutedFunction = Callable[[int, "Routed"], Tensor | None]
+RoutedFunction = Callable[[int, Routed], Tensor | None]
 
 
 @contextlib.contextmanager
@@ -129,8 +129,6 @@ def hook_experts(
 def _attach_inside(
     place: Site, layer: int, fn: RoutedFunction, running: _Running
 ) -> contextlib.AbstractContextManager[None]:
-    from langneurons.models.expert_units import probing
-
     experts = place.experts[layer]
     assert experts is not None
     stage: Any = place.name.partition(".")[2]

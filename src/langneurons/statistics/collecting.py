@@ -119,6 +119,12 @@ def collect_sites(
     _check_names(texts)
     folders = {site: Path(folder) for site, folder in (outputs or {}).items()}
     _check_sites(sites, folders)
+    for item in each:
+        if lm.sites[item.site].inner is not None and item.quantiles == "batch-mean":
+            raise InputError(
+                f"quantiles of batches are not taken at {item.site!r}, where every unit has its "
+                "own tokens: use quantiles='sample' (protocol='strict')."
+            )
     shapes = {item.site: (lm.layers, lm.sites[item.site].common) for item in each}
     sources = [_Source.read(lm, lang, texts, asked, single=len(texts) == 1) for lang in texts]
     sizes = {source.lang: source.size for source in sources}

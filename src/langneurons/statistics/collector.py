@@ -19,10 +19,12 @@ from torch import Tensor
 from langneurons.artifacts import read_tensors, write_tensors
 from langneurons.data import Batch, Blocks, by_length, fitting, gather, used_columns
 from langneurons.errors import ArtifactError, RunError
-from langneurons.models import LanguageModel, hook_site
+from langneurons.models import LanguageModel, hook_experts, hook_site
+from langneurons.models.expert_units import Routed
 from langneurons.statistics.forward import run_backbone
 from langneurons.statistics.moments import Moments, Summary, stack, summarize
 from langneurons.statistics.options import PAPER_PROBABILITIES
+from langneurons.statistics.routed import Routing, pack, reduce_routed, stack_routing
 from langneurons.statistics.sample import RowWriter, Selection
 
 BATCH_TOKENS = {"cpu": 2048}
@@ -56,6 +58,7 @@ class Collector:
         batch_quantiles: Whether to average per-batch quantiles too.
         progress: Where to begin.
         layers: Moments of each layer.
+        routing: Of units inside experts, tokens routed and extremes on them, of each layer.
         quantile_sum: float64 (P, L, U), sum over batches.
         batches: Batches in ``quantile_sum``.
     """
@@ -69,20 +72,27 @@ class Collector:
     batch_quantiles: bool
     progress: Progress
     layers: list[Moments] = field(default_factory=list)
+    routing: list[Routing] = field(default_factory=list)
     quantile_sum: Tensor | None = None
     batches: int = 0
 
     def __post_init__(self) -> None:
-        units = self.lm.sites[self.site].common
+        place = self.lm.sites[self.site]
+        units, self._inner = place.common, place.inner
+        self._experts, self._slots_each = units // (place.inner or units), place.chosen
         if not self.layers:
             self.layers = [Moments.empty((units,)) for _ in range(self.lm.layers)]
+        if place.inner is not None and not self.routing:
+            self.routing = [Routing.empty(self._experts, place.inner) for _ in self.layers]
         if self.batch_quantiles and self.quantile_sum is None:
             shape = (len(PAPER_PROBABILITIES), self.lm.layers, units)
             self.quantile_sum = torch.zeros(shape, dtype=torch.float64)
         self._place = torch.full((len(self.blocks),), -1)
         self._rows: Tensor | None = None
         self._tokens = 0
-        self._summaries: dict[int, Summary] = {}
+        self._counted: Tensor = torch.empty(0, dtype=torch.bool)
+        self._seen: dict[int, Moments] = {}
+        self._routed: dict[int, Routing] = {}
         self._quantiles: dict[int, Tensor] = {}
         self._chosen: Tensor = torch.empty(0, dtype=torch.int64)
         self._slots: Tensor = torch.empty(0, dtype=torch.int64)
@@ -92,7 +102,12 @@ class Collector:
     @contextlib.contextmanager
     def hooked(self) -> Iterator[None]:
         """Hook the site while the block runs."""
-        with hook_site(self.lm, self.site, self._see):
+        hooked = (
+            hook_site(self.lm, self.site, self._see)
+            if self._inner is None
+            else hook_experts(self.lm, self.site, self._see_routed)
+        )
+        with hooked:
             yield
 
     def next_batch(self) -> Tensor:
@@ -114,7 +129,7 @@ class Collector:
             batch: The same, gathered.
         """
         counted = batch.counted.reshape(-1)
-        self._tokens = int(counted.sum())
+        self._tokens, self._counted = int(counted.sum()), counted
         self._rows = None
         if self._tokens < len(counted):
             self._rows = counted.nonzero()[:, 0]
@@ -125,16 +140,18 @@ class Collector:
 
     def forget(self) -> None:
         """Drop what has been seen of a batch that did not pass."""
-        self._summaries.clear()
+        self._seen.clear()
+        self._routed.clear()
         self._quantiles.clear()
 
     def commit(self) -> None:
         """Add the batch that has passed."""
         self._write_waiting()
-        for layer, summary in self._summaries.items():
-            seen = Moments.of(summary, self._tokens)
+        for layer, seen in self._seen.items():
             known = self.layers[layer]
             self.layers[layer] = known.to(seen.count.device).merge(seen)
+        for layer, routing in self._routed.items():
+            self.routing[layer] = self.routing[layer].to(routing.tokens.device).merge(routing)
         if self.quantile_sum is not None:
             for layer, quantiles in self._quantiles.items():
                 self.quantile_sum[:, layer] += quantiles.to("cpu", torch.float64)
@@ -158,14 +175,30 @@ class Collector:
         known = self.layers[layer]
         shift = known.mean.to(flat.device) if known.tokens else None
         chosen = self._chosen.to(flat.device, non_blocking=True)
-        self._summaries[layer], kept = _reduce(flat, rows, shift, chosen)
+        summary, kept = _reduce(flat, rows, shift, chosen)
+        self._seen[layer] = Moments.of(summary, self._tokens)
         if self.quantile_sum is not None:
             self._quantiles[layer] = _batch_quantiles(flat, rows)
         if len(chosen):
-            self._waiting.append((layer, kept))
-            self._waiting_bytes += kept.nbytes
-            if flat.device.type == "cpu" or self._waiting_bytes > _PENDING_BYTES:
-                self._write_waiting()
+            self._keep(layer, kept)
+
+    def _see_routed(self, layer: int, routed: Routed) -> None:
+        if routed.values.device.type == "mps":  # it has no float64 to merge in
+            routed = Routed(*(part.cpu() for part in vars(routed).values()))
+        device = routed.values.device
+        self._seen[layer], self._routed[layer] = reduce_routed(
+            routed, self._counted.to(device, non_blocking=True), self._experts, self._tokens
+        )
+        if len(self._chosen):
+            chosen = self._chosen.to(device, non_blocking=True)
+            self._keep(layer, pack(routed, chosen, self._slots_each))
+
+    def _keep(self, layer: int, kept: Tensor) -> None:
+        """Write rows now, or when there are many."""
+        self._waiting.append((layer, kept))
+        self._waiting_bytes += kept.nbytes
+        if kept.device.type == "cpu" or self._waiting_bytes > _PENDING_BYTES:
+            self._write_waiting()
 
     def _write_waiting(self) -> None:
         # A slot has one token for good, so writing it again after a failed batch does no harm.
@@ -186,6 +219,15 @@ class Collector:
         )
         return stack([seen if n in present else zero for n, seen in enumerate(self.layers)])
 
+    def routed(self) -> Routing | None:
+        """Routing (L, ...) of everything so far, on the CPU; None where units are in no experts."""
+        if not self.routing:
+            return None
+        present = self.lm.sites[self.site].layers
+        tokens, *bounds = self.routing[0].tensors().values()
+        zero = Routing(torch.zeros_like(tokens), *(torch.zeros_like(part) for part in bounds))
+        return stack_routing([r if n in present else zero for n, r in enumerate(self.routing)])
+
     def save(self, path: Path, key: str) -> None:
         """Write the state, so that a later pass can :meth:`restore` it."""
         self.writer.flush()
@@ -193,6 +235,8 @@ class Collector:
         tensors = moments.tensors()
         if self.quantile_sum is not None:
             tensors["quantile_sum"] = self.quantile_sum
+        if (routing := self.routed()) is not None:
+            tensors |= routing.tensors()
         state = {
             "key": key,
             "tokens": moments.tokens,
@@ -209,6 +253,9 @@ class Collector:
         moments = Moments.from_tensors(state["tokens"], tensors)
         self.layers = [moments.layer(layer) for layer in range(self.lm.layers)]
         self.quantile_sum = tensors.get("quantile_sum")
+        if "routed_tokens" in tensors:
+            routing = Routing.from_tensors(tensors)
+            self.routing = [routing.layer(layer) for layer in range(self.lm.layers)]
         self.batches = state["batches"]
         self.progress = Progress(state["done"], state["batch_tokens"], state["batch_size"])
 

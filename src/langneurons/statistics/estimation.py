@@ -15,6 +15,7 @@ from langneurons.data import Blocks
 from langneurons.errors import InputError
 from langneurons.models import LanguageModel
 from langneurons.progress import human_bytes, human_time
+from langneurons.statistics import routed
 from langneurons.statistics.collector import Collector, first_limits, running_order
 from langneurons.statistics.moments import BYTES_PER_UNIT
 from langneurons.statistics.options import PAPER_PROBABILITIES, Resolved
@@ -70,16 +71,18 @@ def expect(
     lm: LanguageModel, sizes: Mapping[str, Size], options: Resolved, output: Path | None
 ) -> Estimate:
     """Memory and disk that a collection takes, by arithmetic."""
-    layers, units = lm.layers, lm.sites[options.site].common
+    place = lm.sites[options.site]
+    layers, units, width = lm.layers, place.common, routed.row_width(place)
     itemsize = row_dtype(lm, options).itemsize
     kept = {
         lang: item.tokens if options.limit is None else min(options.limit, item.tokens)
         for lang, item in sizes.items()
     }
-    state = BYTES_PER_UNIT * layers * units
+    each = BYTES_PER_UNIT + (0 if place.inner is None else routed.BYTES_PER_UNIT)
+    state = each * layers * units
     if options.quantiles == "batch-mean":
         state += 8 * len(PAPER_PROBABILITIES) * layers * units
-    layer_rows = {lang: rows * units * itemsize for lang, rows in kept.items()}
+    layer_rows = {lang: rows * width * itemsize for lang, rows in kept.items()}
     total = {lang: size * layers for lang, size in layer_rows.items()}
     # Finished languages keep their accumulators in the result.
     memory = state * (_STATE_COPIES + len(sizes))
@@ -106,7 +109,7 @@ def together(estimates: Sequence[Estimate]) -> Estimate:
 def measure(lm: LanguageModel, blocks: Blocks, options: Resolved) -> float:
     """Counted tokens per second over one real batch, after a short one to warm up."""
     selection = select(blocks, 0, options.seed)
-    rows = MemoryRows(torch.empty(lm.layers, 0, lm.sites[options.site].common))
+    rows = MemoryRows(torch.empty(lm.layers, 0, routed.row_width(lm.sites[options.site])))
     collector = Collector(
         lm,
         options.site,

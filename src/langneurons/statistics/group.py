@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from langneurons.statistics.moments import Moments
+from langneurons.statistics.routed import Routing
 from langneurons.statistics.sample import RowSource
 
 
@@ -74,6 +75,19 @@ class Group:
             part = {name: parts[rank] for name, parts in columns.items()}
             merged = merged.merge(Moments.from_tensors(tokens[rank], part))
         return merged
+
+    def merge_routing(self, routing: Routing | None) -> Routing | None:
+        """The same for what is known of routed tokens."""
+        if routing is None or self.size == 1:
+            return routing
+        columns = {name: self.gather(tensor) for name, tensor in routing.tensors().items()}
+        first, *rest = [
+            Routing.from_tensors({name: parts[rank] for name, parts in columns.items()})
+            for rank in range(self.size)
+        ]
+        for other in rest:
+            first = first.merge(other)
+        return first
 
 
 class GatheredRows:

@@ -14,6 +14,7 @@ from torch import Tensor
 from langneurons.artifacts import digest
 from langneurons.errors import InputError
 from langneurons.statistics.moments import Moments
+from langneurons.statistics.routed import Routing
 from langneurons.statistics.sample import RowSample, RowSource
 
 _QUANTILE_CHUNK = 1 << 24  # elements turned into float32 at once
@@ -58,6 +59,7 @@ class LanguageStatistics:
         moments: Moments (L, U), None where only counts are known.
         sample: Sample of token rows, None where there is none.
         batch_quantiles: Set by the ``paper`` protocol only.
+        routing: Of units inside experts, what is known of the tokens routed to them; else None.
         texts: Fingerprint of each text that went in, sorted.
         options: How the text was cut and sampled.
         key: Content key of the job that made them; "" for merged or imported ones.
@@ -68,6 +70,7 @@ class LanguageStatistics:
     moments: Moments | None = None
     sample: RowSample | None = None
     batch_quantiles: BatchQuantiles | None = None
+    routing: Routing | None = None
     texts: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     key: str = ""
@@ -78,6 +81,8 @@ class LanguageStatistics:
         parts: list[object] = [self.tokens, self.count]
         if self.moments is not None:
             parts += list(self.moments.tensors().values())
+        if self.routing is not None:
+            parts += list(self.routing.tensors().values())
         if self.sample is not None:
             parts.append(self.sample.keys)
         if self.batch_quantiles is not None:
@@ -101,6 +106,7 @@ class LanguageStatistics:
         return replace(
             self, count=self.count[index], moments=moments, sample=sample,
             batch_quantiles=quantiles,
+            routing=None if self.routing is None else self.routing.layer(index),
         )  # fmt: skip
 
     def merge(self, other: LanguageStatistics, language: str) -> LanguageStatistics:
@@ -123,13 +129,15 @@ class LanguageStatistics:
                     f"one of two statistics of {language!r} has no {name}: merging would lose "
                     "those of the other; collect both alike."
                 )
-        moments = sample = quantiles = None
+        moments = sample = quantiles = routing = None
         if self.moments is not None and other.moments is not None:
             moments = self.moments.merge(other.moments)
         if self.sample is not None and other.sample is not None:
             sample = self.sample.merge(other.sample)
         if self.batch_quantiles is not None and other.batch_quantiles is not None:
             quantiles = self.batch_quantiles.merge(other.batch_quantiles)
+        if self.routing is not None and other.routing is not None:
+            routing = self.routing.merge(other.routing)
         shared = {
             name: value for name, value in self.options.items() if other.options.get(name) == value
         }
@@ -141,6 +149,7 @@ class LanguageStatistics:
             moments=moments,
             sample=sample,
             batch_quantiles=quantiles,
+            routing=routing,
             texts=tuple(sorted({*self.texts, *other.texts})),
             options=shared,
         )
@@ -161,6 +170,7 @@ _PARTS = {
     "moments": "means and deviations",
     "sample": "token rows",
     "batch_quantiles": "quantiles of batches",
+    "routing": "routed tokens",
 }
 _ALIKE_BETWEEN = ("dtype", "state", "block", "pack", "lead", "special", "prefix_tokens",
                   "generated", "temperature", "head", "ends")  # fmt: skip

@@ -27,6 +27,7 @@ from langneurons.statistics.group import GatheredRows, Group
 from langneurons.statistics.language import BatchQuantiles, LanguageStatistics
 from langneurons.statistics.moments import Moments
 from langneurons.statistics.options import PAPER_PROBABILITIES, Resolved
+from langneurons.statistics.routed import row_width
 from langneurons.statistics.sample import (
     MemoryRows,
     RowSample,
@@ -164,8 +165,7 @@ class _SitePass:
             saved = saved_state(state, pass_key) if self.of_all.resume else None
             if saved is None and scratch.exists():
                 shutil.rmtree(scratch)
-        layers, units = self.shape
-        shape = (layers, len(selection), units)
+        shape = (lm.layers, len(selection), row_width(lm.sites[options.site]))
         writer = _writer(scratch, shape, estimation.row_dtype(lm, options))
         collector = Collector(
             lm,
@@ -188,6 +188,7 @@ class _SitePass:
         collector, writer = begun.collector, begun.writer
         moments = group.merge(collector.moments())
         _check_finite(lm, self.lang, moments)
+        routing = group.merge_routing(collector.routed())
         source: RowSource = writer if group.size == 1 else GatheredRows(writer, group)
         item = LanguageStatistics(
             tokens=moments.tokens,
@@ -195,6 +196,7 @@ class _SitePass:
             moments=moments,
             sample=_sample(options, collector.selection, source),
             batch_quantiles=_quantiles(collector, group),
+            routing=routing,
             texts=(collector.blocks.fingerprint,),
             options=self.about,
             key=self.key,

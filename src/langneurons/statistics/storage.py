@@ -12,6 +12,7 @@ from langneurons.artifacts import digest, read_tensors, write_tensors
 from langneurons.errors import ArtifactError, InputError, unknown
 from langneurons.statistics.language import BatchQuantiles, LanguageStatistics
 from langneurons.statistics.moments import Moments
+from langneurons.statistics.routed import Routing
 from langneurons.statistics.sample import FileRows, RowSample
 
 FORMAT = "langneurons.statistics.1"
@@ -103,6 +104,8 @@ def save_language(statistics: Collected, lang: str, directory: Path) -> Language
     }
     if item.moments is not None:
         tensors |= item.moments.tensors()
+    if item.routing is not None:
+        tensors |= item.routing.tensors()
     if item.batch_quantiles is not None:
         tensors["batch_quantiles"] = item.batch_quantiles.values
         metadata["batch_quantiles"] = {
@@ -161,6 +164,7 @@ def load_language(path: Path) -> Stored:
             moments,
             sample,
             quantiles,
+            Routing.from_tensors(tensors) if "routed_tokens" in tensors else None,
             tuple(metadata["texts"]),
             metadata["options"],
             metadata["key"],

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,8 +17,16 @@ from langneurons.errors import InputError, unknown
 from langneurons.models.fingerprint import same_model
 from langneurons.statistics.language import LanguageStatistics, quantiles_of, refuse_unlike
 from langneurons.statistics.moments import Moments
+from langneurons.statistics.routed import Routing, of_routed, unpack, unpack_expert
 from langneurons.statistics.sample import RowSample
 from langneurons.statistics.storage import find_languages, load_language, save_language
+
+Reading = Literal["all", "routed"]
+
+LEAST_ROUTED = 30
+"""Routed tokens below which nothing is said of an expert's units: a share is then off by 0.09."""
+
+_DENSE_BYTES = 1 << 31
 
 
 class Statistics(Displayed):
@@ -32,6 +40,8 @@ class Statistics(Displayed):
         shape: (L, U).
         model: Fingerprint of the model, None where unknown.
         by_language: Statistics of each language.
+        reading: What shares and means are of, at ``moe.act`` and its like: see :meth:`read_as`.
+        least: Fewest routed tokens, see :meth:`read_as`.
     """
 
     def __init__(
@@ -40,8 +50,12 @@ class Statistics(Displayed):
         shape: tuple[int, int],
         model: Mapping[str, Any] | None,
         by_language: Mapping[str, LanguageStatistics],
+        reading: Reading = "all",
+        least: int = LEAST_ROUTED,
     ) -> None:
         self.site = site
+        self.reading: Reading = reading
+        self._least = least
         self.shape = (int(shape[0]), int(shape[1]))
         self.model = dict(model) if model is not None else None
         self.by_language = dict(by_language)
@@ -49,7 +63,57 @@ class Statistics(Displayed):
 
     def __repr__(self) -> str:
         tokens = ", ".join(f"{lang} {count:,}" for lang, count in self.tokens.items())
-        return f"Statistics({self.site}, {self.shape[0]} x {self.shape[1]}, tokens: {tokens})"
+        of = "" if self.reading == "all" else ", of routed tokens"
+        return f"Statistics({self.site}, {self.shape[0]} x {self.shape[1]}, tokens: {tokens}{of})"
+
+    def _like(self, shape: tuple[int, int], parts: Mapping[str, LanguageStatistics]) -> Statistics:
+        return Statistics(self.site, shape, self.model, parts, self.reading, self._least)
+
+    def read_as(self, reading: Reading, least: int = LEAST_ROUTED) -> Statistics:
+        """The same statistics of units inside experts, read in one of two ways.
+
+        ``"all"`` (the default everywhere): shares, means and quantiles are of all tokens, a unit
+        being 0 where its expert does not run, as it adds nothing there. Defined for every unit and
+        language, and the same as at any other site. ``"routed"``: of the tokens routed to the
+        unit's expert alone: what the unit does whatever the router does.
+
+        Args:
+            reading: Which.
+            least: Of routed tokens: what a unit does is NaN in a language in which fewer were
+                routed to its expert.
+
+        Raises:
+            InputError: If these are no statistics of units inside experts.
+        """
+        if reading not in get_args(Reading):
+            raise unknown("reading", reading, get_args(Reading))
+        if reading == "routed" and any(i.routing is None for i in self.by_language.values()):
+            raise InputError(
+                f"statistics of {self.site!r} do not say which tokens were routed: read them as "
+                "'all'; statistics collected at 'moe.act', 'moe.pre' or 'moe.out' do."
+            )
+        return Statistics(self.site, self.shape, self.model, self.by_language, reading, least)
+
+    def routed_tokens(self, lang: str) -> Tensor:
+        """Tokens routed to each expert: int64 (L, E).
+
+        Raises:
+            InputError: If these are no statistics of units inside experts.
+        """
+        return self._routing(lang).tokens
+
+    def _routing(self, lang: str) -> Routing:
+        routing = self[lang].routing
+        if routing is None:
+            raise InputError(
+                f"statistics of {self.site!r} do not say which tokens were routed: collect at "
+                "'moe.act', 'moe.pre' or 'moe.out'."
+            )
+        return routing
+
+    def _where_known(self, lang: str, values: Tensor) -> Tensor:
+        """NaN where too few tokens were routed for a reading of these."""
+        return values.masked_fill(self._routing(lang).by_unit() < self._least, torch.nan)
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -70,7 +134,8 @@ class Statistics(Displayed):
     def fingerprint(self) -> str:
         """SHA-256 of the content, whatever the order of the languages."""
         parts = [(lang, self.by_language[lang].fingerprint) for lang in sorted(self.by_language)]
-        return digest("langneurons.statistics.1", self.site, list(self.shape), parts)
+        read = [] if self.reading == "all" else [self.reading, self._least]
+        return digest("langneurons.statistics.1", self.site, list(self.shape), parts, *read)
 
     def __getitem__(self, lang: str) -> LanguageStatistics:
         """Statistics of one language.
@@ -100,8 +165,10 @@ class Statistics(Displayed):
         raise unknown("part of statistics", name, ("moments", "rows", "quantiles"))
 
     def prob_positive(self, lang: str) -> Tensor:
-        """Share of tokens with an activation above 0: float64 (L, U)."""
+        """Share of tokens (see :meth:`read_as`) with an activation above 0: float64 (L, U)."""
         item = self[lang]
+        if self.reading == "routed":
+            return self._where_known(lang, item.count / self._routing(lang).by_unit())
         return item.count.double() / item.tokens
 
     def _moments(self, lang: str, what: str) -> Moments:
@@ -115,24 +182,35 @@ class Statistics(Displayed):
 
     def mean(self, lang: str) -> Tensor:
         """Mean activation: float64 (L, U)."""
-        return self._moments(lang, "mean").mean
+        moments = self._moments(lang, "mean")
+        if self.reading == "routed":
+            return self._where_known(lang, of_routed(moments, self._routing(lang))[0])
+        return moments.mean
 
     def std(self, lang: str) -> Tensor:
         """Standard deviation over tokens (divided by n): float64 (L, U)."""
         moments = self._moments(lang, "standard deviation")
+        if self.reading == "routed":
+            return self._where_known(lang, of_routed(moments, self._routing(lang))[1])
         return (moments.squares / moments.tokens).sqrt()
 
     def abs_mean(self, lang: str) -> Tensor:
         """Mean absolute activation: float64 (L, U)."""
         moments = self._moments(lang, "absolute mean")
+        if self.reading == "routed":
+            return self._where_known(lang, moments.absolute / self._routing(lang).by_unit())
         return moments.absolute / moments.tokens
 
     def minimum(self, lang: str) -> Tensor:
         """Smallest activation: float64 (L, U)."""
+        if self.reading == "routed":
+            return self._where_known(lang, self._routing(lang).minimum)
         return self._moments(lang, "minimum").minimum
 
     def maximum(self, lang: str) -> Tensor:
         """Largest activation: float64 (L, U)."""
+        if self.reading == "routed":
+            return self._where_known(lang, self._routing(lang).maximum)
         return self._moments(lang, "maximum").maximum
 
     def quantile(self, lang: str, p: float | Sequence[float]) -> Tensor:
@@ -181,11 +259,31 @@ class Statistics(Displayed):
             )
         result = torch.empty((len(wanted), *self.shape), dtype=torch.float64)
         for layer in range(self.shape[0]):
-            result[:, layer] = quantiles_of(item.sample.rows.layer(layer), wanted)
+            rows = item.sample.rows.layer(layer)
+            if item.routing is None:
+                result[:, layer] = quantiles_of(rows, wanted)
+            else:
+                result[:, layer] = self._by_expert(rows, item.routing.inner, wanted)
+        if self.reading == "routed":
+            result = self._where_known(lang, result)
         for number, p in enumerate(wanted):
             if item.moments is not None and p in (0.0, 1.0):
-                result[number] = item.moments.minimum if p == 0 else item.moments.maximum
+                result[number] = self.minimum(lang) if p == 0 else self.maximum(lang)
         return list(result)
+
+    def _by_expert(self, rows: Tensor, inner: int, wanted: Sequence[float]) -> Tensor:
+        """Quantiles (P, U) of packed rows, one expert after another; NaN where none was routed."""
+        found = torch.full((len(wanted), self.shape[1]), torch.nan, dtype=torch.float64)
+        for expert in range(self.shape[1] // inner):
+            tokens, values = unpack_expert(rows, inner, expert)
+            if self.reading == "all":
+                whole = values.new_zeros((len(rows), inner))
+                whole[tokens] = values
+                values = whole
+            if len(values):
+                units = slice(expert * inner, (expert + 1) * inner)
+                found[:, units] = quantiles_of(values, wanted)
+        return found
 
     def _sample(self, lang: str) -> RowSample:
         sample = self[lang].sample
@@ -200,13 +298,51 @@ class Statistics(Displayed):
         """Sampled token rows of one layer: (n, U), the same n tokens in every layer.
 
         Rows come in ascending order of their keys, so that the first m are a sample of m tokens.
+        Units inside experts are 0 where their expert did not run; see :meth:`routed_rows`.
 
         Raises:
-            InputError: If the layer does not exist, or no rows were kept.
+            InputError: If the layer does not exist, no rows were kept, or units inside experts are
+                read on routed tokens alone or are too many to be spread out.
         """
+        rows = self._rows(lang, layer)
+        routing = self[lang].routing
+        if routing is None:
+            return rows
+        size = len(rows) * self.shape[1] * rows.element_size()
+        if self.reading == "routed" or size > _DENSE_BYTES:
+            why = "of routed tokens differ from expert to expert"
+            if self.reading == "all":
+                why = f"of all experts take {size / 2**30:.1f} GiB a layer"
+            raise InputError(
+                f"token rows {why}: use a method that reads counts or means, routed_rows for one "
+                "expert, or (read as 'all') fewer rows."
+            )
+        token, expert, values = unpack(rows, routing.inner)
+        whole = values.new_zeros((len(rows), routing.tokens.shape[1], routing.inner))
+        whole[token, expert] = values
+        return whole.flatten(1)
+
+    def _rows(self, lang: str, layer: int) -> Tensor:
         if not 0 <= layer < self.shape[0]:
             raise InputError(f"no layer {layer}: there are layers 0 to {self.shape[0] - 1}.")
         return self._sample(lang).rows.layer(layer)
+
+    def routed_rows(self, lang: str, layer: int, expert: int) -> tuple[Tensor, Tensor]:
+        """Of the sampled tokens those routed to one expert, and its units there.
+
+        Returns:
+            Their numbers among the sampled tokens, int64 (m,), ascending, and values (m, inner).
+
+        Raises:
+            InputError: If layer or expert does not exist, no rows were kept, or these are no
+                statistics of units inside experts.
+        """
+        routing = self._routing(lang)
+        if not 0 <= expert < routing.tokens.shape[1]:
+            raise InputError(
+                f"no expert {expert}: there are experts 0 to {routing.tokens.shape[1] - 1}."
+            )
+        return unpack_expert(self._rows(lang, layer), routing.inner, expert)
 
     def keys(self, lang: str) -> Tensor:
         """Keys of the sampled tokens, ascending: int64 (n,)."""
@@ -245,7 +381,7 @@ class Statistics(Displayed):
         """Statistics of some of the layers, numbered from 0 in the order given."""
         index = torch.tensor(layers, dtype=torch.int64)
         parts = {lang: item.in_layers(index) for lang, item in self.by_language.items()}
-        return Statistics(self.site, (len(layers), self.shape[1]), self.model, parts)
+        return self._like((len(layers), self.shape[1]), parts)
 
     def select(self, languages: Iterable[str]) -> Statistics:
         """Statistics of some of the languages, in the order given.
@@ -253,8 +389,7 @@ class Statistics(Displayed):
         Raises:
             InputError: If one is not there.
         """
-        chosen = {lang: self[lang] for lang in languages}
-        return Statistics(self.site, self.shape, self.model, chosen)
+        return self._like(self.shape, {lang: self[lang] for lang in languages})
 
     def merge(self, other: Statistics) -> Statistics:
         """Statistics of the texts of both: more text of the same languages, or more languages.
@@ -269,6 +404,7 @@ class Statistics(Displayed):
         for what, mine, theirs in (
             ("sites", self.site, other.site),
             ("shapes", self.shape, other.shape),
+            ("readings", self.reading, other.reading),
         ):
             if mine != theirs:
                 raise InputError(
@@ -282,7 +418,9 @@ class Statistics(Displayed):
             if first is not None and lang not in merged:
                 refuse_unlike(first, item, f"statistics of {self.languages[0]!r} and {lang!r}")
             merged[lang] = merged[lang].merge(item, lang) if lang in merged else item
-        return Statistics(self.site, self.shape, self.model or other.model, merged)
+        joined = self._like(self.shape, merged)
+        joined.model = joined.model or other.model
+        return joined
 
     def save(self, directory: str | Path) -> None:
         """Write one ``<lang>.safetensors`` a language, token rows in ``<lang>.rows/`` beside it.
