@@ -53,7 +53,7 @@ def kind_of(frame: FrameType | None) -> tuple[str, str]:
 
 
 def sampled(study: str, out: str, overrides: list[str]) -> Counter[tuple[str, str]]:
-    """Samples by stage and kind over a whole run in this process."""
+    """Samples by stage and kind over a run in this process, whole or until it is interrupted."""
     found: Counter[tuple[str, str]] = Counter()
     main, done = threading.get_ident(), threading.Event()
 
@@ -67,6 +67,8 @@ def sampled(study: str, out: str, overrides: list[str]) -> Counter[tuple[str, st
         from langneurons.study import Study
 
         Study.from_yaml(study, overrides).run(out, report=lambda outcome: print(outcome.name))
+    except KeyboardInterrupt:
+        print("interrupted: shares of what was done")
     finally:
         done.set()
         thread.join()
