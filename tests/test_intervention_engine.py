@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ import tiny
 from langneurons.identification import Units
 from langneurons.intervention import Intervention, Value, bake, intervene
 from langneurons.models import load
+from langneurons.statistics import collect
 
 engine = pytest.importorskip("xllamacpp", reason="llama.cpp's binding is not installed")
 
@@ -102,3 +105,63 @@ def test_a_baked_model_in_llama_cpp(lm, case, tmp_path):
     plain = hooked(lm, None, banned)[1][0]
     assert (plain - expected[0]).abs().max() > 1e-2  # the intervention does something
     print(f"\n{case}: largest difference {(found - expected).abs().max():.1e}")  # noqa: T201
+
+
+REAL = Path(__file__).resolve().parents[1] / "real-models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def rewritten(path, source, state):
+    """The source GGUF file in 32-bit floats, with the MLPs of a baked model's state."""
+    import gguf
+
+    read, writer = gguf.GGUFReader(source), gguf.GGUFWriter(path, "llama")
+    array = gguf.GGUFValueType.ARRAY
+    for field in read.fields.values():
+        if not field.name.startswith("GGUF.") and field.name != "general.architecture":
+            kind = field.types[0]
+            part = field.types[-1] if kind == array else None
+            writer.add_key_value(field.name, field.contents(), kind, sub_type=part)
+    for tensor in read.tensors:
+        layer, _, name = tensor.name.removeprefix("blk.").partition(".")
+        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        if name.startswith("ffn_") and name.endswith((".weight", ".bias")) and "norm" not in name:
+            module = f"model.layers.{layer}.mlp.{name.split('.')[0].removeprefix('ffn_')}_proj"
+            values = state[f"{module}.weight"].float().numpy()
+            bias = state[f"{module}.bias"].float().numpy()
+            writer.add_tensor(tensor.name.replace(".weight", ".bias"), bias)
+        writer.add_tensor(tensor.name, values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not REAL.is_file(), reason="run `make real-models` first")
+def test_means_baked_into_a_real_model_in_llama_cpp(tmp_path):
+    """A twentieth of all units at their mean: the same greedy tokens as under hooks."""
+    lm = load(REAL, device="cpu", dtype="float32")
+    prompt = lm.tokenizer("The capital of France is")["input_ids"]
+    stats = collect(lm, {"en": ["Paris is a city in France, on the river Seine."]}, rows=0)
+    width = lm.sites["mlp.act"].width
+    units = Units.from_layers([range(layer % 20, width, 20) for layer in range(lm.layers)])
+    what = [Intervention(units, Value.of(stats.mean("en").float()))]
+    ids = torch.tensor([prompt])
+    made = []
+    for done in (what, None):
+        with torch.no_grad(), intervene(lm, done):
+            tokens = lm.model.generate(
+                ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW, do_sample=False
+            )
+        made.append(tokens[0, len(prompt) :].tolist())
+    path = rewritten(tmp_path / "baked.gguf", REAL, bake(lm, what).model.state_dict())
+    options = engine.CommonParams()
+    options.model.path = str(path)
+    options.n_ctx, options.n_parallel, options.warmup, options.verbosity = 64, 1, False, -1
+    options.cpuparams.n_threads = options.cpuparams_batch.n_threads = 1
+    request = {"prompt": prompt, "n_predict": NEW, "temperature": 0, "logprobs": 1}
+    served = engine.Server(options).handle_completions(request)["choices"][0]["logprobs"]["content"]
+    assert [step["id"] for step in served] == made[0][: len(served)]
+    assert len(served) >= NEW - 1
+    assert made[0] != made[1]  # the intervention does something
