@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from torch import nn
 
 from langneurons.data import Blocks, make_blocks
 from langneurons.data.tasks import get_task, pad_id
@@ -19,6 +20,8 @@ from langneurons.errors import ArtifactError, InputError
 from langneurons.finetuning.adapter import CHECKPOINT, INFO, Adapter, build_base, save_adapter
 from langneurons.finetuning.description import Description, Purpose
 from langneurons.finetuning.examples import Item, block_items, encode_items
+from langneurons.finetuning.experts import SITES as EXPERT_SITES
+from langneurons.finetuning.experts import confine, learning
 from langneurons.finetuning.processes import Processes
 from langneurons.finetuning.recipe import Recipe, get_recipe
 from langneurons.finetuning.rows import densify, sparsify
@@ -203,6 +206,11 @@ def _train(
         return finished
     processes.agree(key)
     shards = sharding_settings(recipe) if processes.sharded else None
+    if shards is not None and choice.site in EXPERT_SITES:
+        raise InputError(
+            f"units at {choice.site!r} cannot be trained with weights spread over processes: train "
+            "on one process, or without sharding."
+        )
     checkpoint = output / CHECKPOINT
     if not resume and processes.main:
         checkpoint.unlink(missing_ok=True)
@@ -210,7 +218,7 @@ def _train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = build_trainable(lm, purpose, choice, recipe)
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    trainable = learning(model)
     _log.info("training %d weights on %d examples", trainable, len(data.items))
     adapted = lm.with_model(model)
     if shards is not None:
@@ -280,14 +288,17 @@ def build_trainable(
         return _full(lm, purpose, recipe)
     plan = make_plan(lm, choice, recipe)
     classify = purpose.classifies
-    if not plan.names and not classify:
+    if plan.empty and not classify:
         raise InputError("nothing would be trained: choose units, or leave attention on.")
     base = build_base(lm, purpose, recipe.seed)
-    prefix = base.base_model_prefix
+    # Llama 4's text model names its backbone otherwise than its class says.
+    own = base.base_model_prefix
+    prefix = f"{own}." if isinstance(getattr(base, own, None), nn.Module) else ""
     flags = [(p, p.requires_grad) for p in base.parameters()]
     model = get_peft_model(base, _config(base, plan, recipe, prefix, classify))
-    targets = {f"{prefix}.{name}": target for name, target in plan.sparse.items()}
+    targets = {f"{prefix}{name}": target for name, target in plan.sparse.items()}
     sparsify(model, targets, recipe.seed)
+    confine(model, {f"{prefix}{name}": stack for name, stack in plan.stacks.items()})
     for parameter, flag in flags:
         # The weights are shared with the user's model and must come back as they were; a weight
         # that is not frozen there would be trained here.
@@ -308,10 +319,10 @@ def build_trainable(
 def _config(
     base: PreTrainedModel, plan: Plan, recipe: Recipe, prefix: str, classify: bool
 ) -> LoraConfig:
-    names = [f"{prefix}.{name}" for name in plan.names]
+    names = [f"{prefix}{name}" for name in plan.names]
     # Weights trained directly are written as a LoRA whose rank is the number of rows.
     ranks = {
-        f"{prefix}.{name}": len(target.index)
+        f"{prefix}{name}": len(target.index)
         for name, target in plan.sparse.items()
         if target.direct
     }
@@ -320,7 +331,8 @@ def _config(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
-        target_modules=names or _NO_TARGET,
+        target_modules=names or ([] if plan.stacks else _NO_TARGET),
+        target_parameters=[f"{prefix}{name}" for name in plan.stacks] or None,
         rank_pattern=dict(ranks),
         alpha_pattern=dict(ranks),
         modules_to_save=head_names(base) if classify else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from langneurons.errors import InputError, unknown
+from langneurons.finetuning import experts
 from langneurons.finetuning.rows import Target
+from langneurons.identification import Units
 
 if TYPE_CHECKING:
     from langneurons.finetuning.recipe import Recipe
-    from langneurons.identification import NeuronSet, Units
+    from langneurons.identification import NeuronSet
     from langneurons.models import LanguageModel
 
 Side = Literal["rows", "columns"]
@@ -96,7 +98,10 @@ def choose(
             "train without the MLP."
         )
     chosen = torch.tensor(sorted(pairs))
-    width = lm.sites[site].width
+    place = lm.sites[site]
+    if site in experts.SITES:
+        place.check(Units.from_pairs(pairs))  # also units of layers that have no experts
+    width = place.common if site in experts.SITES else place.width
     deepest, widest = int(chosen[:, 0].max()), int(chosen[:, 1].max())
     if deepest >= lm.layers or widest >= width or int(chosen.min()) < 0:
         raise InputError(
@@ -107,7 +112,8 @@ def choose(
 
 
 def _site(lm: LanguageModel, site: str) -> str:
-    known = (*MLP_SITES, "attn.out", "attn.head", "attn.q", "attn.k", "attn.v")
+    attention = ("attn.out", "attn.head", "attn.q", "attn.k", "attn.v")
+    known = (*MLP_SITES, *attention, *experts.SITES)
     if site not in known:
         raise unknown("site to train", site, known)
     return site
@@ -120,17 +126,24 @@ class Plan:
     Attributes:
         dense: Names (below the backbone) of modules with plain LoRA.
         sparse: Name -> rows or columns that learn.
+        stacks: Name of a parameter of experts or of a router -> what of it learns.
         conv: Whether the modules keep their weights transposed (GPT-2).
     """
 
     dense: tuple[str, ...]
     sparse: Mapping[str, Target]
     conv: bool
+    stacks: Mapping[str, experts.Stack] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
         """All adapted modules, sorted."""
         return sorted({*self.dense, *self.sparse})
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is trained."""
+        return not self.names and not self.stacks
 
 
 def make_plan(lm: LanguageModel, choice: Choice, recipe: Recipe) -> Plan:
@@ -140,7 +153,8 @@ def make_plan(lm: LanguageModel, choice: Choice, recipe: Recipe) -> Plan:
     as ``recipe.projections`` says; units of ``attn.q``, ``attn.k`` and ``attn.v`` rows of those
     projections; units of ``attn.out`` columns of the output projection; units of ``attn.head``
     everything of the head: its query rows, its output columns, and the key and value rows it
-    reads (in grouped-query attention those serve the other heads of its group too).
+    reads (in grouped-query attention those serve the other heads of its group too). Units inside
+    experts select rows and columns of their expert alone, experts rows of the router.
 
     Raises:
         InputError: If the model lacks a projection that is asked for, the rank is above the number
@@ -149,7 +163,13 @@ def make_plan(lm: LanguageModel, choice: Choice, recipe: Recipe) -> Plan:
     names = {id(module): name for name, module in lm.backbone.named_modules()}
     modules: dict[str, nn.Module] = {}
     taken: dict[str, tuple[Side, list[Tensor]]] = {}
-    chosen = choice.by_layer(lm.layers, lm.sites[choice.site].width)
+    if choice.site in experts.SITES:
+        every = [torch.arange(width) for width in lm.sites[choice.site].widths]
+        units = every if choice.kind == "all" else choice.by_layer(lm.layers, 0)
+        stacks = experts.expert_targets(lm, choice.site, units, recipe)
+        return replace(make_plan(lm, _none(), recipe), stacks=stacks)
+    width = 0 if choice.kind == "none" else lm.sites[choice.site].width
+    chosen = choice.by_layer(lm.layers, width)
     size = _head_size(lm, "attn.q") if choice.site == "attn.head" else 1
     rows_chosen = len(choice.layers) * size
     if choice.kind == "units" and recipe.method == "lora" and rows_chosen < recipe.rank:
@@ -184,6 +204,11 @@ def make_plan(lm: LanguageModel, choice: Choice, recipe: Recipe) -> Plan:
         sparse,
         conv=any(isinstance(module, Conv1D) for module in modules.values()),
     )
+
+
+def _none() -> Choice:
+    empty = torch.empty(0, dtype=torch.long)
+    return Choice("none", "mlp.act", empty, empty)
 
 
 def _weights(
@@ -265,7 +290,8 @@ def trainable_parameters(
 
     With r the rank and d_in, d_out a module's inputs and outputs: r (d_in + d_out) for each module
     with plain LoRA, r (d_in + n) for one with n chosen rows, r (n + d_out) for one with n chosen
-    columns; trained directly n d_in and n d_out; and labels x hidden size for the head.
+    columns; trained directly n d_in and n d_out; the same for each expert with chosen units; and
+    labels x hidden size for the head.
 
     Args:
         lm: The model.
@@ -285,4 +311,4 @@ def trainable_parameters(
         n = len(target.index)
         kept = outputs if target.side == "columns" else inputs
         total += n * kept if target.direct else recipe.rank * (n + kept)
-    return total
+    return total + sum(stack.weights(recipe.rank) for stack in plan.stacks.values())
