@@ -281,7 +281,14 @@ def explored(
             )
         for rank in range(3):
             value = 2.5 - 0.1 * rank
-            passages.append((layer, index, rank + 1, own, value, f"… {text} ", "marked", "\nend"))
+            lengths = [len(text) + 1, len(" marked"), len("\nend")]
+            strengths = [0.65 * value, value, -0.1]
+            passages.append(
+                (
+                    *(layer, index, rank + 1, own, value, f"… {text} ", "marked", "\nend"),
+                    *(lengths, strengths),
+                )
+            )
         other = units[(place + 1) % len(units)]
         near.append((layer, index, 1, *other, float(rng.uniform(0.3, 0.9))))
         near.append((layer, index, 2, 2, 99, -0.25))
@@ -292,7 +299,10 @@ def explored(
             "layer index language low high counts positive mean std minimum maximum "
             "q05 q25 q50 q75 q95",
         ),
-        "passages": (passages, "layer index rank language activation before token after"),
+        "passages": (
+            passages,
+            "layer index rank language activation before token after lengths strengths",
+        ),
         "neighbours": (near, "layer index rank other_layer other_index correlation"),
     }
     (folder / "passages" / "lape").mkdir(parents=True)

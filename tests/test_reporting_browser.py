@@ -217,6 +217,13 @@ def test_explorer_shows_distributions_passages_and_neighbours(visit):
     assert first.locator("mark").inner_text() == "marked"
     assert EVIL in first.inner_text()  # shown, not obeyed: the page would report a dialog
     assert "⏎ end" in first.inner_text()
+    colours = first.locator(".token")
+    assert [colours.nth(at).get_attribute("data-tip") for at in (0, 1)] == [
+        "60 % of the marked token's activation or more",
+        "below a tenth of the marked token's activation",
+    ]
+    clear = "text => getComputedStyle(text).backgroundColor"
+    assert colours.nth(0).evaluate(clear) != colours.nth(1).evaluate(clear)
     link = app.locator(".near button").first
     assert link.inner_text() == "layer 1, unit 700"
     link.click()

@@ -362,3 +362,38 @@ def test_command_serves_until_it_is_stopped(tmp_path):
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
         assert "passages" in process.stderr.read()  # how to fill the explorer
+
+
+def test_strengths_are_the_activations_of_the_tokens_shown():
+    """Against a plain hook over each document's blocks, and the sampled rows themselves."""
+    import langneurons as ln
+
+    lm = ln.load("mini")
+    texts = {lang: mini.text(lang, tokens=1500) for lang in ("en", "ur")}
+    real = ln.collect(lm, texts, block=48, rows=300)
+    neurons = NeuronSet({"en": Units([0, 2], [1, 6]), "ur": Units([1], [3])}, real.shape)
+    table = explore(real, neurons, texts, lm.tokenizer, passages=3, before=60, after=9, model=lm)[
+        "passages"
+    ]
+    assert len(table) == 9
+    for row in table.itertuples():
+        shown = row.before.removeprefix("…") + row.token + row.after.removesuffix("…")
+        assert sum(row.lengths) == len(shown)
+        at = np.cumsum([0, *row.lengths])
+        start = len(row.before.removeprefix("…"))
+        place = int(np.searchsorted(at[1:], start + len(row.token) - 1, side="right"))
+        assert row.strengths[place] == pytest.approx(row.activation, rel=2e-2, abs=1e-3)
+        (text,) = [one for one in texts[row.language] if shown in one]
+        blocks = make_blocks([text], lm.tokenizer, block=48)
+        kept: list[torch.Tensor] = []
+        hooked = ln.models.hook_site(lm, "mlp.act", lambda _, x, to=kept: to.append(x), [row.layer])
+        with torch.no_grad(), hooked:
+            lm.model(input_ids=blocks.input_ids, attention_mask=blocks.attention_mask.long())
+        unit = kept[0][..., row.index][blocks.counted].float().numpy()
+        windows = np.lib.stride_tricks.sliding_window_view(unit, len(row.strengths))
+        assert np.abs(windows - np.array(row.strengths)).max(1).min() < 2e-2 * abs(unit).max()
+
+
+def test_without_a_model_no_strength_is_said(found):
+    assert not found["passages"]["strengths"].map(len).any()
+    assert found["passages"]["lengths"].map(len).all()

@@ -19,5 +19,6 @@ def passages(workshop: Workshop, output: Path, neurons: str) -> None:
         workshop.statistics_texts(),
         workshop.tokenizer,
         **spec.model_dump(exclude={"neurons"}),
+        model=workshop.lm,
     )
     gather.save(tables, output)

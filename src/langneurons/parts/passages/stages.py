@@ -8,7 +8,10 @@ from langneurons.stages.stage import Stage
 
 
 def stages(spec: PassagesSpec, context: Context) -> list[Stage]:
-    """One stage a neuron set."""
+    """One stage a neuron set; at most every document of the statistics passes forward once more."""
+    collected = context.spec_of("statistics")
+    shown = spec.units * spec.passages * collected.block
+    cost = len(context.languages) * min(shown, collected.tokens) / 1000
     return [
         Stage(
             name=f"passages/{neurons}",
@@ -17,6 +20,7 @@ def stages(spec: PassagesSpec, context: Context) -> list[Stage]:
             settings=spec.model_dump(exclude={"neurons"}),
             parents=context.of_set(neurons),  # the text is in the statistics' keys
             output=f"passages/{neurons}",
+            cost=cost,
         )
         for neurons in spec.neurons or context.sets
     ]

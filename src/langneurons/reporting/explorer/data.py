@@ -86,6 +86,7 @@ def _unit_set(name: str, explored: Explored, run: Run) -> UnitSet:
                     place[str(row["language"])],
                     _round(row["activation"]),
                     *(str(row[part]) for part in ("before", "token", "after")),
+                    *_levels(row),
                 ]
             )
     for row in records(explored.neighbours):
@@ -109,6 +110,19 @@ def _unit_set(name: str, explored: Explored, run: Run) -> UnitSet:
         key=lambda unit: ("f" not in details[unit], -sizes.get(unit, -1), first[unit], unit),
     )
     return UnitSet(name, languages, members, tuple(order), details, sizes)
+
+
+def _levels(row: Mapping[str, Any]) -> list[Any]:
+    """[signs of each token, strength of each as a digit: tenths of the marked token's]; or nothing.
+
+    Runs of earlier versions hold no strengths.
+    """
+    values, lengths = row.get("strengths"), row.get("lengths")
+    most = float(row["activation"])
+    if values is None or lengths is None or len(values) != len(lengths) or not most > 0:
+        return []
+    tenths = [0 if math.isnan(one) else max(0, min(9, int(10 * one / most))) for one in values]
+    return [[int(one) for one in lengths], "".join(map(str, tenths))] if tenths else []
 
 
 def _distribution(row: Mapping[str, Any], language: int) -> list[Any]:

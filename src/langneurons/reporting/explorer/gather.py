@@ -1,7 +1,8 @@
 """What the explorer shows of every unit of a neuron set, from statistics and their texts.
 
-Nothing passes through the model again: a sampled token row carries the document and the offset it
-comes from, so the passage around it is read from the text.
+A sampled token row carries the document and the offset it comes from, so the passage around it is
+read from the text. The passages shown pass through the model once more, for the strength of each
+token.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from langneurons.errors import InputError
 from langneurons.progress import track
 from langneurons.reporting.explorer.neighbours import neighbours
 from langneurons.reporting.explorer.passages import Passages
+from langneurons.reporting.explorer.strengths import strengths
 
 if TYPE_CHECKING:
     from langneurons.identification import NeuronSet
+    from langneurons.models import LanguageModel
     from langneurons.statistics import Statistics
 
 BINS = 32
@@ -42,6 +45,7 @@ def explore(
     before: int = 24,
     after: int = 12,
     near: int = 5,
+    model: LanguageModel | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Gather distributions, top passages and neighbours of the units of a neuron set.
 
@@ -55,14 +59,18 @@ def explore(
         before: Tokens shown before the marked one.
         after: Tokens shown behind it.
         near: Neighbours a unit.
+        model: The model of the statistics; None: the strength of no token but the marked one is
+            known.
 
     Returns:
         ``units`` (layer, index, language, score), ``distributions`` (layer, index, language, low,
         high, counts, positive, mean, std, q05 to q95, minimum, maximum), ``passages`` (layer,
-        index, rank, language, activation, before, token, after) and ``neighbours`` (layer, index,
-        rank, other_layer, other_index, correlation). ``counts`` are numbers of sampled tokens in
-        :data:`BINS` equal bins from ``low`` to ``high`` (the range of all but 0.1 % of the
-        sampled tokens at either end of any language; the rest is in the outer bins).
+        index, rank, language, activation, before, token, after; ``lengths``, the signs of each
+        token shown, and ``strengths``, its activation, both empty where not known) and
+        ``neighbours`` (layer, index, rank, other_layer, other_index, correlation). ``counts`` are
+        numbers of sampled tokens in :data:`BINS` equal bins from ``low`` to ``high`` (the range of
+        all but 0.1 % of the sampled tokens at either end of any language; the rest is in the outer
+        bins).
 
     Raises:
         InputError: If the statistics hold no token rows or belong to another model or site.
@@ -96,9 +104,31 @@ def explore(
     return {
         "units": chosen,
         "distributions": pd.DataFrame(shapes),
-        "passages": pd.DataFrame(cutter.fill(found)),
+        "passages": pd.DataFrame(_coloured(cutter, found, statistics, model)),
         "neighbours": neighbours(statistics, layers, near),
     }
+
+
+def _coloured(
+    cutter: Passages,
+    found: Sequence[Mapping[str, Any]],
+    statistics: Statistics,
+    model: LanguageModel | None,
+) -> list[dict[str, Any]]:
+    """Passages with the strength of each token, where a model can tell."""
+    made = cutter.fill(found)
+    known: Sequence[np.ndarray | None] = [None] * len(made)
+    if model is not None and model.tokenizer.is_fast:
+        documents = {
+            (str(item["language"]), int(item["key"])): cutter.text(item["language"], item["key"])
+            for item in made
+        }
+        known = strengths(model, statistics, documents, made)
+    for item, values in zip(made, known, strict=True):
+        item["strengths"] = [] if values is None else values.tolist()
+        for used in ("key", "first", "last"):
+            del item[used]
+    return made
 
 
 def save(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from langneurons.data.blocks import document_key
@@ -52,11 +53,20 @@ class Passages:
         """Whether the document of a row is among the texts."""
         return self.document(language, row) in self._texts[language]
 
+    def text(self, language: str, key: int) -> str:
+        """The document of a content key."""
+        return self._texts[language][key]
+
     def fill(self, found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Replace ``row`` by the text ``before`` the token, the ``token``, and ``after`` it.
 
         Args:
             found: Mappings with ``language`` and ``row``.
+
+        Returns:
+            The mappings, also with ``key`` (of the document), its tokens ``first`` to ``last`` (not
+            included) that are shown, and ``lengths``: the signs of each of them in the text shown
+            without the signs of omission; none where the tokenizer does not tell.
         """
         wanted: dict[str, set[int]] = {}
         for item in found:
@@ -90,7 +100,10 @@ class Passages:
         key, at = self.document(language, row), int(self._positions[language][row])
         tokens = spans[language, key]
         first, last = max(0, at - self._before), min(len(tokens), at + self._after + 1)
+        lengths: list[int] = []
         if self._tokenizer.is_fast:
+            ends = [int(tokens[first][0]), *(int(tokens[one][1]) for one in range(first, last))]
+            lengths = [max(0, stop - start) for start, stop in pairwise(ends)]
             text = self._texts[language][key]
             start, stop = (int(end) for end in tokens[at])
             parts = (
@@ -110,4 +123,8 @@ class Passages:
             "before": ("…" if first else "") + left,
             "token": token,
             "after": right + ("…" if last < len(tokens) else ""),
+            "key": key,
+            "first": first,
+            "last": last,
+            "lengths": lengths,
         }

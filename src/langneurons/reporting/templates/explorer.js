@@ -150,16 +150,46 @@
     return picture;
   };
 
+  // Every token with its strength as colour; what stands in front of the first and behind the last is not one.
+  const coloured = (before, token, after, lengths, tenths, mark, line) => {
+    const cut = before.startsWith("…") ? 1 : 0;
+    const signs = [...before, ...token, ...after];
+    const marked = [...before].length + [...token].length - 1;  // the marked token's last sign
+    const made = [signs.slice(0, cut).join("")];
+    let at = cut;
+    lengths.forEach((length, place) => {
+      const words = signs.slice(at, at + length).join(""), bare = words.trimStart();
+      const own = at <= marked && marked < at + length;
+      at += length;
+      if (!length) return;
+      made.push(line(words.slice(0, words.length - bare.length)));
+      if (own) { made.push(mark); return; }
+      if (!bare) return;
+      const part = make("span", line(bare), { class: "token" });
+      const tenth = Number(tenths[place]);
+      part.style.setProperty("--strength", `${5 * tenth}%`);
+      part.dataset.tip = tenth ? `${10 * tenth} % of the marked token's activation or more` : "below a tenth of the marked token's activation";
+      made.push(part);
+    });
+    made.push(line(signs.slice(at).join("")));
+    return made;
+  };
+
   const passages = (detail) => {
     const box = make("ol", undefined, { class: "passages" });
-    for (const [place, value, before, token, after] of detail.p) {
+    for (const [place, value, before, token, after, lengths, tenths] of detail.p) {
       const item = make("li");
       const text = make("p", undefined, { dir: "auto" });
       // A line's end is shown as a sign, and the space in front of a word is not part of the mark.
       const line = (words) => words.replace(/\s*\n\s*/g, " ⏎ ");
       const bare = token.trimStart();
       const mark = make("mark", bare ? line(bare) : token.includes("\n") ? "⏎" : "␣");
-      text.append(line(before + (bare ? token.slice(0, token.length - bare.length) : "")), mark, line(after));
+      if (lengths) {
+        mark.dataset.tip = say(value);
+        text.append(...coloured(before, token, after, lengths, tenths, mark, line));
+      } else {
+        text.append(line(before + (bare ? token.slice(0, token.length - bare.length) : "")), mark, line(after));
+      }
       item.append(make("span", `${sets[set].languages[place]}, ${say(value)}`, { class: "where" }), text);
       box.append(item);
     }
