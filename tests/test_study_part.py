@@ -1,5 +1,6 @@
 """The registry of parts: light, ordered, and open to other distributions."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 
 from langneurons.errors import ArtifactError
-from langneurons.interface.part import PARTS, Part, add, later, ordered
+from langneurons.interface.part import PARTS, Later, Part, add, functions, later, ordered
 from langneurons.registry import Registry
 from langneurons.reporting.columns import Columns
 from langneurons.reporting.sections import Section
@@ -35,6 +36,27 @@ def test_a_function_is_imported_when_it_is_called():
     assert later("os.path:basename")("a/b") == "b"
     with pytest.raises(ModuleNotFoundError):
         later("langneurons.no_such_module:page")()
+
+
+def test_every_function_that_a_part_registers_is_where_it_says():
+    found = 0
+    for part in ordered():
+        for item in (part, *part.kinds.values(), *part.columns.values()):
+            for field in dataclasses.fields(item):
+                given = getattr(item, field.name)
+                if isinstance(given, Later):
+                    assert callable(given.target), (part.word, field.name)
+                    found += 1
+    assert found > 80
+
+
+def test_a_part_has_no_function_of_another_name():
+    assert functions("a.b", "check page") == {
+        "check": Later("a.b.spec:check"),
+        "page": Later("a.b.page:sections"),
+    }
+    with pytest.raises(KeyError):
+        functions("a.b", "chek")
 
 
 def test_another_distribution_adds_an_entry(tmp_path, monkeypatch):
