@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from langneurons.errors import InputError
 from langneurons.interface.context import Context
@@ -49,6 +49,10 @@ class Configured(Protocol):
     @property
     def revision(self) -> str | None:
         """Revision of the model on the Hub, where one is asked for."""
+
+    @property
+    def load(self) -> Literal["nf4"] | None:
+        """How the model's weights are made smaller, if they are."""
 
     def context(self) -> Context:
         """What parts may know of it."""

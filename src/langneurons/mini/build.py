@@ -14,7 +14,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from langneurons.mini.world import stream
 _SAVE_SECONDS = 120.0
 _STATE = "training"
 
-Model = LlamaForCausalLM | MixtralForCausalLM
+Model: TypeAlias = LlamaForCausalLM | MixtralForCausalLM
 
 
 @dataclass(frozen=True)
