@@ -9,6 +9,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "docs" / "tutorials"
 LEAVES = {
     "own_text": "lape.json",
     "switch_off": "switched_off.csv",
+    "experts": "experts_off.csv",
     "masked_lora": "hi",
     "add_method": "rate_margin.json",
     "add_task": "es.parquet",
@@ -17,6 +18,7 @@ LEAVES = {
     "scale_out": "ray/neurons/lape.json",
 }
 REAL = {"real_model"}
+FAST = {"experts"}
 GEMMA = FOLDER.parents[1] / "real-models" / "gemma-3-270m-q4_k_m.gguf"
 
 
@@ -33,8 +35,9 @@ def test_every_script_is_run_here_and_listed():
     assert all(f"({name}.py)" in listed for name in set(LEAVES) | REAL)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", LEAVES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in LEAVES]
+)
 def test_a_tutorial_runs(name, tmp_path, capsys, monkeypatch):
     from langneurons.data.tasks import TASKS
     from langneurons.identification import METHODS

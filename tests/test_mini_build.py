@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from langneurons import mini
+from langneurons.defaults import BUILT_IN
 from langneurons.errors import InputError
 from langneurons.mini.build import Batches, build
 from langneurons.mini.documents import Style
@@ -154,9 +155,10 @@ def test_build_within_minutes_lowers_the_steps(tmp_path: Path) -> None:
     assert 2 <= facts["planned_steps"] < 10**5
 
 
-def test_packaged_model_loads_and_is_small() -> None:
-    folder = mini.model_path()
-    assert (folder / "model.safetensors").stat().st_size <= 16 * 2**20
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_packaged_model_loads_and_is_small(name: str) -> None:
+    folder = mini.model_path(name)
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 8_000_000
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder)
     assert {tokenizer.pad_token, tokenizer.bos_token, tokenizer.eos_token} == {
@@ -175,10 +177,13 @@ def test_packaged_model_loads_and_is_small() -> None:
     assert loss < 2.5
 
 
-@pytest.mark.parametrize("lang", mini.LANGUAGES)
-def test_packaged_model_answers_questions(lang: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "lang"),
+    [*(("mini", lang) for lang in mini.LANGUAGES), ("mini-moe", "en"), ("mini-moe", "zh")],
+)
+def test_packaged_model_answers_questions(name: str, lang: str) -> None:
     """Without any fine-tuning it finds values of the asked relation in the context."""
-    folder = mini.model_path()
+    folder = mini.model_path(name)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder)
     prompts, golds = [], []

@@ -21,6 +21,7 @@ from langneurons.study.plan import Identity, plan
 
 ISSUE = {
     *("mini", "mini-paper", "text", "paper-llama-3.1-8b", "paper-mistral-nemo-12b", "bloomz-7b1"),
+    *("experts", "qwen3-30b-a3b", "olmoe", "gpt-oss-20b"),
     *("opt-6.7b", "llama-2-7b", "aya-23-8b", "qwen-3", "gemma-3", "next-check-1", "next-check-2"),
 }
 

@@ -1,7 +1,7 @@
 """Numbers that a command and the same part of a study share, in one place."""
 
-BUILT_IN = ("mini",)
-"""Names of the models that come with the package."""
+BUILT_IN = ("mini", "mini-moe")
+"""Names of the models that come with the package: a dense one, and a mixture of experts."""
 
 BLOCK = 256
 """Tokens in a block."""

@@ -229,7 +229,7 @@ def _locate(name: str, revision: str | None) -> tuple[str, str | None]:
     if name in BUILT_IN:
         from langneurons import mini
 
-        return str(mini.model_path()), None
+        return str(mini.model_path(name)), None
     path = expanded(name)
     if path.is_dir():
         _check_folder(name, path)
