@@ -75,7 +75,7 @@ def test_the_single_commands_work_on_the_mixture(tmp_path, monkeypatch, capsys):
     assert call("identify", "stats", *rule, "-o", "experts.json", "--json") == 0
     capsys.readouterr()
     measure = ["perplexity", "-n", "experts.json", "-m", "mini-moe", *few]
-    controls = ["--statistics", "stats", "--random", "0", "--matched", "0", "--load", "1"]
+    controls = ["--statistics", "stats", "--random", "0", "--matched", "0", "--equal-load", "1"]
     assert call(*measure, *controls, "--value", "s-0.5", "-o", "change.parquet") == 0
     table = pd.read_parquet("change.parquet")
     assert {"own", "load"} == set(table["kind"])
