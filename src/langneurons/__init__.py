@@ -32,10 +32,13 @@ _HOME = {
     "load": "langneurons.models",
     "NeuronSet": "langneurons.identification",
     "Units": "langneurons.identification",
+    "Directions": "langneurons.identification",
+    "find_directions": "langneurons.identification",
     "identify": "langneurons.identification",
     "Statistics": "langneurons.statistics",
     "collect": "langneurons.statistics",
     "Intervention": "langneurons.intervention",
+    "Steering": "langneurons.intervention",
     "Value": "langneurons.intervention",
     "intervene": "langneurons.intervention",
     "finetune": "langneurons.finetuning",
@@ -68,10 +71,13 @@ if TYPE_CHECKING:
     from langneurons.evaluation import perplexity_change as perplexity_change
     from langneurons.evaluation import squad_scores as squad_scores
     from langneurons.finetuning import finetune as finetune
+    from langneurons.identification import Directions as Directions
     from langneurons.identification import NeuronSet as NeuronSet
     from langneurons.identification import Units as Units
+    from langneurons.identification import find_directions as find_directions
     from langneurons.identification import identify as identify
     from langneurons.intervention import Intervention as Intervention
+    from langneurons.intervention import Steering as Steering
     from langneurons.intervention import Value as Value
     from langneurons.intervention import intervene as intervene
     from langneurons.models import LanguageModel as LanguageModel

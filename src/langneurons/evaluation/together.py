@@ -180,12 +180,9 @@ def changed_perplexities(
 
 def first_layer(intervention: Interventions) -> int | None:
     """The first layer that an intervention reads or writes; None where it touches no unit."""
-    layers = []
-    for item in as_interventions(intervention):
-        if len(item.chosen):
-            layers.append(int(item.chosen.layers.min()))
-            layers += [] if item.what.source is None else [item.what.source[0]]
-    return min(layers, default=None)
+    return min(
+        (layer for item in as_interventions(intervention) for layer in item.touched), default=None
+    )
 
 
 def pays(lm: LanguageModel, first: Sequence[int | None]) -> bool:

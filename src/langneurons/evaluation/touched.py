@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from langneurons.errors import InputError
-from langneurons.intervention import Intervention, as_interventions, intervene
+from langneurons.intervention import Change, as_interventions, intervene
 
 if TYPE_CHECKING:
     from langneurons.models import LanguageModel
 
-Interventions = Intervention | Sequence[Intervention] | None
+Interventions = Change | Sequence[Change] | None
 
 
 Scoring = Literal["perplexity", "likelihood", "head", "padded head", "generation"]

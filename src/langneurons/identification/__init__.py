@@ -1,6 +1,7 @@
 """Which units belong to which language: methods, neuron sets, controls, overlap, stability."""
 
 from langneurons.identification.api import identify
+from langneurons.identification.directions import Direction, Directions, find_directions
 from langneurons.identification.formats import read_counts, write_counts
 from langneurons.identification.language_sets import LANGUAGE_SETS, resolve_languages
 from langneurons.identification.method import METHODS, QUOTAS, Found, Method, method
@@ -13,6 +14,8 @@ __all__ = [
     "LANGUAGE_SETS",
     "METHODS",
     "QUOTAS",
+    "Direction",
+    "Directions",
     "Found",
     "Method",
     "NeuronSet",
@@ -20,6 +23,7 @@ __all__ = [
     "Units",
     "bootstrap",
     "compare",
+    "find_directions",
     "identify",
     "method",
     "overlap",

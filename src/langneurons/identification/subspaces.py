@@ -33,7 +33,7 @@ from torch import Tensor
 from langneurons.errors import InputError, unknown
 
 if TYPE_CHECKING:
-    from langneurons.identification import Units
+    from langneurons.identification.units import Units
 
 Direction = Literal["mean", "lda", "leace"]
 KINDS = ("mean", "pca", "lda", "leace")
@@ -97,7 +97,7 @@ def fit(rows: Mapping[str, Tensor], kind: str, rank: int | None = None) -> Subsp
     if kind == "leace":
         left, right = _leace(data)
     elif kind == "lda":
-        within = _pooled_covariance(data)
+        within = pooled_covariance(data)
         # The directions read are the columns of S_w^-1 (mean_k - mean).
         left = _basis(torch.linalg.solve(within, gaps.T), len(rows) - 1)
         right = left.T
@@ -116,10 +116,16 @@ def _basis(vectors: Tensor, rank: int) -> Tensor:
     return u[:, :kept]
 
 
-def _pooled_covariance(data: Mapping[str, Tensor]) -> Tensor:
+def pooled_covariance(data: Mapping[str, Tensor]) -> Tensor:
     """Covariance within languages, shrunk towards a multiple of the identity (Ledoit and Wolf).
 
     A trace of the identity is added, so that units that never vary leave it invertible.
+
+    Args:
+        data: Language to rows (n, width), float64.
+
+    Returns:
+        float64 (width, width).
     """
     from sklearn.covariance import ledoit_wolf
 
@@ -205,7 +211,7 @@ def discriminant(rows: Mapping[str, Tensor], language: str, kind: str) -> Discri
     if kind == "mean":
         read = gap
     elif kind == "lda":
-        read = torch.linalg.solve(_pooled_covariance({"own": own, "others": others}), gap)
+        read = torch.linalg.solve(pooled_covariance({"own": own, "others": others}), gap)
     elif kind == "leace":
         _, right = _leace({"own": own, "others": others})
         read = right[0] if len(right) else torch.zeros_like(gap)

@@ -17,7 +17,7 @@ from langneurons.errors import InputError
 from langneurons.identification import Units
 from langneurons.intervention.baking_experts import bake_inside, bake_router
 from langneurons.intervention.biases import switch_on
-from langneurons.intervention.interventions import Intervention, as_interventions
+from langneurons.intervention.interventions import Change, Intervention, as_interventions
 from langneurons.models import LanguageModel
 from langneurons.models.handles import strip
 from langneurons.models.plain import plain_model
@@ -73,7 +73,7 @@ def bake(
     """
     given = {"value": value, "mode": mode, "site": site}
     options = {key: item for key, item in given.items() if item is not None}
-    interventions = as_interventions(what, **options)
+    interventions = _of_units(as_interventions(what, **options))
     routers = [item for item in interventions if item.site == "moe.router"]
     maps = _composed(lm, [item for item in interventions if item.site != "moe.router"])
     if hasattr(lm.model, "get_base_model"):
@@ -104,6 +104,13 @@ def bake(
                     baked, site, layer, maps[site, layer]
                 )
     return baked
+
+
+def _of_units(given: Sequence[Change]) -> list[Intervention]:
+    found = [item for item in given if isinstance(item, Intervention)]
+    if len(found) < len(given):
+        raise InputError("a direction cannot be baked: use intervene, which changes no weights.")
+    return found
 
 
 def _needing_a_bias(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,8 +13,9 @@ from torch import Tensor
 
 from langneurons.errors import InputError, RunError
 from langneurons.identification import Units
-from langneurons.intervention.interventions import Intervention, as_interventions
+from langneurons.intervention.interventions import Change, Intervention, as_interventions
 from langneurons.intervention.range import warn_out_of_range
+from langneurons.intervention.steering import Along, Steering
 from langneurons.intervention.tokens import Watch
 from langneurons.models import hook_experts, hook_router, hook_site
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def intervene(
     lm: LanguageModel,
-    what: Units | Intervention | Sequence[Intervention] | None,
+    what: Units | Change | Sequence[Change] | None,
     value: Value | float | None = None,
     mode: str | None = None,
     site: str | None = None,
@@ -45,7 +46,8 @@ def intervene(
 
     Args:
         lm: The model.
-        what: Units, an :class:`Intervention`, several of them in order, or None for no change.
+        what: Units, an :class:`Intervention`, a :class:`Steering`, several of them in order, or
+            None for no change.
         value: With units: what to write, default 0.
         mode: With units: ``set`` (default), ``add``, ``multiply``, ``steer``, or of experts
             ``force``.
@@ -74,7 +76,8 @@ def intervene(
         return
     plans = [(item, _plan(lm, item)) for item in interventions]
     for item in interventions:
-        warn_out_of_range(lm, item)
+        if isinstance(item, Intervention):
+            warn_out_of_range(lm, item)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_one_thread(lm))
         watch: Watch | None = None
@@ -89,14 +92,15 @@ def intervene(
 def _attach(
     stack: contextlib.ExitStack,
     lm: LanguageModel,
-    item: Intervention,
-    writers: dict[int, _Writer],
+    item: Change,
+    writers: Mapping[int, _Writer | Along],
     watch: Watch | None,
 ) -> None:
-    if item.what.source is not None:
+    if isinstance(item, Intervention) and item.what.source is not None:
         layer, index = item.what.source
         taken = _Taken(layer, index)
         for writer in writers.values():
+            assert isinstance(writer, _Writer)
             writer.taken = taken
         stack.enter_context(hook_site(lm, item.site, taken.take, [layer]))
 
@@ -120,7 +124,10 @@ def _attach(
     if item.site == "moe.router":
         stack.enter_context(hook_router(lm, change, sorted(writers)))
     elif (inner := lm.sites[item.site].inner) is not None:
-        inside = {n: _Inside(w, lm.sites[item.site].widths[n], inner) for n, w in writers.items()}
+        widths = lm.sites[item.site].widths
+        inside = {
+            n: _Inside(w, widths[n], inner) for n, w in writers.items() if isinstance(w, _Writer)
+        }
         stack.enter_context(hook_experts(lm, item.site, where_routed, sorted(writers)))
     else:
         stack.enter_context(hook_site(lm, item.site, change, sorted(writers)))
@@ -255,8 +262,12 @@ class _Inside:
         return values.index_copy(0, rows, torch.where(self._mask[expert], new, old))
 
 
-def _plan(lm: LanguageModel, item: Intervention) -> dict[int, _Writer]:
-    """One writer per layer that has units, after all checks."""
+def _plan(lm: LanguageModel, item: Change) -> Mapping[int, _Writer | Along]:
+    """One writer per layer that changes, after all checks."""
+    return item.writers(lm) if isinstance(item, Steering) else _writers(lm, item)
+
+
+def _writers(lm: LanguageModel, item: Intervention) -> dict[int, _Writer]:
     place = lm.sites[item.site]
     shape = (lm.layers, place.widest)
     units = item.chosen

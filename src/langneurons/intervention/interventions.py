@@ -11,6 +11,7 @@ from langneurons.errors import InputError, unknown
 from langneurons.identification import Units
 from langneurons.intervention.modes import Mode as Mode
 from langneurons.intervention.modes import Scope as Scope
+from langneurons.intervention.steering import Steering
 from langneurons.intervention.values import Value
 from langneurons.intervention.words import parse
 from langneurons.models.fingerprint import same_model
@@ -166,6 +167,15 @@ class Intervention:
             )
 
     @property
+    def touched(self) -> tuple[int, ...]:
+        """Layers that are read or written, ascending."""
+        units = self.chosen
+        if not len(units):
+            return ()
+        source = () if self.what.source is None else (self.what.source[0],)
+        return tuple(sorted({*units.layers.unique().tolist(), *source}))
+
+    @property
     def every_token(self) -> bool:
         """Whether every token is touched."""
         return self.scope == "all" and self.start == 0 and self.probability == 1
@@ -197,9 +207,13 @@ def _name(intervention: Intervention, what: Value) -> str:
     return " ".join(words)
 
 
+Change = Intervention | Steering
+"""What can be done to a running model: to single units, or along a direction."""
+
+
 def as_interventions(
-    what: Units | Intervention | Sequence[Intervention] | None, **options: Any
-) -> list[Intervention]:
+    what: Units | Change | Sequence[Change] | None, **options: Any
+) -> list[Change]:
     """What a user may pass for interventions, as a list.
 
     Args:
@@ -214,10 +228,10 @@ def as_interventions(
         return []
     if isinstance(what, Units):
         return [Intervention(what, **options)]
-    given = [what] if isinstance(what, Intervention) else what
-    if not isinstance(given, Sequence) or not all(isinstance(i, Intervention) for i in given):
+    given = [what] if isinstance(what, Change) else what
+    if not isinstance(given, Sequence) or not all(isinstance(item, Change) for item in given):
         raise InputError(
-            "give Units (as neurons['hi']), an Intervention or a list of Interventions, not "
+            "give Units (as neurons['hi']), an Intervention, a Steering or a list of them, not "
             f"{type(what).__name__}."
         )
     if options:

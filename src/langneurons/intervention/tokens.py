@@ -15,7 +15,7 @@ from langneurons.errors import InputError
 from langneurons.models.passes import Pass, follow_passes
 
 if TYPE_CHECKING:
-    from langneurons.intervention.interventions import Intervention
+    from langneurons.intervention.interventions import Change
     from langneurons.models import LanguageModel
 
 _GOLDEN, _FACTOR = 0x9E3779B97F4A7C15, 0x632BE59BD9B4E019
@@ -120,7 +120,7 @@ class Tokens:
         return ends & mask[:, -self.length :] if self.length > 1 else ends
 
 
-def select(tokens: Tokens, intervention: Intervention) -> Tensor | bool:
+def select(tokens: Tokens, intervention: Change) -> Tensor | bool:
     """Tokens that ``intervention`` touches: True for all, False for none, or a bool mask.
 
     The mask has shape (batch, sequence) or (1, sequence).
@@ -165,7 +165,7 @@ def _not(chosen: Tensor | bool) -> Tensor | bool:
     return ~chosen if isinstance(chosen, Tensor) else not chosen
 
 
-def _check(given: Pass, intervention: Intervention) -> None:
+def _check(given: Pass, intervention: Change) -> None:
     """Refuse what needs to know padding or positions where the pass does not say."""
     placed = intervention.start > 0 or intervention.probability < 1
     padded = intervention.scope in ("text", "padding", "last", "rest")
@@ -219,7 +219,7 @@ class Watch:
         with follow_passes(self._lm, self._see):
             yield
 
-    def selection(self, intervention: Intervention) -> Tensor | bool:
+    def selection(self, intervention: Change) -> Tensor | bool:
         """What ``intervention`` touches in the running pass; worked out once for all layers.
 
         Raises:
