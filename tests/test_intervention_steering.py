@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+import mixtures
 import tiny
 from langneurons.data import make_blocks
 from langneurons.errors import InputError
@@ -113,7 +116,7 @@ def test_what_does_not_fit_is_refused(lm, direction):
         ({"scope": "first"}, "unknown scope 'first'"),
         ({"start": -1}, "start counts positions from 0"),
         ({"probability": 2.0}, "probability must lie within 0 to 1"),
-        ({"layers": (9,)}, "no layer 9: the direction has"),
+        ({"layers": (9,)}, "no layer 9: choose within the 2 of the direction"),
     ):
         with pytest.raises(InputError, match=message):
             Steering(direction, **options)
@@ -125,6 +128,13 @@ def test_what_does_not_fit_is_refused(lm, direction):
     with (
         pytest.raises(InputError, match="was found in another model"),
         intervene(other, Steering(direction)),
+    ):
+        pass
+    mixture = mixtures.lm("Mixtral")
+    routing = replace(direction, site="moe.router")
+    with (
+        pytest.raises(InputError, match=r"'moe\.router' has no direction"),
+        intervene(mixture, Steering(routing)),
     ):
         pass
     wide = tiny.lm("llama", hidden_size=64)

@@ -77,7 +77,9 @@ class Steering:
         count = len(self.direction.vector)
         for layer in self.layers or ():
             if not 0 <= layer < count:
-                raise InputError(f"no layer {layer}: the direction has {count}, from 0 on.")
+                raise InputError(
+                    f"no layer {layer}: choose within the {count} of the direction, from 0 on."
+                )
         object.__setattr__(self, "site", self.direction.site)
         if not self.name:
             words = [self.how, self.direction.name, f"{self.strength:g}"]
