@@ -47,10 +47,6 @@ class Configured(Protocol):
         """Where the model runs."""
 
     @property
-    def load(self) -> Literal["nf4"] | None:
-        """How its weights are made smaller."""
-
-    @property
     def revision(self) -> str | None:
         """Revision of the model on the Hub, where one is asked for."""
 
