@@ -30,6 +30,7 @@ from torch import Tensor
 
 from langneurons.artifacts import atomic_path, read_json, write_json
 from langneurons.errors import ArtifactError, InputError, unknown
+from langneurons.features.layouts import configuration, own_layout, weights
 
 KINDS = ("topk", "jumprelu", "standard")
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
@@ -130,6 +131,8 @@ class Autoencoder:
     def load(cls, folder: str | Path) -> Autoencoder:
         """Read a folder in SAELens's format, of today or of its first versions.
 
+        Gemma Scope 2 and Qwen-Scope are read in their own, see :mod:`langneurons.features.layouts`.
+
         Raises:
             InputError: If it is none, or of an architecture, activation or scaling not known here.
             ArtifactError: If the files do not fit together.
@@ -137,7 +140,8 @@ class Autoencoder:
         place = Path(folder)
         config = read_config(place)
         try:
-            tensors = {name: item.float() for name, item in load_file(place / WEIGHTS).items()}
+            stored = weights(place) if own_layout(place) else load_file(place / WEIGHTS)
+            tensors = {name: item.float() for name, item in stored.items()}
             tensors = _scaled(tensors, bool(config.get("finetuning_scaling_factor")), place)
             kind, k = kind_of(config, place)
             odd = sorted(set(tensors) - {*_TENSORS.values(), "threshold"})
@@ -174,6 +178,10 @@ def read_config(place: Path) -> dict[str, Any]:
         InputError: If it is no such folder, or of an architecture, activation or input scaling not
             known here.
     """
+    if own_layout(place):
+        found = configuration(place)
+        kind_of(found, place)
+        return found
     if not (place / CONFIG).is_file() or not (place / WEIGHTS).is_file():
         raise InputError(
             f"{str(place)!r} is no sparse autoencoder of SAELens: {CONFIG} or {WEIGHTS} is "

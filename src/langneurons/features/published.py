@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from langneurons.artifacts import expanded
 from langneurons.errors import ArtifactError, InputError
 from langneurons.features.autoencoder import WEIGHTS, Autoencoder, read_config
+from langneurons.features.layouts import own_layout, weights
 
 _HOOKS = {
     "hook_resid_post": ("resid", 0),
@@ -121,6 +122,8 @@ def _check_hook(about: Mapping[str, Any], layer: int, site: str, place: Path) ->
 
 
 def _width(place: Path) -> int:
+    if own_layout(place):
+        return int(weights(place)["W_enc"].shape[0])
     try:
         with safe_open(place / WEIGHTS, "pt") as file:
             return int(file.get_slice("W_enc").get_shape()[0])
