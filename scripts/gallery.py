@@ -50,6 +50,8 @@ KINDS = {
     "paper_ppxc": "The paper's perplexity change",
     "paper_overlaps": "Overlap against the change of a score",
     "supervision": "Supervision in the target language",
+    "answers": "Answers in the language and in another",
+    "changes": "Features and subspaces on a task",
     "routing_divergence": "Routing by language",
     "expert_load": "Load of the experts",
 }
@@ -66,6 +68,8 @@ NEEDS = {
     "paper_beside": "one of the authors' models (`paper-llama-3.1-8b`, `paper-mistral-nemo-12b`)",
     "paper_overlaps": "a task overwritten in several languages (`mini`)",
     "supervision": "adapters with examples of the target language (`mini-supervision`)",
+    "answers": "answers to questions under overwrites (`answers` in a study)",
+    "changes": "features or subspaces changed while a task is answered (`changes` in a study)",
     "routing_divergence": "a mixture of experts",
     "expert_load": "a mixture of experts",
 }

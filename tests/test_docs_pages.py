@@ -15,7 +15,7 @@ ADVICE = re.compile(
     r"convert|merge|identify|evaluate|wait|upgrade|accept|read|rename|fit|derive|define|save|mend|"
     r"shorten|compare|export|fold|bake|pip install|look)\b"
     r"|\bmust\b|\bneeds?\b|, not\b|, (?:got|of)\b|\bknown: |\bDid you mean\b|is none of"
-    r"|\b(?:it|they) ha(?:s|ve)\b|ha(?:s|ve) layers|there are layers|can only be"
+    r"|\b(?:it|they) ha(?:s|ve)\b|ha(?:s|ve) layers|there are (?:layers|experts)|can only be"
     r"|lies? (?:within|between)|\bcount from\b",
     re.IGNORECASE,
 )

@@ -20,7 +20,9 @@ def main(folder: Path) -> None:
     assert float(ln.perplexity(lm, held_out["hi"]).value) == before
     print(f"hi: perplexity {before:.2f}, with its neurons at zero {off:.2f}")
 
-    # The claim needs controls: random units of the same size, and units as active as they are.
+    # The claim needs controls: random units of the same number, and units as active as they are.
+    # Read the row of Hindi: "own" must lie above every "random" and "matched" ratio of its column,
+    # else the damage is not that of Hindi's neurons.
     change = ln.perplexity_change(
         lm, neurons.select(["hi"]), held_out, value=0.0, stats=stats,
         controls={"random": 2, "matched": 2},
