@@ -214,7 +214,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-_UNITS = tuple(site for site in SITES if site != "moe.router")
+_UNITS = tuple(site for site in SITES if not site.startswith("moe."))
 """Sites whose units are numbers that the model computes; those of a router are its choices."""
 
 IDS = torch.tensor([[0, 0, 7, 8, 9, 10], [11, 12, 13, 14, 15, 16]])
