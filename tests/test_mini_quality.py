@@ -1,11 +1,15 @@
 """The table of a built-in model's quality: what it takes from the tables of its study."""
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
 from langneurons.artifacts import write_table
 from langneurons.cli.mini_quality import lines, measure, table
+from langneurons.errors import RunError
 from langneurons.identification import NeuronSet, Units
+from langneurons.study import Study
 
 LANGUAGES = ["en", "hi"]
 
@@ -66,6 +70,14 @@ def test_the_lines_say_it(run):
                                "3.0%"]  # fmt: skip
     assert "mini-nli bag of words: 33.0 (31.0)" in said
     assert said[-1].endswith("suffers most: 1 of 2; beyond every random draw: 1")
+
+
+def test_a_stage_that_failed_is_one_line(monkeypatch):
+    failed = SimpleNamespace(name="finetune/mini-nli/all.0", reason="out of memory.\n")
+    monkeypatch.setattr(Study, "run", lambda self, folder: SimpleNamespace(failed=[failed]))
+    words = "finetune/mini-nli/all.0: out of memory; run the study itself .* -s model=mini"
+    with pytest.raises(RunError, match=words):
+        measure("mini", "cpu", 0)
 
 
 @pytest.mark.slow

@@ -37,9 +37,10 @@ def measure(model: str, device: str, seed: int, overrides: Sequence[str] = ()) -
     with tempfile.TemporaryDirectory() as folder:
         result = study.run(folder)
         if result.failed:
+            first = result.failed[0]
             raise RunError(
-                f"{result.failed[0].name}: {result.failed[0].reason}; run the study "
-                f"itself to see more: langneurons run {PRESET} -s model={model}."
+                f"{first.name}: {first.reason.strip().rstrip('.')}; run the study itself to see "
+                f"more: langneurons run {PRESET} -s model={model}."
             )
         return table(Path(folder), study.config.languages, str(study.config.train_language))
 
