@@ -13,7 +13,7 @@ ADVICE = re.compile(
     r"(?:[:;,.(] |\b(?:or|and|then) |^)(?:else )?(?:give|use|take|choose|set|add|install|load|find|"
     r"train|collect|leave|lower|raise|run|make|fetch|free|pass|put|check|say|see|name|connect|write|"
     r"convert|merge|identify|evaluate|wait|upgrade|accept|read|rename|fit|derive|define|save|mend|"
-    r"shorten|compare|export|fold|bake|pip install|look)\b"
+    r"shorten|keep|change|compare|export|fold|bake|pip install|look)\b"
     r"|\bmust\b|\bneeds?\b|, not\b|, (?:got|of)\b|\bknown: |\bDid you mean\b|is none of"
     r"|\b(?:it|they) ha(?:s|ve)\b|ha(?:s|ve) layers|there are (?:layers|experts)|can only be"
     r"|lies? (?:within|between)|\bcount from\b",
