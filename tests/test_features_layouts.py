@@ -84,7 +84,7 @@ def test_what_these_suites_hold_besides_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"post_feedforward_layernorm\.output, which is no site"):
         Autoencoder.load(tmp_path / "mlp")
     qwen(tmp_path / "renamed")
-    with pytest.raises(InputError, match="does not say its layer and k: keep the names"):
+    with pytest.raises(InputError, match="does not say its layer and k: use the names"):
         Autoencoder.load(tmp_path / "renamed" / "layer4.sae.pt")
     with pytest.raises(InputError, match=r"no file .*layer9\.sae\.pt"):
         Autoencoder.load(tmp_path / "L0_3" / "layer9.sae.pt")

@@ -49,7 +49,7 @@ def configuration(place: Path) -> dict[str, Any]:
     k = re.search(r"L0_(\d+)", place.parent.name)
     if layer is None or k is None:
         raise InputError(
-            f"{str(place)!r} does not say its layer and k: keep the names of Qwen-Scope, "
+            f"{str(place)!r} does not say its layer and k: use the names of Qwen-Scope, "
             "SAE-Res-MODEL-L0_50/layer5.sae.pt."
         )
     return {

@@ -71,7 +71,7 @@ def expert_targets(
     if recipe.method != "lora" or recipe.dropout:
         raise InputError(
             f"units at {site!r} learn by method='lora' without dropout only, the one form in which "
-            "PEFT loads parameters of experts again: change the recipe."
+            "PEFT loads parameters of experts again: use such a recipe."
         )
     place = lm.sites[site]
     names = {id(module): name for name, module in lm.backbone.named_modules()}
