@@ -33,7 +33,10 @@ def divergence(routing: pd.DataFrame) -> Figure:
     others = routing[routing["language"] != pivot]
     for order, (language, group) in enumerate(others.groupby("language", sort=False)):
         colour, marker = style.series(order)
-        axes.plot(group["layer"], group["divergence"], color=colour, lw=1.3, label=short(language))
+        axes.plot(
+            group["layer"], group["divergence"], marker=marker, ms=4, color=colour, lw=1.3,
+            label=short(language),
+        )  # fmt: skip
         for layer, value in zip(group["layer"], group["divergence"], strict=True):
             (dot,) = axes.plot(layer, value, marker, color=colour, ms=4)
             tip(dot, f"{language}, layer {layer}: divergence {number(value, 3)} from {pivot}")

@@ -105,7 +105,7 @@ def divergence(routing: pd.DataFrame) -> list[Sentence]:
     above = compared[compared["divergence"] > compared["halves"]]
     worst = compared["halves"].max()
     text += (
-        f" Two halves of the {pivot} documents differ by {number(worst, 3)} at most; "
+        f" Two halves of the {pivot} documents differ by {number(worst, 4)} at most; "
         f"{len(above)} of {count(len(compared), 'language-layer pair')} differ by more than the "
         "halves do in that layer."
     )
