@@ -77,7 +77,8 @@ class Direction:
     @property
     def norm(self) -> Tensor:
         """Length in every layer, float32 (layers,)."""
-        return torch.linalg.vector_norm(self.vector, dim=1)
+        lengths: Tensor = torch.linalg.vector_norm(self.vector, dim=1)
+        return lengths
 
     def unit(self) -> Direction:
         """The same of length 1 in every layer (0 where there is none)."""
@@ -323,8 +324,9 @@ def _fitted(method: str, own: Tensor, other: Tensor, gap: Tensor) -> Tensor:
         found = _probe(own, other)
     side = found @ (own.mean(0) - other.mean(0))
     found = torch.nn.functional.normalize(found, dim=0, eps=1e-30)
-    length = torch.linalg.vector_norm(gap)
-    return found * (-length if side < 0 else length)
+    length = float(torch.linalg.vector_norm(gap))
+    signed: Tensor = found * (-length if side < 0 else length)
+    return signed
 
 
 def _probe(own: Tensor, other: Tensor) -> Tensor:
