@@ -272,6 +272,7 @@ def quantise(module):
         (lambda m: delattr(m, "has_gate"), "by one of the functions"),
         (lambda m: setattr(m, "_apply_gate", lambda u: m.act_fn(u[:, :48])), "else"),
         (lambda m: setattr(m, "_apply_gate", lambda up: up[:, :48] * up[:, 48:]), "than once"),
+        (lambda m: both_halves(m), "once in a pass on one tensor"),
         (lambda m: setattr(m, "_is_expert_parallel", True), "spread over processes"),
     ],
 )
@@ -282,6 +283,35 @@ def test_experts_that_cannot_be_read_are_refused(change, reason):
     change(model.layer_modules[1].mlp.experts)
     with pytest.raises(InputError, match=rf"\(layer 1\) cannot be read: .*{reason}.*moe.router"):
         model.sites["moe.act"]
+
+
+def test_a_gate_that_is_written_out_without_a_function_of_its_own():
+    """silu(gate) x up in the module's own code (HY V4): the activation is found as a factor."""
+    model = build("Mixtral", "grouped_mm")
+    expected = {site: read(model, site) for site in ("moe.act", "moe.out")}
+    _ = model.sites["moe.router"]
+    for layer in model.layer_modules:
+        module = layer.mlp.experts
+        module._apply_gate = lambda up: functional.silu(up[:, :48]) * up[:, 48:]
+        del module.act_fn
+    for site, found in expected.items():
+        for layer, rows in read(model, site).items():
+            torch.testing.assert_close(rows.values, found[layer].values)
+    with hook_experts(model, "moe.act", lambda _l, r: 2 * r.values):
+        doubled = read(model, "moe.out")[0].values
+    torch.testing.assert_close(doubled, 2 * expected["moe.out"][0].values)
+
+
+class Both(torch.nn.Module):
+    """An activation function of both halves (Inkling 2)."""
+
+    def forward(self, gate, up=1):
+        return functional.silu(gate) * up
+
+
+def both_halves(module):
+    module.act_fn = Both()
+    module._apply_gate = lambda up: module.act_fn(up[:, :48], up[:, 48:])
 
 
 def test_layers_of_unlike_experts_are_refused():

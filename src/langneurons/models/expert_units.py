@@ -248,25 +248,25 @@ class _Gate:
         own = self._module.act_fn
         calls = []
 
-        def act(x: Tensor) -> Tensor:
-            calls.append(x)
-            y: Tensor = own(x)  # type: ignore[operator]
+        def act(*args: Tensor) -> Tensor:
+            calls.append(args)
+            y: Tensor = own(*args)  # type: ignore[operator]
             new = self._stages.changed("act", y)
             return y if new is None else new
 
         with replacing(self._module, "act_fn", act):
             out = self._own(up)
-        if len(calls) != 1:
+        if [len(args) for args in calls] != [1]:
             raise RunError(
-                "the activation function of the experts is called otherwise than once in a pass, "
-                "so 'moe.act' cannot be reached: use 'moe.out'."
+                "the activation function of the experts is called otherwise than once in a pass on "
+                "one tensor, so 'moe.act' cannot be reached: use 'moe.out'."
             )
         return out
 
     def _by_factor(self, up: Tensor) -> Tensor:
         """It is written out (gpt-oss): the gate is its value times a function of the other half.
 
-        That function is 1 where the other half is 0, and does not depend on the gate.
+        That function does not depend on the gate, and is 1 where the other half is 0, or 1.
         """
         out = self._own(up)
         act = self.act(up)
@@ -278,10 +278,11 @@ class _Gate:
         return torch.where(new == act, out + (new - act) * factor, new * factor)
 
     def act(self, up: Tensor) -> Tensor:
-        """The activation, (n, inner), where the other half of ``up`` is taken for 0."""
-        alone = torch.zeros_like(up)
-        alone[..., self._columns] = up[..., self._columns]
-        return self._own(alone)
+        """The activation, (n, inner): the gate where the other half of ``up`` changes nothing."""
+        gate = up[..., self._columns]
+        alone = self._own(self._with_gate(torch.zeros_like(up), 1.0))
+        neutral = 0.0 if bool(alone.any()) else 1.0  # (x + 1) act of gpt-oss, x act of HY V4
+        return self._own(self._with_gate(torch.full_like(up, neutral), gate))
 
     def factor(self, up: Tensor) -> Tensor:
         """What the activation is multiplied with."""
