@@ -1,6 +1,9 @@
 """True deactivation: ranges, residual stream and the site question, by definition."""
 
+import importlib
+import inspect
 import math
+import pkgutil
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import torch
 
 import tiny
 from identification_make import statistics_of
+from langneurons import evaluation
 from langneurons.data import make_blocks
 from langneurons.errors import InputError
 from langneurons.evaluation import perplexity
@@ -171,3 +175,15 @@ def test_clipping_is_the_activation_function_where_that_is_a_clip():
             lm, NeuronSet({"en": UNITS}, (2, 48), site="mlp.out", method="x"), "en", blocks,
             ["P10"], stats, before,
         )  # fmt: skip
+
+
+def test_every_interval_is_of_95_percent_where_nothing_is_asked():
+    levels = {}
+    for found in pkgutil.iter_modules(evaluation.__path__, f"{evaluation.__name__}."):
+        module = importlib.import_module(found.name)
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            asked = inspect.signature(function).parameters.get("level")
+            if asked is not None and asked.default is not inspect.Parameter.empty:
+                levels[f"{found.name}.{name}"] = asked.default
+    assert len(levels) > 10
+    assert set(levels.values()) == {0.95}, levels

@@ -1,5 +1,7 @@
 """Linear subspaces: their definitions, what erasing leaves and costs."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -225,3 +227,10 @@ def test_what_does_not_fit_is_refused(world):
         erased(world[0], "mlp.act", {0: fit(clouds(), "mean")}),
     ):
         pass
+
+
+def test_defaults_are_part_of_every_result_and_stay():
+    for function in (erase_languages, move):
+        given = inspect.signature(function).parameters
+        known = {"random": 2, "rows": 1000, "seed": 0, "level": 0.95}
+        assert {name: given[name].default for name in known} == known
