@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from langneurons.errors import ArtifactError, InputError
 from langneurons.features.autoencoder import Autoencoder
 from langneurons.features.published import load_published
+from langneurons.parts.features.stages import _published
 
 D, M, K = 6, 20, 3
 X = torch.randn(9, D, generator=torch.Generator().manual_seed(5))
@@ -101,3 +102,15 @@ def test_nothing_is_unpickled_but_weights(tmp_path, capsys):
     with pytest.raises(ArtifactError, match="is damaged"):
         Autoencoder.load(tmp_path / "X-L0_3" / "layer4.sae.pt")
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("write", [gemma, qwen])
+def test_changed_weights_are_seen_in_the_keys_of_a_study(tmp_path, write):
+    """Be a layer a folder or one file."""
+    write(tmp_path / "L0_3" / "4" if write is gemma else tmp_path / "L0_3")
+    path = str(tmp_path / "L0_3" / ("{layer}" if write is gemma else "layer{layer}.sae.pt"))
+    before = _published(path)
+    weights = next(file for file in (tmp_path / "L0_3").rglob("*.[sp]*t*") if file.is_file())
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert before
+    assert _published(path) != before

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from langneurons.errors import InputError
 from langneurons.identification import NeuronSet, Units
-from langneurons.identification.controls import NEAR_LOADS
+from langneurons.identification.controls import NEAR_LOADS, _nearest
 from langneurons.statistics import Statistics
 
 TOKENS = 10_000
@@ -46,6 +46,24 @@ def test_an_expert_is_drawn_among_the_three_of_nearest_load():
     assert drawn == {"en": {1, 2, 3}, "hi": {6, 5, 4}}
     plain = {int(own.random_like(s)["en"].indices[0]) for s in range(60)}
     assert plain == {1, 2, 3, 4, 5, 6}  # and hi's own expert is avoided
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.data())
+def test_what_is_drawn_is_among_the_nearest_free_ones(data):
+    """Also where others near the unit are taken already, on one side of it alone."""
+    size, near = data.draw(st.integers(4, 14)), data.draw(st.integers(1, 4))
+    rates = np.array(data.draw(st.lists(st.integers(0, 20), min_size=size, max_size=size))) / 20
+    count = data.draw(st.integers(1, size // 2))
+    wanted, pool = np.arange(count), np.arange(count, size)
+    seed = data.draw(st.integers(0, 99))
+    picked = _nearest(rates, wanted, pool, np.random.default_rng(seed), near)
+    order = np.random.default_rng(seed).permutation(count)
+    free = set(pool.tolist())
+    for position in order:
+        gaps = {unit: abs(rates[unit] - rates[wanted[position]]) for unit in free}
+        assert gaps[int(picked[position])] <= sorted(gaps.values())[:near][-1] + 1e-12
+        free.remove(int(picked[position]))
 
 
 def test_another_language_s_experts_may_be_drawn():

@@ -162,3 +162,14 @@ def test_the_papers_texts_on_a_real_tokenizer():
     assert ids.count(tokenizer.eos_token_id) == 1
     prompt = encode_example(get_task("xquad", template="paper"), QUESTION, tokenizer)
     assert tokenizer.decode(prompt.ids, skip_special_tokens=True) == PROMPT
+
+
+def test_tasks_whose_answers_end_otherwise_are_told_apart():
+    """The paper's text written out is not the paper's form: no result of one is the other's."""
+    named = get_task("mini-qa", template="paper")
+    text = get_task("mini-qa", template=named.template, max_tokens=named.max_tokens)
+    assert named.target(named.examples("en", "test", 1)[0]) != text.target(
+        text.examples("en", "test", 1)[0]
+    )
+    assert named.describe() != text.describe()
+    assert get_task("mini-qa").describe().keys() == {"task", "template", "splits", "sizes", "seed"}

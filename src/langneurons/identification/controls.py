@@ -191,7 +191,7 @@ def _nearest(
     """For each wanted unit one of the free units of nearest rate, without replacement.
 
     Free units stand in order of their rate; the window around a unit's rate is doubled until it
-    holds enough free ones.
+    holds enough free ones on either side, so that the nearest are in it whichever were taken.
     """
     pool = pool[np.argsort(rates[pool], kind="stable")]
     sorted_rates = rates[pool]
@@ -205,7 +205,9 @@ def _nearest(
         while True:
             low, high = max(start - reach, 0), min(start + reach, size)
             near = low + np.flatnonzero(free[low:high])
-            if len(near) >= neighbours or (low == 0 and high == size):
+            below = int(np.searchsorted(near, start))
+            enough_below = low == 0 or below >= neighbours
+            if enough_below and (high == size or len(near) - below >= neighbours):
                 break
             reach *= 2
         near = near[np.argsort(np.abs(sorted_rates[near] - rate), kind="stable")][:neighbours]

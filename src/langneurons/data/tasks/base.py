@@ -301,7 +301,11 @@ class Task(abc.ABC):
 
     def describe(self) -> dict[str, Any]:
         """What defines the task's input, for keys of caches and for result files."""
-        asked = {} if self.max_tokens is None else {"max_tokens": self.max_tokens}
+        asked: dict[str, Any] = {} if self.max_tokens is None else {"max_tokens": self.max_tokens}
+        # What a form says of answers: a text of one's own may be the same, and they end otherwise.
+        for name in ("stop", "max_answer_tokens"):
+            if (own := getattr(self, name)) != getattr(type(self), name):
+                asked[name] = own
         return {"task": self.name, "template": self.template, "splits": self.splits, **asked}
 
 

@@ -58,9 +58,17 @@ def stages(specs: Mapping[str, FeaturesSpec], context: Context) -> list[Stage]:
 
 
 def _published(path: str | None) -> list[list[str]]:
-    """Content of the files of published autoencoders, so that changed ones are read again."""
+    """Content of the files of published autoencoders, so that changed ones are read again.
+
+    A layer's is a folder of files, or one file (Qwen-Scope).
+    """
     if path is None:
         return []
-    home = str(expanded(path))
-    files = sorted(glob.glob(home.replace("{layer}", "*") + "/*"))
-    return [[file, file_digest(file)] for file in files if Path(file).is_file()]
+    places = [Path(place) for place in glob.glob(str(expanded(path)).replace("{layer}", "*"))]
+    files = {
+        str(file)
+        for place in places
+        for file in ([place] if place.is_file() else place.glob("*"))
+        if file.is_file() and not file.name.startswith(".")
+    }
+    return [[file, file_digest(Path(file))] for file in sorted(files)]
