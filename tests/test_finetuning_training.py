@@ -117,6 +117,27 @@ def test_shots_are_nested_and_added(tmp_path):
         _examples(Classes(), "en", get_recipe(None, shots={"hi": 49}))
 
 
+def test_as_many_shots_as_asked_for_are_within_the_limit_of_length(tmp_path):
+    """A point of a curve over k has k examples, and fewer are a part of more."""
+    from langneurons.finetuning.run import _examples
+
+    lm = tiny.lm()
+    whole = Classes().examples("hi", "train")
+    sizes = {item.id: len(lm.tokenizer(Classes().encode(item))["input_ids"]) for item in whole}
+    bound = sorted(sizes.values())[30]
+    task = Classes(max_tokens=bound)
+    drawn = {
+        k: _examples(task, "en", get_recipe(None, shots={"hi": k}), lm.tokenizer)[48:]
+        for k in (8, 16)
+    }
+    assert all(len(drawn[k]) == k for k in drawn)
+    assert drawn[16][:8] == drawn[8]
+    assert max(sizes[item.id] for item in drawn[16]) <= bound
+    options = {**FAST, "steps": 1, "shots": {"hi": 48}}
+    with pytest.raises(InputError, match=r"examples of at most \d+ tokens of 'hi' in 'train'"):
+        finetune(lm, task, output=tmp_path, **options)
+
+
 def test_evaluation_curve_and_early_stopping(tmp_path):
     lm = tiny.lm()
     options = {**FAST, "steps": 40, "evaluate_every": 2, "patience": 2, "learning_rate": 0.3}

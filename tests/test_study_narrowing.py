@@ -19,9 +19,11 @@ def narrowed(preset, languages):
 
 
 def words_of(value):
-    """Every word in a part of a study that may be a language."""
+    """Every word in a part of a study that may be a language, names of its many and keys too."""
     if isinstance(value, dict):
-        return {word for item in value.values() for word in words_of(item)}
+        return {str(key) for key in value} | {
+            word for item in value.values() for word in words_of(item)
+        }
     if isinstance(value, (list, tuple)):
         return {word for item in value for word in words_of(item)}
     text = str(value)

@@ -15,7 +15,7 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
 
 from langneurons.data import Blocks, make_blocks
-from langneurons.data.tasks import get_task, pad_id
+from langneurons.data.tasks import get_task, pad_id, within
 from langneurons.errors import ArtifactError, InputError
 from langneurons.finetuning.adapter import CHECKPOINT, INFO, Adapter, build_base, save_adapter
 from langneurons.finetuning.description import Description, Purpose
@@ -88,7 +88,7 @@ def finetune(
     recipe = get_recipe(recipe, **options)
     task = get_task(task)
     pad = pad_id(lm.tokenizer)
-    items = _items(lm, task, _examples(task, lang, recipe), recipe, pad)
+    items = _items(lm, task, _examples(task, lang, recipe, lm.tokenizer), recipe, pad)
     development: list[Item] = []
     if recipe.evaluate_every is not None:
         looked_at = task.examples(
@@ -246,8 +246,11 @@ def _finished(folder: Path, key: str) -> Adapter | None:
     return adapter if adapter.info.get("key") == key else None
 
 
-def _examples(task: Task, lang: str, recipe: Recipe) -> list[Example]:
-    """Training examples of ``lang``, then the shots of other languages."""
+def _examples(task: Task, lang: str, recipe: Recipe, tokenizer: Any = None) -> list[Example]:
+    """Training examples of ``lang``, then the shots of other languages.
+
+    As many shots as are asked for are within the task's limit of length.
+    """
     chosen = list(task.examples(lang, recipe.split, recipe.limit, recipe.seed))
     for other, count in recipe.shots.items():
         if count == 0:
@@ -255,13 +258,29 @@ def _examples(task: Task, lang: str, recipe: Recipe) -> list[Example]:
         pool = list(task.examples(other, recipe.split))
         # One seeded order of all examples, so that fewer shots are a part of more.
         random.Random(f"{recipe.seed} {other}").shuffle(pool)
-        if count is not None and count > len(pool):
+        wanted = len(pool) if count is None else count
+        found = _first_within(task, pool, wanted, tokenizer)
+        if count is not None and count > len(found):
+            limit = f" of at most {task.max_tokens} tokens" if task.max_tokens is not None else ""
             raise InputError(
-                f"{task.name} has {len(pool)} examples of {other!r} in {recipe.split!r}, fewer "
-                f"than the {count} shots asked for: lower shots."
+                f"{task.name} has {len(found)} examples{limit} of {other!r} in {recipe.split!r}, "
+                f"fewer than the {count} shots asked for: lower shots."
             )
-        chosen.extend(pool[:count])
+        chosen.extend(found)
     return chosen
+
+
+def _first_within(task: Task, pool: list[Example], count: int, tokenizer: Any) -> list[Example]:
+    """The first examples that are within the task's limit of length; no more are tokenised."""
+    if task.max_tokens is None:
+        return pool[:count]
+    found: list[Example] = []
+    place = 0
+    while len(found) < count and place < len(pool):
+        part = pool[place : place + max(count - len(found), 64)]
+        found += within(task, part, tokenizer, answered=True)
+        place += len(part)
+    return found[:count]
 
 
 def _items(

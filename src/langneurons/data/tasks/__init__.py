@@ -20,6 +20,7 @@ from langneurons.data.tasks.encoding import (
     fitting,
     pad_id,
     with_end,
+    within,
 )
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "get_task",
     "pad_id",
     "with_end",
+    "within",
 ]

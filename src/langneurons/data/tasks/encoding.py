@@ -100,6 +100,19 @@ def fitting(
     Raises:
         InputError: If none is left.
     """
+    kept = within(task, examples, tokenizer, answered=answered)
+    if not kept and task.max_tokens is not None:
+        raise InputError(
+            f"{task.name}: none of {len(examples)} examples is within max_tokens="
+            f"{task.max_tokens}: raise it, or leave it out to shorten contexts instead."
+        )
+    return kept
+
+
+def within(
+    task: Task, examples: Sequence[Example], tokenizer: Any, *, answered: bool = False
+) -> list[Example]:
+    """What :func:`fitting` gives, none where none is left."""
     if task.max_tokens is None:
         return list(examples)
     texts = [
@@ -107,17 +120,11 @@ def fitting(
         + (task.target(example) if answered and isinstance(example, QAExample) else "")
         for example in examples
     ]
-    kept = [
+    return [
         example
         for example, ids in zip(examples, encode_texts(tokenizer, texts), strict=True)
         if len(ids) <= task.max_tokens
     ]
-    if not kept:
-        raise InputError(
-            f"{task.name}: none of {len(examples)} examples is within max_tokens="
-            f"{task.max_tokens}: raise it, or leave it out to shorten contexts instead."
-        )
-    return kept
 
 
 def encode_example(

@@ -205,7 +205,12 @@ def repeat(given: Any, seeds: int) -> Any:
 
 
 def narrow(given: Mapping[str, Any], gone: Gone) -> Mapping[str, Any] | None:
-    """An adapter goes whole, as its name says what it is: with units that it trains or holds."""
+    """An adapter goes whole, as its name says what it is.
+
+    With units that it trains or holds, or with a language whose examples are added.
+    """
+    if any(map(gone.language, given.get("shots") or ())):
+        return None
     held = given.get("hold")
     chosen = [given.get("neurons"), held.get("neurons") if isinstance(held, Mapping) else None]
     words = [word for item in chosen for word in (item if isinstance(item, list) else [item])]
