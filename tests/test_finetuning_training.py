@@ -157,6 +157,12 @@ def test_evaluation_curve_and_early_stopping(tmp_path):
     assert total / 48 == pytest.approx(best["loss"], rel=1e-4)
 
 
+def test_the_last_step_is_looked_at_whatever_the_interval(tmp_path):
+    options = {**FAST, "steps": 5, "evaluate_every": 2}
+    adapter = finetune(tiny.lm(), Classes(), "en", UNITS, output=tmp_path, **options)
+    assert [row["step"] for row in adapter.info["evaluations"]] == [2, 4, 5]
+
+
 def test_the_loop_continues_exactly_where_it_stopped(tmp_path):
     """Half a run, then the rest by another optimiser from the checkpoint: the same weights."""
     torch.manual_seed(0)

@@ -236,6 +236,13 @@ def test_a_model_that_needs_no_bias_gets_none():
     assert not baked.model.config.mlp_bias
 
 
+def test_only_the_biases_that_are_needed_are_switched_on():
+    baked = bake(tiny.lm("llama"), [Intervention(Units([0], [3]), 0.5)]).model
+    assert baked.config.mlp_bias
+    assert not baked.config.attention_bias
+    assert not any("self_attn" in name and name.endswith("bias") for name in baked.state_dict())
+
+
 def test_a_constant_of_a_gated_mlp_in_a_checkpoint_of_plain_transformers(tmp_path):
     """An ordinary checkpoint, read by the library alone; both sites of the MLP at once."""
     from transformers import AutoModelForCausalLM

@@ -188,9 +188,9 @@ def test_bad_counts(counts: dict, tokens: dict, message: str) -> None:
 
 
 def test_counts_above_tokens_warn_and_are_kept() -> None:
-    with pytest.warns(UserWarning, match="above its 3 tokens"):
-        stats = Statistics.from_counts({"ru": torch.tensor([[4]])}, {"ru": 3})
-    assert stats.prob_positive("ru").item() == pytest.approx(4 / 3)
+    with pytest.warns(UserWarning, match="^1 counts of 'ru' are above its 3 tokens"):
+        stats = Statistics.from_counts({"ru": torch.tensor([[4, 3, 2, 0]])}, {"ru": 3})
+    assert stats.prob_positive("ru").tolist()[0] == pytest.approx([4 / 3, 1, 2 / 3, 0])
 
 
 def test_counts_beyond_float32_stay_exact() -> None:
