@@ -173,3 +173,44 @@ def test_tasks_whose_answers_end_otherwise_are_told_apart():
     )
     assert named.describe() != text.describe()
     assert get_task("mini-qa").describe().keys() == {"task", "template", "splits", "sizes", "seed"}
+
+
+def test_every_part_of_a_study_reads_the_examples_within_the_limit(tmp_path, monkeypatch):
+    """Not only what is scored: also probes and the cost of erased subspaces."""
+    from langneurons.evaluation import polysemanticity as module
+    from langneurons.interface.workshop import Workshop
+    from langneurons.parts.polysemanticity import run as part
+
+    root = build(tmp_path)
+    study = yaml.safe_load((root / "tasks.yaml").read_text(encoding="utf-8"))
+    plain = get_task(study["tasks"]["xnli"]["source"])
+    tokenizer = tiny.tokenizer()
+    lengths = {
+        split: {
+            item.id: len(tokenizer(plain.encode(item))["input_ids"])
+            for item in plain.examples("hi", split)
+        }
+        for split in ("dev", "test")
+    }
+    bound = sorted(lengths["dev"].values())[12]
+    study["tasks"]["xnli"]["max_tokens"] = bound
+    study["polysemanticity"] = {
+        **{"neurons": "lape", "languages": ["hi"], "task": "xnli", "split": "dev"},
+        **{"test_split": "test", "examples": 24, "tested": 24},
+    }
+    (root / "limit.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    made = Study.from_yaml(root / "limit.yaml", ["tasks.xnli.train_split=dev"])
+    made.run(root / "out")
+    seen = {}
+    real = module.polysemanticity
+
+    def watched(lm, found, language, stats, task, examples, tested, **options):
+        seen.update(dev=examples, test=tested)
+        return real(lm, found, language, stats, task, examples, tested, **options)
+
+    monkeypatch.setattr(module, "polysemanticity", watched)
+    shop = Workshop(made.resolved, root / "out", made.texts())
+    part.polysemanticity(shop, root / "again", "hi")
+    for split, examples in seen.items():
+        expected = {name for name, size in lengths[split].items() if size <= bound}
+        assert {item.id for item in examples} == expected < set(lengths[split])

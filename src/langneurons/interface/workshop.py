@@ -18,7 +18,7 @@ from langneurons.stages.stage import Plan
 
 if TYPE_CHECKING:
     from langneurons.data import Blocks
-    from langneurons.data.tasks import Task
+    from langneurons.data.tasks import Example, Task
     from langneurons.evaluation.language_modelling import PerplexityResult
     from langneurons.identification import NeuronSet, Units
     from langneurons.intervention import Value
@@ -206,6 +206,15 @@ class Workshop:
             spec = self.context.spec_of("tasks")[name]
             self._tasks[name] = get_task(spec.source or name, **spec.options())
         return self._tasks[name]
+
+    def examples(
+        self, task: str, language: str, split: str, limit: int | None = None, seed: int = 0
+    ) -> list[Example]:
+        """Examples of a task that are within its limit of length, as its scores have them."""
+        from langneurons.data.tasks import fitting
+
+        made = self.task(task)
+        return fitting(made, made.examples(language, split, limit, seed), self.tokenizer)
 
     def adapted(self, task: str, adapter: str) -> LanguageModel:
         """The model under one adapter; only the last one used is kept."""

@@ -14,24 +14,24 @@ def polysemanticity(workshop: Workshop, output: Path, language: str) -> None:
 
     spec = workshop.context.spec_of("polysemanticity")
     found = workshop.neurons(spec.neurons)
-    task = workshop.task(spec.task)
+    seed = workshop.context.seed
     tested = []
     if spec.tested:
-        tested = task.examples(language, spec.test_split, spec.tested, workshop.context.seed)
+        tested = workshop.examples(spec.task, language, spec.test_split, spec.tested, seed)
     done = measure(
         workshop.lm,
         found,
         language,
         workshop.statistics(found.site),
-        task,
-        task.examples(language, spec.split, spec.examples, workshop.context.seed),
+        workshop.task(spec.task),
+        workshop.examples(spec.task, language, spec.split, spec.examples, seed),
         tested,
         **workshop.change(spec.value, language, found.site),
         matched=spec.matched,
         pool=spec.pool,
         threshold=spec.threshold,
         harm_units=spec.harm_units,
-        seed=workshop.context.seed,
+        seed=seed,
     )
     about = {"neurons": spec.neurons, "language": language, "task": spec.task}
     for name, table in (

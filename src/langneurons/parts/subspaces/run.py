@@ -25,9 +25,8 @@ def subspaces(workshop: Workshop, output: Path, name: str) -> None:
     tasks = {}
     for lang in spec.task_languages if spec.task else ():
         task = workshop.task(str(spec.task))
-        examples = task.examples(
-            lang, context.spec_of("tasks")[str(spec.task)].split, spec.examples
-        )
+        split = context.spec_of("tasks")[str(spec.task)].split
+        examples = workshop.examples(str(spec.task), lang, split, spec.examples)
         tasks[f"{spec.task} {lang}"] = AnswerLoss(
             workshop.lm, task, lang, examples, find_head(workshop.lm)
         )
