@@ -184,6 +184,16 @@ def test_baked_is_the_same_model(family, site, tmp_path):
         torch.testing.assert_close(again(input_ids=IDS).logits, logits(baked))
 
 
+def test_weights_of_64_bits_are_scaled_in_64():
+    model = mixtures.lm("Mixtral")
+    model.model.double().set_experts_implementation("eager")
+    model = ln.LanguageModel(model.model, model.tokenizer, "double")
+    baked = bake(model, some(model), 1.5, "multiply", site="moe.act")
+    for name, weight in model.model.state_dict().items():
+        now = baked.model.state_dict()[name]
+        assert bool(((now == weight) | (now == 1.5 * weight)).all()), name
+
+
 def test_constants_are_held_by_the_bias_where_there_is_one():
     model = build("gpt-oss")
     units = some(model, "moe.out")

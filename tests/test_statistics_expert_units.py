@@ -166,6 +166,9 @@ def test_parts_of_a_text_merge_and_files_hold_all(model, tmp_path, statistics):
     assert halves[0].fingerprint != halves[0].read_as("routed").fingerprint
     with pytest.raises(InputError, match=r"different readings do not merge \(all, routed\)"):
         halves[0].merge(halves[1].read_as("routed"))
+    few, many = halves[0].read_as("routed", least=1), halves[1].read_as("routed", least=30)
+    with pytest.raises(InputError, match=r"different fewest routed tokens do not merge \(1, 30\)"):
+        few.merge(many)
     small = whole.in_layers([2, 0]).read_as("routed", least=1)
     torch.testing.assert_close(
         small.mean("en")[0], whole.read_as("routed", least=1).mean("en")[2], equal_nan=True

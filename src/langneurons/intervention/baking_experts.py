@@ -56,7 +56,8 @@ def bake_inside(lm: LanguageModel, site: str, layer: int, scale: Tensor, shift: 
         made = bias.double() + torch.einsum(how, down.double(), held.double())
         _replace(module, "down_proj_bias", made.to(bias.dtype))
     spread = factor.unsqueeze(2) if down_is_transposed(experts) else factor.unsqueeze(1)
-    _replace(module, "down_proj", (down.float() * spread).to(down.dtype).contiguous())
+    exact = down.to(torch.promote_types(down.dtype, torch.float32))
+    _replace(module, "down_proj", (exact * spread).to(down.dtype).contiguous())
 
 
 def bake_router(lm: LanguageModel, baked: LanguageModel, item: Intervention) -> None:

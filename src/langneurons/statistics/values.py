@@ -398,13 +398,14 @@ class Statistics(Displayed):
         up to float64 rounding; the sample is the bottom-k sample of all tokens.
 
         Raises:
-            InputError: If site, shape or model differ, both hold the same text, they were
+            InputError: If site, shape, model or reading differ, both hold the same text, they were
                 collected with other options, or one lacks a part that the other has.
         """
         for what, mine, theirs in (
             ("sites", self.site, other.site),
             ("shapes", self.shape, other.shape),
             ("readings", self.reading, other.reading),
+            ("fewest routed tokens", self._least, other._least),
         ):
             if mine != theirs:
                 raise InputError(
@@ -424,6 +425,8 @@ class Statistics(Displayed):
 
     def save(self, directory: str | Path) -> None:
         """Write one ``<lang>.safetensors`` a language, token rows in ``<lang>.rows/`` beside it.
+
+        What was counted is written; a reading is not (:meth:`read_as`): say it again after loading.
 
         Raises:
             InputError: If the folder cannot be written.
