@@ -89,7 +89,9 @@ class Marked:
 
     eos_token, eos_token_id, sep_token_id = "</s>", 2, None
 
-    def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
+    def __call__(self, text: str | list[str], add_special_tokens: bool = True) -> dict[str, list]:
+        if isinstance(text, list):
+            return {"input_ids": [self(one)["input_ids"] for one in text]}
         words = [ord(sign) for sign in text]
         return {"input_ids": [9601, *words] if text and not text.startswith(" ") else words}
 

@@ -44,6 +44,7 @@ class NeuronSet(Displayed, UnitSets):
         InputError: If a unit lies outside ``shape`` or scores do not fit.
 
     Example:
+        >>> from langneurons.identification import NeuronSet, Units
         >>> neurons = NeuronSet({"en": Units([0], [1]), "hi": Units([], [])}, (2, 4))
         >>> len(neurons["en"]), len(neurons["hi"])
         (1, 0)
