@@ -50,37 +50,6 @@ class Worker(Protocol):
         """Do one stage; returns its outcome as plain values."""
 
 
-def run(
-    ray: Any,
-    spec: Wanted,
-    worker: type[Worker],
-    place: object,
-    laid: Plan,
-    reads_model: Callable[[Stage], bool],
-    reasons: Mapping[str, str | None],
-    report: Callable[[Outcome], None],
-) -> list[Outcome]:
-    """Run every stage whose result does not stand yet.
-
-    Args:
-        ray: What :func:`connect` returns.
-        spec: How much of the cluster is taken.
-        worker: Does stages.
-        place: What it is made with.
-        laid: What to do.
-        reads_model: Whether a stage goes to a worker that stays.
-        reasons: Why each stage has to run; None where its result stands.
-        report: Told of every outcome as it comes.
-
-    Returns:
-        Outcomes in the plan's order, as :func:`langneurons.stages.runner.execute` gives them.
-
-    Raises:
-        InputError: If the cluster is too small.
-    """
-    return _Cluster(ray, spec, worker, place, laid, reads_model, reasons, report).run()
-
-
 def _alone(worker: type[Worker]) -> Callable[..., dict[str, Any]]:
     """One stage in a process of its own."""
 
@@ -142,8 +111,22 @@ def capacity(spec: Wanted, resources: Mapping[str, float]) -> tuple[int, float]:
     return spec.workers or room, gpus
 
 
-class _Cluster:
-    """The state of one run: which stages wait, which run where, how the others ended."""
+class Schedule:
+    """The state of one run: which stages wait, which run where, how the others ended.
+
+    Args:
+        ray: What :func:`connect` returns.
+        spec: How much of the cluster is taken.
+        worker: Does stages.
+        place: What it is made with.
+        laid: What to do.
+        reads_model: Whether a stage goes to a worker that stays.
+        reasons: Why each stage has to run; None where its result stands.
+        report: Told of every outcome as it comes.
+
+    Raises:
+        InputError: If the cluster is too small.
+    """
 
     def __init__(
         self,
@@ -171,6 +154,11 @@ class _Cluster:
         self._outcomes: dict[str, Outcome] = {}
 
     def run(self) -> list[Outcome]:
+        """Run every stage whose result does not stand yet.
+
+        Returns:
+            Outcomes in the plan's order, as :func:`langneurons.stages.runner.execute` gives them.
+        """
         work = sum(stage.cost for stage in self._laid.stages if self._reasons[stage.name])
         with track("study", total=work or None, unit="k tokens") as bar:
             while self._waiting or self._running:

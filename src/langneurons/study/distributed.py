@@ -159,10 +159,11 @@ def execute(
             texts={lang: ray.put((item.statistics, item.held_out)) for lang, item in texts.items()},
         )
         known = kinds.kinds()
-        return cluster.run(
+        schedule = cluster.Schedule(
             ray, config.ray, Worker, place, laid,
             lambda stage: known[stage.kind].model, reasons, report,
         )  # fmt: skip
+        return schedule.run()
     finally:
         if mine:
             ray.shutdown()
