@@ -1,15 +1,18 @@
 """Several sites in one pass: the statistics of each alone, to the last bit, also after a kill."""
 
+import contextlib
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import tiny
+from langneurons import progress
 from langneurons.errors import InputError
 from langneurons.models import LanguageModel
-from langneurons.statistics import Statistics, collect, collect_sites, collector
+from langneurons.statistics import Statistics, collect, collect_sites, collector, passing
 from test_statistics_resume import TEXTS, contents, in_child, killed_at_call
 
 SITES = ["mlp.act", "mlp.pre", "attn.head", "resid"]
@@ -102,9 +105,17 @@ def test_one_site_far_behind_meets_the_other(
         lm, TEXTS, site="mlp.act", output=tmp_path / "mlp.act", checkpoint_blocks=5, **OPTIONS
     )
     assert in_child(lambda: killed_at_call(collector, "run_backbone", 15, one)) == -signal.SIGKILL
-    seen = passes(monkeypatch)
+    seen, bars = passes(monkeypatch), []
+
+    def told(description: str, total: float, unit: str) -> Any:
+        bars.append((progress._Lines(description, total, unit), total))
+        return contextlib.nullcontext(bars[-1][0])
+
+    monkeypatch.setattr(passing, "track", told)
     together(lm, tmp_path)
     assert contents(tmp_path) == alone
+    assert bars
+    assert all(bar.done == total for bar, total in bars)  # nothing counted twice
     again = sum(seen)
     seen.clear()
     collect(lm, TEXTS, **OPTIONS)

@@ -36,7 +36,7 @@ def finished(tmp_path_factory):
                                    "matched": 1}}  # fmt: skip
     common = {"adapter": "base", "random": 1, "matched": 1}
     config["changes"] = {
-        "space": {"what": "subspace", **common, "rows": 60, "languages": ["en", "hi"]},
+        "space": {"what": "subspace", **common, "random": 2, "rows": 60, "languages": ["en", "hi"]},
         "sparse": {"what": "features", "features": "topk", **common, "languages": ["hi"]},
         "batches": {"what": "percentiles", "neurons": "ap", "values": ["P90"], **common,
                     "languages": ["hi"]},
@@ -94,6 +94,11 @@ def test_a_subspace_is_fitted_on_the_text_and_erased_behind_the_middle_layer(fin
             finished, "hi", label, lambda lm, item=item: erased(lm, "resid", {layer: item}),
             part="space", change=change, units=units,
         )  # fmt: skip
+    other = random_subspace(found, found.rank, 1)
+    agrees(
+        finished, "hi", "space-erased-random-all-1", lambda lm: erased(lm, "resid", {layer: other}),
+        part="space", change="erased", units="random", seed=1,
+    )  # fmt: skip
     table = pd.read_parquet(finished / "run" / "tables" / "task_changes.parquet")
     home = table[(table["part"] == "space") & (table["language"] == "en")]
     assert set(home["change"]) == {"erased"}  # nothing to move to at home

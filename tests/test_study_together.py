@@ -1,6 +1,7 @@
 """Stages that share their work leave what each leaves alone, and fail each for itself."""
 
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -83,12 +84,16 @@ def test_two_sites_pass_once_and_each_stage_has_its_own_record(
     world: World, tmp_path: Path, alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen, told = passes(monkeypatch), []
+    start = time.perf_counter()
     status = world.run(tmp_path, report=lambda outcome: told.append(outcome.name))
+    lasted = time.perf_counter() - start
     assert set(status.values()) == {"done"}
     assert statistics(tmp_path) == alone
     laid, shop = world.begin(tmp_path)
     assert told == list(status) == [stage.name for stage in laid.stages]
     assert all(records.why(tmp_path, laid, stage) is None for stage in laid.stages)
+    shares = [(records.read(tmp_path, stage) or {})["seconds"] for stage in laid.stages]
+    assert 0 < sum(shares) < lasted  # the time of a shared pass is shared too
     both = sum(seen)
     seen.clear()
     for stage in laid.stages[: len(WORDS)]:
