@@ -141,6 +141,15 @@ def test_rows_and_quantiles(model):
     torch.testing.assert_close(inside.quantile("en", 1.0), inside.maximum("en"), equal_nan=True)
 
 
+def test_a_mean_is_known_from_the_fewest_routed_tokens_on(statistics):
+    routed = statistics.routed_tokens("en")[0]
+    least = int(routed[routed > 0].min())
+    for fewest in (least, least + 1):
+        mean = statistics.read_as("routed", least=fewest).mean("en")[0].view(-1, INNER)
+        assert torch.equal(mean.isnan().all(1), routed < fewest)
+        assert torch.equal(mean.isnan().any(1), routed < fewest)
+
+
 def test_parts_of_a_text_merge_and_files_hold_all(model, tmp_path, statistics):
     halves = [
         ln.collect(model, {"en": TEXTS["en"][n : n + 1]}, site="moe.act", block=16, rows=50)
