@@ -35,3 +35,12 @@ def _progress_is_heard():
     """`--quiet` in one test must not silence the next."""
     yield
     set_quiet(False)
+
+
+@pytest.fixture
+def short_reports():
+    """Studies draw no figures in this test; see :func:`study_world.short_reports`."""
+    import study_world
+
+    with study_world.short_reports():
+        yield

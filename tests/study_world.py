@@ -1,11 +1,17 @@
 """A tiny model, three texts and a study of them on disk, for tests of whole studies."""
 
+import contextlib
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 import tiny
+from langneurons.artifacts import write_text
+from langneurons.study import Study
 
 WORDS = {
     "en": "the cat and the dog run over the hill to the house near a river",
@@ -130,3 +136,18 @@ def contents(out: Path) -> dict[str, bytes]:
         for path in sorted((out / folder).rglob("*"))
         if path.is_file()
     }
+
+
+def short_report(_study: Study, out: Path) -> Path:
+    """A page and a table beside it, for tests that do not ask what a report says."""
+    for name in ("tables/a.csv", "index.html"):
+        write_text(out / "report" / name, str(time.time_ns()))
+    return out / "report" / "index.html"
+
+
+@contextlib.contextmanager
+def short_reports() -> Iterator[None]:
+    """Studies of this process write :func:`short_report` in this block: figures take long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Study, "report", short_report)
+        yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -191,6 +192,8 @@ def test_the_command_serves_on_this_machine_alone_and_ends_with_ctrl_c(browser, 
     process = subprocess.Popen(
         [sys.executable, "-m", "langneurons", "play"], env=environment, cwd=tmp_path,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # Where the tests run in the background, Ctrl-C is ignored, and a child inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     timer = threading.Timer(300, process.kill)
     timer.start()
@@ -201,7 +204,7 @@ def test_the_command_serves_on_this_machine_alone_and_ends_with_ctrl_c(browser, 
         seen.goto(line.split()[1])
         seen.locator("#ln-run").wait_for()
         seen.close()
-        process.send_signal(2)
+        process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     finally:
         timer.cancel()

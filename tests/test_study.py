@@ -191,6 +191,7 @@ def test_a_second_run_keeps_everything_and_loads_no_model(world, finished, monke
     assert {outcome.status for outcome in result.outcomes} == {"kept"}
 
 
+@pytest.mark.usefixtures("short_reports")
 def test_two_runs_give_the_same_files(world, finished, tmp_path):
     Study.from_yaml(world / "study.yaml").run(tmp_path / "again")
     for folder in ("statistics", "neurons", "perplexity", "tables"):
@@ -200,6 +201,7 @@ def test_two_runs_give_the_same_files(world, finished, tmp_path):
                 assert path.read_bytes() == other.read_bytes(), path
 
 
+@pytest.mark.usefixtures("short_reports")
 @pytest.mark.parametrize("how", ["damage", "truncate", "remove"])
 def test_damaged_results_are_found_named_and_made_again(world, finished, tmp_path, how):
     out = tmp_path / "run"
@@ -219,6 +221,7 @@ def test_damaged_results_are_found_named_and_made_again(world, finished, tmp_pat
     assert target.read_bytes() == before
 
 
+@pytest.mark.usefixtures("short_reports")
 def test_languages_taken_out_leave_nothing_behind(world, finished, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(finished, out)

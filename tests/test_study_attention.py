@@ -16,7 +16,7 @@ from langneurons.errors import InputError
 from langneurons.finetuning import finetune, load_adapter
 from langneurons.identification import NeuronSet, Units, identify
 from langneurons.statistics import Statistics
-from study_world import files
+from study_world import files, short_reports
 
 HEAD = tiny.HIDDEN // tiny.HEADS
 
@@ -128,7 +128,8 @@ def attention_run(tmp_path_factory):
         },
     }  # fmt: skip
     (root / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
-    result = Study.from_yaml(root / "study.yaml").run(root / "run")
+    with short_reports():
+        result = Study.from_yaml(root / "study.yaml").run(root / "run")
     assert result.failed == []
     return tiny.lm("llama"), root
 

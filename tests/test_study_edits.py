@@ -30,6 +30,8 @@ EDITS = {
 }
 """A dozen keys of a study and the values they are changed to and back."""
 
+pytestmark = pytest.mark.usefixtures("short_reports")
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
@@ -103,7 +105,8 @@ def test_a_long_walk_over_edits_leaves_nothing_stale(world, tmp_path, seed):
 def small(world, tmp_path_factory):
     """A finished run of statistics, sets and perplexity alone."""
     out = tmp_path_factory.mktemp("small") / "run"
-    assert Study.from_yaml(world / "study.yaml", ["threads=1"]).run(out).failed == []
+    with study_world.short_reports():
+        assert Study.from_yaml(world / "study.yaml", ["threads=1"]).run(out).failed == []
     return out
 
 

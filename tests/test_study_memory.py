@@ -10,7 +10,6 @@ import time
 import pytest
 
 import study_world
-from langneurons.artifacts import write_text
 from langneurons.models import precision
 from langneurons.provenance import files
 from langneurons.stages import digests as kept
@@ -20,24 +19,14 @@ from langneurons.study import Study, memory
 HEAVY = ("torch", "transformers", "scipy", "pandas", "matplotlib", "datasets", "peft")
 
 
-def short_report(_study, out):
-    """A page and a table beside it. What a report says is not asked here, only when it is made."""
-    for name in ("tables/a.csv", "index.html"):
-        write_text(out / "report" / name, str(time.time_ns()))
-    return out / "report" / "index.html"
-
-
-@pytest.fixture(autouse=True)
-def _short_reports(monkeypatch):
-    monkeypatch.setattr(Study, "report", short_report)
+pytestmark = pytest.mark.usefixtures("short_reports")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A study's folder and its finished run, some seconds old for the clock of the memory."""
     world = study_world.build(tmp_path_factory.mktemp("memory"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Study, "report", short_report)
+    with study_world.short_reports():
         Study.from_yaml(world / "study.yaml").run(world / "run")
     past = time.time() - 100
     for path in (world / "run").rglob("*"):

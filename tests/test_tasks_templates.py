@@ -124,6 +124,7 @@ def test_a_model_that_ends_its_answer_as_trained_is_right_by_token_ids():
     assert row["stopped"]
 
 
+@pytest.mark.usefixtures("short_reports")
 def test_a_study_reads_its_tasks_by_their_template(tmp_path):
     """Training, scores and their keys."""
     root = build(tmp_path)
@@ -175,6 +176,7 @@ def test_tasks_whose_answers_end_otherwise_are_told_apart():
     assert get_task("mini-qa").describe().keys() == {"task", "template", "splits", "sizes", "seed"}
 
 
+@pytest.mark.usefixtures("short_reports")
 def test_every_part_of_a_study_reads_the_examples_within_the_limit(tmp_path, monkeypatch):
     """Not only what is scored: also probes and the cost of erased subspaces."""
     from langneurons.evaluation import polysemanticity as module

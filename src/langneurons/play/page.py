@@ -198,9 +198,12 @@ def page(session: Session) -> Blocks:
             [run.click, prompt.submit], write, fields, [shown, line], show_progress="hidden",
             concurrency_limit=1, api_visibility="private",
         )  # fmt: skip
+        # One after the other, or a last line of the writing would come after the word.
         stop.click(
-            lambda: render.note("Stopped."), None, line, cancels=[running], queue=False,
-            show_progress="hidden", api_visibility="private",
+            None, cancels=[running], queue=False, show_progress="hidden", api_visibility="private"
+        ).then(
+            lambda: render.note("Stopped."), None, line, queue=False, show_progress="hidden",
+            api_visibility="private",
         )  # fmt: skip
     made.queue(max_size=20)
     blocks: Blocks = made
