@@ -105,3 +105,15 @@ def test_presets_of_mixtures_say_what_a_token_costs(capsys):
 def test_loads_are_of_experts_alone(part):
     with pytest.raises(InputError, match=r"load is for experts .*units of lape are of mlp\.act"):
         parse({"languages": ["en", "hi"], "neurons": {"lape": {}}, **part})
+
+
+def test_a_misspelt_site_is_what_is_wrong_and_not_the_loads():
+    with pytest.raises(InputError, match=r"unknown site 'moe\.ruter' .*Did you mean 'moe\.router'"):
+        parse(
+            {
+                "languages": ["en", "hi"],
+                "statistics": {"site": "moe.ruter"},
+                "neurons": {"lape": {}},
+                "perplexity": {"load": 1},
+            }
+        )

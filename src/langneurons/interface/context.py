@@ -169,10 +169,12 @@ class Context:
         """Refuse what is for experts alone where a set's units are none.
 
         Raises:
-            ValueError: Naming the first such set.
+            InputError: Naming the first set whose site no model has.
+            ValueError: Naming the first set of other units.
         """
         for name in neurons:
-            if (site := self.site(name)) != "moe.router":
+            known_site(site := self.site(name), f"of neuron set {name!r}")  # rather than its lack
+            if site != "moe.router":
                 raise ValueError(
                     f"{place} is for experts (site moe.router), and the units of {name} are of "
                     f"{site}: leave it out"
