@@ -1,7 +1,7 @@
 """Cost of collecting routers and units inside experts, as a ratio to the plain forward pass.
 
 One decoder layer of the shape of Qwen3-30B-A3B (hidden 2048, 128 experts of 768 units, 8 for each
-token), random weights, bf16, full blocks without padding, no logits. All contestants run the same
+token), random weights, the device's own dtype, full blocks without padding, no logits. All contestants run the same
 batch in turn, so that a change of the machine's load meets all alike; ratios are medians over
 rounds of the time against the plain forward in the same round. On a CPU the time is that of the
 process. Rows are kept for the batch's share of a text of a million tokens.
@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, Qwen3MoeConfig
 from bench._ratios import note
 from bench.statistics import BLOCK, CORPUS, ROWS, _NoTokenizer, full_blocks
 from langneurons.models import LanguageModel, wrap
+from langneurons.models.precision import fast_dtype
 from langneurons.statistics import run_backbone
 from langneurons.statistics.collector import Collector, Progress, _step
 from langneurons.statistics.routed import row_width
@@ -47,8 +48,9 @@ def model(
         num_key_value_heads=max(heads // 4, 1),
         vocab_size=1024,
     )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    net = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).to(device)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # A dtype that the device only emulates would make the plain pass slow and any cost look small.
+    net = AutoModelForCausalLM.from_config(config, dtype=fast_dtype(device)).to(device)
     return wrap(net, _NoTokenizer(), "bench")
 
 
