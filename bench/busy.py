@@ -2,8 +2,9 @@
 
 A forward pass of the built-in model is repeated for a few seconds beside 0, 1, 2 and 4 processes
 that do nothing but count. Three ways take turns in every round, so that whatever else the machine
-does falls on all of them: threads as langneurons sets them, threads that spin (PyTorch's own way),
-and one process a core with one thread, which waits for nobody: what the scheduler gives.
+does falls on all of them: one process with as many threads as cores, waiting as langneurons has
+them wait, as a single call does; the same with threads that spin (PyTorch's own way); and one
+process a core with one thread each, which wait for nobody, as a study does.
 
 Run it on a machine without other work. Sizes: `python -m bench.busy --seconds 5 --rounds 3`.
 """
@@ -26,7 +27,7 @@ from langneurons import threads
 
 BUSY = (0, 1, 2, 4)
 SPINS = {"GOMP_SPINCOUNT": "300000", "KMP_BLOCKTIME": "200"}  # what the runtimes do of themselves
-OURS, SPINNING, APART = "langneurons", "spinning", "one thread a process"
+CALL, SPINNING, STUDY = "one call", "spinning", "a study"
 
 
 def worker(seconds: float, count: int) -> None:
@@ -81,19 +82,23 @@ def rate(count: int, processes: int, busy: int, seconds: float, given: dict[str,
 def run(console: Console, seconds: float = 5.0, rounds: int = 3) -> None:
     """Measure and print one row a number of busy processes."""
     cores = threads.cores()
-    ways = {OURS: (cores, 1, {}), SPINNING: (cores, 1, SPINS), APART: (1, cores, {})}
+    ways = {CALL: (cores, 1, {}), SPINNING: (cores, 1, SPINS), STUDY: (1, cores, {})}
     found: dict[tuple[str, int], list[float]] = defaultdict(list)
     for _ in range(rounds):
         for busy in BUSY:
             for name, (count, processes, given) in ways.items():
                 found[name, busy].append(rate(count, processes, busy, seconds, given))
     for busy in BUSY:
-        note(
-            f"perplexity on {cores} threads beside {busy} busy processes, by the clock",
-            statistics.median(found[OURS, busy]), "threads that spin, PyTorch's own way",
-            statistics.median(found[SPINNING, busy]), unit="passes/s",
-            wanted="" if busy else "0.97",
-        )  # fmt: skip
+        for name, what in (
+            (CALL, f"{cores} threads, as one call"),
+            (STUDY, "a process a core, as a study"),
+        ):
+            note(
+                f"perplexity on {what}, beside {busy} busy processes, by the clock",
+                statistics.median(found[name, busy]), "threads that spin, PyTorch's own way",
+                statistics.median(found[SPINNING, busy]), unit="passes/s",
+                wanted="" if busy else "0.97",
+            )  # fmt: skip
     console.print(f"{cores} cores; medians of {rounds} rounds of {seconds:g} s")
     console.print(table(found, cores))
     console.print(
@@ -111,7 +116,8 @@ def table(found: dict[tuple[str, int], list[float]], cores: int) -> Table:
     shown = Table(box=None)
     shown.add_column("busy")
     for name in (
-        "passes/s", "of spinning", "of the fair share", "spinning's", "one thread a process's",
+        "a call's passes/s", "of spinning", "of the fair share", "spinning's",
+        "a study's passes/s", "of the fair share",
     ):  # fmt: skip
         shown.add_column(name, justify="right")
     for busy in BUSY:
@@ -121,11 +127,12 @@ def table(found: dict[tuple[str, int], list[float]], cores: int) -> Table:
             pairs = zip(found[name, busy], found[name, 0], strict=True)
             return f"{statistics.median(now / alone for now, alone in pairs) / part:.2f}"
 
-        pairs = zip(found[OURS, busy], found[SPINNING, busy], strict=True)
+        pairs = zip(found[CALL, busy], found[SPINNING, busy], strict=True)
         shown.add_row(
-            str(busy), f"{statistics.median(found[OURS, busy]):.2f}",
+            str(busy), f"{statistics.median(found[CALL, busy]):.2f}",
             f"{statistics.median(ours / theirs for ours, theirs in pairs):.2f}",
-            *map(share, (OURS, SPINNING, APART)),
+            share(CALL), share(SPINNING),
+            f"{statistics.median(found[STUDY, busy]):.2f}", share(STUDY),
         )  # fmt: skip
     return shown
 

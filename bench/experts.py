@@ -1,10 +1,10 @@
 """Cost of collecting routers and units inside experts, as a ratio to the plain forward pass.
 
 One decoder layer of the shape of Qwen3-30B-A3B (hidden 2048, 128 experts of 768 units, 8 for each
-token), random weights, the device's own dtype, full blocks without padding, no logits. All contestants run the same
-batch in turn, so that a change of the machine's load meets all alike; ratios are medians over
-rounds of the time against the plain forward in the same round. On a CPU the time is that of the
-process. Rows are kept for the batch's share of a text of a million tokens.
+token), random weights, the device's own dtype, full blocks without padding, no logits. All
+contestants run the same batch in turn, so that a change of the machine's load meets all alike;
+ratios are medians over rounds of the time against the plain forward in the same round. On a CPU the
+time is that of the process. Rows are kept for the batch's share of a text of a million tokens.
 """
 
 from __future__ import annotations

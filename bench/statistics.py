@@ -1,6 +1,6 @@
 """Cost of collecting statistics, as a ratio to the plain forward pass without logits.
 
-One decoder layer of the shape of Llama 3.1 8B (hidden 4096, 14336 units), random weights, bf16,
+One decoder layer of the shape of Llama 3.1 8B (hidden 4096, 14336 units), random weights,
 full blocks without padding. All contestants run the same batch in turn, so that a change of the
 machine's load meets all alike; ratios are medians over rounds of the time against the plain
 forward in the same round. On a CPU the time is that of the process, on one thread.
@@ -28,6 +28,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from bench._ratios import note
 from langneurons.data import Blocks
 from langneurons.models import LanguageModel, hook_site, wrap
+from langneurons.models.precision import fast_dtype
 from langneurons.statistics import LanguageStatistics, Statistics, quantiles_of, run_backbone
 from langneurons.statistics.collector import Collector, Progress
 from langneurons.statistics.moments import Moments
@@ -237,7 +238,7 @@ def run(console: Any) -> None:
     finally:
         torch.set_num_threads(threads)
     console.print(
-        f"statistics, one layer of {UNITS} units, bf16, {rows[0]['seconds']:.2f} s a plain batch"
+        f"statistics, one layer of {UNITS} units, {rows[0]['seconds']:.2f} s a plain batch"
     )
     plain = rows[0]["seconds"]
     for row in rows[1:]:

@@ -22,7 +22,9 @@ def world(tmp_path_factory):
 
 
 def study(world, *overrides):
-    return Study.from_yaml(world / "study.yaml", ["threads=1", *overrides])
+    # `auto` stays open on a cluster, whose machines may differ, so its keys are others.
+    overrides = ["threads=1", "dtype=float32", *overrides]
+    return Study.from_yaml(world / "study.yaml", overrides)
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 _state = {"quiet": False}
+_listener: list[Callable[[str], None]] = []
 _SECONDS_BETWEEN_LINES = 30.0
+_SECONDS_BETWEEN_WORDS = 0.5
 
 
 class Bar(Protocol):
@@ -33,6 +35,38 @@ def set_quiet(quiet: bool) -> None:
 def is_quiet() -> bool:
     """Whether :func:`set_quiet` has switched output off."""
     return _state["quiet"]
+
+
+def tell(listener: Callable[[str], None]) -> None:
+    """Show nothing in this process; whoever started it is told now and then, in a few words.
+
+    Args:
+        listener: Called with words such as ``training 120/188 steps``, at most twice a second.
+    """
+    _listener[:] = [listener]
+
+
+class _Told:
+    """For a process without a screen of its own."""
+
+    def __init__(self, description: str, total: float | None, unit: str) -> None:
+        self.description, self.total, self.unit = description, total, unit
+        self.done, self.last = 0.0, 0.0
+        self.advance(0.0)
+
+    def advance(self, amount: float = 1.0) -> None:
+        self.done += amount
+        now = time.monotonic()
+        if now - self.last >= _SECONDS_BETWEEN_WORDS:
+            self.last = now
+            of = f"/{self.total:,.0f}" if self.total else ""
+            _listener[0](f"{self.description} {self.done:,.0f}{of} {self.unit}")
+
+    def skip(self, amount: float) -> None:
+        self.advance(amount)
+
+    def note(self, text: str) -> None:
+        pass
 
 
 class _Silent:
@@ -67,6 +101,7 @@ class _Lines:
 
     def note(self, text: str) -> None:
         self.text = text
+        self.advance(0.0)
 
     def _print(self, now: float) -> None:
         rate = (self.done - self.before) / max(now - self.start, 1e-9)
@@ -113,6 +148,9 @@ def track(description: str, total: float | None = None, unit: str = "it") -> Ite
     Yields:
         The bar; call ``advance`` and ``note`` on it.
     """
+    if _listener:
+        yield _Told(description, total, unit)
+        return
     if _state["quiet"]:
         yield _Silent()
         return

@@ -198,6 +198,7 @@ def _print_plan(study: Study, out: Path, as_json: bool, keep_code: bool, trusted
 
     from langneurons.progress import human_bytes, human_time
     from langneurons.stages import records
+    from langneurons.study import beside
     from langneurons.study.expectation import expect, measured_flops
 
     # Text of the Hub is not streamed just to find that there is nothing to keep.
@@ -250,7 +251,10 @@ def _print_plan(study: Study, out: Path, as_json: bool, keep_code: bool, trusted
     if expected.seconds:
         say(f"Expected time {human_time(sum(expected.seconds.values()))} ({expected.source})")
     if expected.memory is not None and expected.disk is not None:
-        say(f"Expected memory {human_bytes(expected.memory)}, disk {human_bytes(expected.disk)}")
+        processes = beside.count(study.resolved, laid, reasons)[0]
+        of = f" in each of {processes} processes" if processes > 1 else ""
+        memory, disk = human_bytes(expected.memory), human_bytes(expected.disk)
+        say(f"Expected memory {memory}{of}, disk {disk}")
     else:
         say("The model is not at hand: give its `size` to see time, memory and disk")
 

@@ -109,6 +109,12 @@ class StudyConfig(Spec):
         default_factory=dict, description="Named sets of overrides, chosen by `budget`."
     )
     threads: int | None = Field(None, ge=1, description="CPU threads; default: all cores.")
+    workers: int | None = Field(
+        None,
+        ge=1,
+        description="Processes that share the threads, each with a copy of the model; default: on "
+        "a CPU one a thread where the study takes minutes and memory allows, else one.",
+    )
     executor: Literal["local", "ray"] = Field("local", description="What runs the stages.")
     ray: RaySpec = Field(default_factory=lambda: RaySpec())
 

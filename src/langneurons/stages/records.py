@@ -86,6 +86,7 @@ def save(
     seconds: float,
     without: Sequence[str] = (),
     made: Mapping[str, str] | None = None,
+    beside: int = 1,
 ) -> None:
     """Record a finished stage with the checksum of every file it wrote.
 
@@ -96,6 +97,7 @@ def save(
         seconds: Time it took.
         without: Parents that failed: the result holds what there was and is made again next time.
         made: Versions, device and dtype it was made with.
+        beside: Processes that shared the machine then, this one included.
     """
     write_json(
         _path(out, stage.name),
@@ -114,6 +116,7 @@ def save(
             "without": list(without),
             "made": dict(made or {}),
             "seconds": round(seconds, 3),
+            "beside": beside,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         },
     )

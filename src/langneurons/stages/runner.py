@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import traceback
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,10 +112,10 @@ def execute(
             missing = [parent for parent in stage.parents if parent in lost]
             outcome = early.get(stage.name) or settled(stage, reason, missing)
             if outcome is None and together is not None and not missing:
-                mates = _mates(plan.stages[place:], reasons, together, {*early})
-                if len(mates) > 1:
-                    bar.note(", ".join(mate.name for mate in mates))
-                    early |= _several(out, plan, mates, together, reasons)
+                with_it = mates(plan.stages[place:], reasons, together.alike, {*early})
+                if len(with_it) > 1:
+                    bar.note(", ".join(mate.name for mate in with_it))
+                    early |= several(out, plan, with_it, together.run, reasons)
                     outcome = early.get(stage.name)
             if outcome is None:
                 bar.note(stage.name)
@@ -129,14 +129,21 @@ def execute(
     return outcomes
 
 
-def _mates(
+def mates(
     stages: Sequence[Stage],
     reasons: Mapping[str, str | None],
-    together: Together,
-    done: set[str],
+    alike: Callable[[Stage], Hashable],
+    done: Container[str],
 ) -> list[Stage]:
-    """The first stage, and later ones that can be done with it now."""
-    common = together.alike(stages[0])
+    """The first stage, and later ones that can be done with it now.
+
+    Args:
+        stages: Stages in the plan's order; the first one's turn has come.
+        reasons: Why each has to run; None where its result stands.
+        alike: See :class:`Together`.
+        done: Names of those that have been done already.
+    """
+    common = alike(stages[0])
     if common is None:
         return [stages[0]]
     waiting = {stage.name for stage in stages if reasons[stage.name] and stage.name not in done}
@@ -144,31 +151,41 @@ def _mates(
         stage
         for stage in stages
         if stage.name in waiting
-        and together.alike(stage) == common
+        and alike(stage) == common
         and (stage is stages[0] or not stage.parents)
     ]
 
 
-def _several(
+def several(
     out: Path,
     plan: Plan,
     stages: Sequence[Stage],
-    together: Together,
+    run: Callable[[Sequence[Stage]], Mapping[str, str] | None],
     reasons: Mapping[str, str | None],
+    beside: int = 1,
 ) -> dict[str, Outcome]:
-    """Do stages at once and record each with its share of the time; nothing where that failed."""
+    """Do stages at once and record each with its share of the time; nothing where that failed.
+
+    Args:
+        out: Run directory.
+        plan: Holds the keys of the stages.
+        stages: What to do.
+        run: See :class:`Together`.
+        reasons: Why each runs.
+        beside: See :func:`langneurons.stages.records.save`.
+    """
     start = time.perf_counter()
     try:
         for stage in stages:
             records.begin(out, plan, stage)
-        made = together.run(stages)
+        made = run(stages)
     except Exception:
         # One site that the model lacks must not cost the others: each says alone what is wrong.
         return {}
     seconds = (time.perf_counter() - start) / len(stages)
     found = {}
     for stage in stages:
-        records.save(out, plan, stage, seconds, (), made)
+        records.save(out, plan, stage, seconds, (), made, beside)
         found[stage.name] = Outcome(stage.name, "done", seconds, reasons[stage.name] or "")
     return found
 
@@ -196,6 +213,7 @@ def one(
     run: Callable[[Stage], Mapping[str, str] | None],
     reason: str,
     without: Sequence[str] = (),
+    beside: int = 1,
 ) -> Outcome:
     """Do one stage and record it.
 
@@ -206,6 +224,7 @@ def one(
         run: Does it; must write exactly ``stage.outputs``; returns what it was made with.
         reason: Why it runs.
         without: Parents that failed.
+        beside: See :func:`langneurons.stages.records.save`.
 
     Returns:
         ``done``, or ``failed`` with the error's first line; the traceback goes to the log.
@@ -224,5 +243,5 @@ def one(
             write_text(records.log_path(out, stage), trace)
         return Outcome(stage.name, "failed", time.perf_counter() - start, words, trace)
     seconds = time.perf_counter() - start
-    records.save(out, plan, stage, seconds, without, made)
+    records.save(out, plan, stage, seconds, without, made, beside)
     return Outcome(stage.name, "done", seconds, reason)

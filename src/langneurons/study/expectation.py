@@ -127,15 +127,33 @@ def expect(
     )
 
 
+def operations(config: StudyConfig, todo: Iterable[Stage]) -> float | None:
+    """Floating-point operations of stages; None where the model's size is not known."""
+    size, known = size_of(config), kinds()
+    if size is None:
+        return None
+    return sum(1000 * item.cost * size.operations(known[item.kind].predicts) for item in todo)
+
+
+def process_memory(config: StudyConfig, laid: Plan) -> float | None:
+    """Peak bytes of a process that does stages; None where the model's size is not known."""
+    size = size_of(config)
+    if size is None:
+        return None
+    takes = _takes(config, laid, size)
+    return memory(config, size, max((item.memory for item in takes), default=0.0))
+
+
 def _rates(laid: Plan, records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Seconds a thousand tokens of each kind of stage that has been run."""
+    """Seconds of the machine a thousand tokens of each kind of stage that has been run take."""
     costs = {stage.name: (stage.kind, stage.cost) for stage in laid.stages}
     spent: dict[str, float] = {}
     work: dict[str, float] = {}
     for record in records:
         if record["stage"] in costs and record["seconds"] > 0:
             kind, cost = costs[record["stage"]]
-            spent[kind] = spent.get(kind, 0.0) + float(record["seconds"])
+            seconds = float(record["seconds"]) / record.get("beside", 1)
+            spent[kind] = spent.get(kind, 0.0) + seconds
             work[kind] = work.get(kind, 0.0) + cost
     return {kind: spent[kind] / work[kind] for kind in spent}
 

@@ -26,6 +26,7 @@ from langneurons.stages.stage import Plan
 from langneurons.study import kinds, memory
 from langneurons.study.plan import plan
 from langneurons.study.result import Result
+from langneurons.study.worker import Place
 from langneurons.version import __version__
 
 if TYPE_CHECKING:
@@ -293,17 +294,22 @@ class Study:
             for outcome in kept:
                 report(outcome)
             return kept
+        if executor == "ray":
+            from langneurons.study import distributed
+
+            cpus = max(1, int(self.config.ray.cpus))
+            place = self._place(out, laid, self.config.threads or cpus, 1, trusted)
+            return distributed.execute(self.resolved, place, reasons, report)
+        from langneurons.study import beside
+
+        workers, threads = beside.count(self.resolved, laid, reasons)
+        if workers > 1:
+            place = self._place(out, laid, threads, workers, trusted)
+            return beside.execute(place, reasons, report)
         if self.config.threads:
             import torch
 
             torch.set_num_threads(self.config.threads)
-        if executor == "ray":
-            from langneurons.study import distributed
-
-            texts, revision = self.texts(), self._revision()
-            return distributed.execute(
-                self.resolved, out, laid, texts, reasons, report, trusted, revision, self._commits
-            )
         from langneurons.interface.workshop import Workshop
 
         workshop = Workshop(
@@ -312,6 +318,21 @@ class Study:
         together = Together(kinds.alike, lambda stages: kinds.run_several(workshop, stages))
         return execute(
             out, laid, lambda stage: kinds.run(workshop, stage), report, reasons, together
+        )
+
+    def _place(self, out: Path, laid: Plan, threads: int, workers: int, trusted: bool) -> Place:
+        """What another process needs to know to do stages."""
+        return Place(
+            config=self.resolved.model_dump_json(),
+            out=str(out.resolve()),
+            folder=str(Path.cwd()),
+            threads=threads,
+            workers=workers,
+            texts=self.texts(),
+            trusted=trusted,
+            plan=laid,
+            revision=self._revision(),
+            commits=dict(self._commits),
         )
 
     def _revision(self) -> str | None:
