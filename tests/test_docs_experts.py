@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from scripts.census import hybrid
 
 import mixtures
 from langneurons.errors import InputError
@@ -64,11 +65,9 @@ def row(family):
         for word, layers in (("shared experts", mlps & routed), ("dense layers", mlps - routed))
         if layers
     ]
-    kinds = {type(a).__name__ for layer in model.layer_modules for a in layer.modules()}
-    hybrid = any("Mamba" in k or "GatedDelta" in k or "ShortConv" in k for k in kinds)
     how = "chosen experts and weights" if router.experts[min(routed)].listed else "all weights"
     checked = "by hand" if family in mixtures.FAMILIES else "tried"
-    state = "hybrid" if hybrid else "supported"
+    state = "hybrid" if hybrid(model) else "supported"
     cells = family, state, how, checked, inside(model), ", ".join(others) or "none"
     return f"| {' | '.join(cells)} |"
 
