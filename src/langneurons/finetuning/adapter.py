@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -171,7 +172,7 @@ def load_adapter(lm: LanguageModel, path: str | os.PathLike[str] | Adapter) -> L
         return lm.with_model(full.eval().requires_grad_(False))
     base = build_base(lm, purpose)
     try:
-        with _frozen_flags(base):
+        with _frozen_flags(base), wrapping():
             # Factors in the model's own dtype, as training under autocast used them.
             model = PeftModel.from_pretrained(
                 base, folder, torch_device=str(lm.device), autocast_adapter_dtype=False
@@ -184,6 +185,14 @@ def load_adapter(lm: LanguageModel, path: str | os.PathLike[str] | Adapter) -> L
         ) from error
     _check_used(model, folder)
     return lm.with_model(model.eval().requires_grad_(False))
+
+
+@contextlib.contextmanager
+def wrapping() -> Iterator[None]:
+    """Leave out what PEFT up to 0.21 makes Transformers say of PEFT's own code."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        yield
 
 
 def build_base(lm: LanguageModel, purpose: Purpose, seed: int = 0) -> PreTrainedModel:

@@ -17,7 +17,14 @@ from torch import nn
 from langneurons.data import Blocks, make_blocks
 from langneurons.data.tasks import get_task, pad_id, within
 from langneurons.errors import ArtifactError, InputError
-from langneurons.finetuning.adapter import CHECKPOINT, INFO, Adapter, build_base, save_adapter
+from langneurons.finetuning.adapter import (
+    CHECKPOINT,
+    INFO,
+    Adapter,
+    build_base,
+    save_adapter,
+    wrapping,
+)
 from langneurons.finetuning.description import Description, Purpose
 from langneurons.finetuning.examples import Item, block_items, encode_items
 from langneurons.finetuning.experts import SITES as EXPERT_SITES
@@ -314,7 +321,8 @@ def build_trainable(
     own = base.base_model_prefix
     prefix = f"{own}." if isinstance(getattr(base, own, None), nn.Module) else ""
     flags = [(p, p.requires_grad) for p in base.parameters()]
-    model = get_peft_model(base, _config(base, plan, recipe, prefix, classify))
+    with wrapping():
+        model = get_peft_model(base, _config(base, plan, recipe, prefix, classify))
     targets = {f"{prefix}{name}": target for name, target in plan.sparse.items()}
     sparsify(model, targets, recipe.seed)
     confine(model, {f"{prefix}{name}": stack for name, stack in plan.stacks.items()})

@@ -46,6 +46,7 @@ def _do(job: Job, slot: int) -> list[Outcome]:
     board = _process["board"]
 
     def say(words: str) -> None:
+        words = f"{job.names[0]}: {words}"
         board[slot * _WORDS : (slot + 1) * _WORDS] = words.encode()[:_WORDS].ljust(_WORDS, b"\0")
 
     tell(say)
