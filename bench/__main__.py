@@ -28,6 +28,7 @@ def main(chosen: list[str]) -> int:
     if unknown:
         console.print(f"no benchmark {unknown[0]!r}: known are {', '.join(names())}")
         return 2
+    written = None
     for name in chosen or names():
         module = importlib.import_module(f"bench.{name}")
         if not hasattr(module, "run") or (not chosen and hasattr(module, "ON_REQUEST")):
@@ -36,7 +37,7 @@ def main(chosen: list[str]) -> int:
         start = time.perf_counter()
         module.run(console)
         console.print(f"[dim]{time.perf_counter() - start:.0f} s[/dim]")
-    written = write()
+        written = write() or written
     if written is not None:
         console.print(f"all ratios: {written}")
     return 0

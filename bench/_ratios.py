@@ -65,20 +65,31 @@ def _figure(value: float, unit: str) -> str:
 
 
 def write(folder: Path = RESULTS) -> Path | None:
-    """Write what was noted as a table, with the machine; None where nothing was."""
+    """Write what was noted as a table, with the machine; None where nothing was.
+
+    Rows that a table of the same day and commit has already stay, so that a stopped `make bench`
+    can go on with the benchmarks that are missing.
+    """
     if not _found:
         return None
-    machine = describe()
-    lines = [
+    machine, day = describe(), f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
+    head = (
         f"{machine['processor']}, {threads.cores()} cores, {machine['device']}, "
-        f"{platform.system()}, PyTorch {torch.__version__}, commit {machine['commit']}, "
-        f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}. `python -m bench`; one thread, CPU time "
-        "of the process, medians of interleaved rounds where not said otherwise.",
-        "",
-        *("| " + " | ".join(row) + " |" for row in (COLUMNS, ["---"] * len(COLUMNS))),
-        *("| " + " | ".join(found.row()) + " |" for found in _found),
-        "",
-    ]
-    path = folder / f"ratios-{datetime.datetime.now(datetime.UTC):%Y-%m-%d}.md"
-    write_text(path, "\n".join(lines))
+        f"{platform.system()}, PyTorch {torch.__version__}, commit {machine['commit']}, {day}. "
+        "`python -m bench`; one thread, CPU time of the process, medians of interleaved rounds "
+        "where not said otherwise."
+    )
+    path = folder / f"ratios-{day}.md"
+    rows = {found.what: "| " + " | ".join(found.row()) + " |" for found in _found}
+    rows = {**_before(path, head), **rows}
+    titles = ("| " + " | ".join(row) + " |" for row in (COLUMNS, ["---"] * len(COLUMNS)))
+    write_text(path, "\n".join([head, "", *titles, *rows.values(), ""]))
     return path
+
+
+def _before(path: Path, head: str) -> dict[str, str]:
+    """Rows of an earlier table under the same head, by what was done."""
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else [""]
+    if lines[0] != head:
+        return {}
+    return {line.split(" | ")[0].removeprefix("| "): line for line in lines[4:] if line}

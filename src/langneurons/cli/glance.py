@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from langneurons.artifacts import read_json
 from langneurons.errors import LangNeuronsError, unknown
@@ -19,12 +20,14 @@ class Glance:
         site: Where they live.
         shape: (layers, units per layer) of the model.
         units: Language to the number of units in each layer.
+        reading: Of units inside experts, which tokens shares are of: "all" or "routed"; else None.
     """
 
     method: str
     site: str
     shape: tuple[int, int]
     units: dict[str, list[int]]
+    reading: str | None = None
 
 
 def glance(
@@ -56,7 +59,13 @@ def glance(
     units = {
         lang: [len(item) for item in held.by_layer(len(layers))] for lang, held in neurons.items()
     }
-    return Glance(neurons.method, neurons.site, neurons.shape, units)
+    reading = _reading(neurons.site, neurons.parameters)
+    return Glance(neurons.method, neurons.site, neurons.shape, units, reading)
+
+
+def _reading(site: str, parameters: Mapping[str, Any]) -> str | None:
+    inside = site.startswith("moe.") and site != "moe.router"
+    return str(parameters.get("reading", "all")) if inside else None
 
 
 def _own(path: Path) -> Glance | None:
@@ -73,7 +82,8 @@ def _own(path: Path) -> Glance | None:
             lang: [len(set(line)) for line in held] + [0] * (layers - len(held))
             for lang, held in value["units"].items()
         }
-        return Glance(value["method"], value["site"], (layers, width), units)
+        reading = _reading(value["site"], value.get("parameters") or {})
+        return Glance(value["method"], value["site"], (layers, width), units, reading)
     except (LangNeuronsError, KeyError, TypeError, ValueError, AttributeError):
         return None
 

@@ -54,11 +54,13 @@ def show(file: File, languages: Named = None, shape: Shape = None, as_json: AsJs
                 "site": found.site,
                 "shape": list(found.shape),
                 "units": sizes,
+                **({"reading": found.reading} if found.reading else {}),
             }
         )
         return
     table = {"layer": range(found.shape[0]), **found.units}
-    print_table(table, title=f"{found.method} at {found.site}: units by layer")
+    of = f" (shares of {found.reading} tokens)" if found.reading else ""
+    print_table(table, title=f"{found.method} at {found.site}: units by layer{of}")
     typer.echo("Total: " + ", ".join(f"{lang} {size:,}" for lang, size in sizes.items()))
 
 

@@ -18,7 +18,7 @@ GLOSSARY = (
         "a control",
         "As many units of the same layers drawn at random, none of them in the set, given the same "
         "treatment; equally active (matched) draws have about the same activation probability. A "
-        "change is credited to the choice of neurons only beyond every draw.",
+        "change is credited to the choice of units only beyond every draw.",
     ),
     (
         "interval",

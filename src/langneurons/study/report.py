@@ -9,6 +9,7 @@ from langneurons.reporting import build, style
 from langneurons.reporting.about import facts
 from langneurons.reporting.inputs import Run, read_run
 from langneurons.reporting.methods import methods, reproduce
+from langneurons.reporting.nouns import called, noun
 from langneurons.reporting.rest import rest
 from langneurons.reporting.sections import Answer, Report
 from langneurons.reporting.troubles import troubles
@@ -76,10 +77,11 @@ def compose(run: Run) -> Report:
             )
         )
         sections = [*before, *rest(run), *behind]
-    return Report(
+    report = Report(
         title=str(run.info.get("name", run.folder.name)),
         facts=facts(run),
         answer=found,
         sections=[*sections, methods(run), reproduce(run)],
         troubles=troubles(run),
     )
+    return called(report, noun(run))

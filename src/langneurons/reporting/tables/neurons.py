@@ -21,6 +21,7 @@ def neurons(table: pd.DataFrame) -> Table:
         rows.append(
             {
                 "neurons": name,
+                **({"reading": group["reading"].iloc[0]} if "reading" in table else {}),
                 "language": language,
                 "units": units,
                 "total": total,
@@ -37,6 +38,7 @@ def neurons(table: pd.DataFrame) -> Table:
         pd.DataFrame(rows),
         [
             Column("neurons", "set"),
+            *_reading(table),
             Column("language", "language"),
             Column("units", "neurons", "count"),
             Column("share", "share of units, %", "number", 2),
@@ -52,7 +54,9 @@ def layers(table: pd.DataFrame) -> Table:
     Args:
         table: The ``neurons`` table.
     """
-    data = table[["neurons", "language", "layer", "units", "total"]].copy()
+    reading = _reading(table)
+    names = ["neurons", *(column.key for column in reading), "language", "layer", "units", "total"]
+    data = table[names].copy()
     data["share"] = 100 * data["units"] / data["total"]
     return Table(
         "neurons_by_layer",
@@ -61,6 +65,7 @@ def layers(table: pd.DataFrame) -> Table:
         data,
         [
             Column("neurons", "set"),
+            *reading,
             Column("language", "language"),
             Column("layer", "layer", "count"),
             Column("units", "neurons", "count"),
@@ -68,3 +73,8 @@ def layers(table: pd.DataFrame) -> Table:
             Column("share", "share, %", "number", 2),
         ],
     )
+
+
+def _reading(table: pd.DataFrame) -> list[Column]:
+    """Of units inside experts: which tokens their shares are of."""
+    return [Column("reading", "shares of tokens")] if "reading" in table else []

@@ -226,7 +226,7 @@
       pair.append(make("dt", term), make("dd", text, { dir: "auto" }));
       facts.append(pair);
     };
-    fact("neuron of", unit[2].map(([place, value]) =>
+    fact("belongs to", unit[2].map(([place, value]) =>
       value === null ? languages[place] : `${languages[place]} (score ${say(value)})`).join(", "));
     for (const [term, text] of detail?.f ?? []) fact(term, text);
     if (detail && !detail.f) fact("effect", "not measured in this run");
