@@ -2,13 +2,14 @@
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from langneurons.errors import InputError
 from langneurons.interface.workshop import Workshop
 from langneurons.stages import records
 from langneurons.stages.runner import Outcome, Together, execute, one
@@ -157,6 +158,38 @@ def test_a_site_that_the_model_lacks_costs_its_own_stages_alone(
         assert status[f"statistics/{lang}"] == "done"
         assert status[f"statistics/moe.router/{lang}"] == "failed"
         assert statistics(tmp_path)[f"{lang}.safetensors"] == alone[f"{lang}.safetensors"]
+
+
+def test_what_failed_together_is_not_tried_together_again(tmp_path: Path) -> None:
+    """One bad stage of five: a shared try, then each alone, and its failure told once."""
+    names = ["a", "b", "bad", "c", "d"]
+    stages = tuple(Stage(name, "k", {}, {}, (), f"{name}.txt") for name in names)
+    keys = {name: name for name in names}
+    laid = Plan(stages, keys, keys, {name: {} for name in names})
+    shared: list[list[str]] = []
+    alone: list[str] = []
+    told: list[Outcome] = []
+
+    def do(stage: Stage) -> dict[str, str]:
+        alone.append(stage.name)
+        if stage.name == "bad":
+            raise InputError("no such site")
+        (tmp_path / stage.output).write_text("x", encoding="utf-8")
+        return {}
+
+    def do_all(some: Sequence[Stage]) -> dict[str, str]:
+        shared.append([stage.name for stage in some])
+        raise InputError("no such site")
+
+    together = Together(lambda stage: stage.kind, do_all)
+    found = execute(tmp_path, laid, do, told.append, together=together)
+    assert shared == [names]
+    assert alone == names
+    assert [outcome.name for outcome in told] == names
+    assert [(item.name, item.reason) for item in found if item.status == "failed"] == [
+        ("bad", "no such site")
+    ]
+    assert {item.status for item in found if item.name != "bad"} == {"done"}
 
 
 def test_a_study_shares_passes_of_its_own_accord(

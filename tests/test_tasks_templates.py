@@ -14,6 +14,7 @@ from langneurons.config.inputs import task_identity
 from langneurons.data.tasks import (
     NLIExample,
     QAExample,
+    draw_within,
     encode_answer,
     encode_example,
     fitting,
@@ -24,6 +25,8 @@ from langneurons.evaluation import Scores, evaluate
 from langneurons.evaluation.likelihood import encode_continuation
 from langneurons.evaluation.qa import cut_answer, qa_row
 from langneurons.finetuning.examples import encode_items
+from langneurons.finetuning.recipe import Recipe
+from langneurons.finetuning.run import _examples
 from langneurons.models.loading import load_tokenizer
 from study_world import build
 
@@ -89,10 +92,6 @@ def test_long_examples_are_left_out_in_evaluation_and_in_training():
     task = get_task("mini-qa", max_tokens=bound)
     expected = [item.id for item, size in zip(examples, sizes, strict=True) if size <= bound]
     assert [item.id for item in fitting(task, examples, lm.tokenizer)] == expected
-    scores = evaluate(lm, task, "en", limit=12, max_new_tokens=2)
-    assert list(scores.rows["id"]) == expected
-    assert scores.details["left_out"] == 12 - len(expected)
-    assert scores.details["cut"] == 0
     answered = [
         item
         for item in examples
@@ -100,6 +99,52 @@ def test_long_examples_are_left_out_in_evaluation_and_in_training():
     ]
     items = encode_items(task, examples, lm.tokenizer, max_length=4096, pad=0)
     assert len(items) == len(answered) < len(examples)
+
+
+def _within(task, lm, bound, *, answered=False):
+    """Of all English examples in the order in which a draw takes them, those within a length."""
+    sizes = {}
+    for item in task.examples("en", "test"):
+        text = task.encode(item) + (task.target(item) if answered else "")
+        sizes[item.id] = len(lm.tokenizer(text)["input_ids"])
+    # Draws of 1, 2, 3, ... give the order without asking how it is made.
+    order = []
+    for count in range(1, len(sizes) + 1):
+        order += {item.id for item in task.examples("en", "test", count)} - {*order}
+    return [name for name in order if sizes[name] <= bound], order
+
+
+def test_as_many_examples_as_wanted_are_found_within_the_limit_of_length():
+    """A long one gives its place to the next of the draw; scores, probes and training alike."""
+    lm = tiny.lm(max_position_embeddings=2048)
+    plain = get_task("mini-qa", sizes={"test": 40})
+    lengths = [
+        len(lm.tokenizer(plain.encode(item))["input_ids"]) for item in plain.examples("en", "test")
+    ]
+    bound = sorted(lengths)[20]
+    task = get_task("mini-qa", max_tokens=bound, sizes={"test": 40})
+    fit, order = _within(plain, lm, bound)
+    scores = evaluate(lm, task, "en", limit=8, max_new_tokens=2)
+    assert set(scores.rows["id"]) == set(fit[:8])
+    assert len(scores.rows) == 8
+    assert scores.details["left_out"] == order.index(fit[7]) + 1 - 8 > 0
+    assert scores.details["cut"] == 0
+    data = [item.id for item in plain.examples("en", "test")]
+    assert list(scores.rows["id"]) == sorted(fit[:8], key=data.index)  # in the order of the data
+    answered, _ = _within(plain, lm, bound, answered=True)
+    trained = draw_within(task, "en", "test", lm.tokenizer, limit=8, answered=True).examples
+    assert {item.id for item in trained} == set(answered[:8])
+    recipe = Recipe(split="test", limit=8)
+    assert [item.id for item in _examples(task, "en", recipe, lm.tokenizer)] == [
+        item.id for item in trained
+    ]
+    everything = draw_within(task, "en", "test", lm.tokenizer, limit=10_000)
+    assert len(everything.examples) == len(fit)
+    assert everything.left_out == len(order) - len(fit)
+    with pytest.raises(InputError, match="limit must be at least 1"):
+        draw_within(task, "en", "test", lm.tokenizer, limit=0)
+    with pytest.raises(InputError, match="is within max_tokens=1:"):
+        draw_within(get_task("mini-qa", max_tokens=1), "en", "test", lm.tokenizer, limit=4)
 
 
 def test_the_papers_bounds_are_those_of_its_code():

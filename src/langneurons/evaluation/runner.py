@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import pandas as pd
 
 from langneurons.artifacts import digest
-from langneurons.data.tasks import fitting, get_task
+from langneurons.data.tasks import draw_within, get_task
 from langneurons.data.tasks.quality import odd_rows
 from langneurons.errors import InputError, unknown
 from langneurons.evaluation.classification import (
@@ -102,9 +102,7 @@ def evaluate(
     if not by_harness:
         task = get_task(task)
         draw = Draw(split, limit, seed)
-        drawn = task.examples(lang, *draw)
-        examples = fitting(task, drawn, lm.tokenizer)
-        left_out = len(drawn) - len(examples)
+        examples, left_out = draw_within(task, lang, split, lm.tokenizer, limit=limit, seed=seed)
     if adapter is not None:
         from langneurons.finetuning import load_adapter
 

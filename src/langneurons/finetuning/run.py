@@ -15,7 +15,7 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
 
 from langneurons.data import Blocks, make_blocks
-from langneurons.data.tasks import get_task, pad_id, within
+from langneurons.data.tasks import draw_within, first_within, get_task, pad_id
 from langneurons.errors import ArtifactError, InputError
 from langneurons.finetuning.adapter import (
     CHECKPOINT,
@@ -98,8 +98,8 @@ def finetune(
     items = _items(lm, task, _examples(task, lang, recipe, lm.tokenizer), recipe, pad)
     development: list[Item] = []
     if recipe.evaluate_every is not None:
-        looked_at = task.examples(
-            lang, recipe.evaluation_split, recipe.evaluation_limit, recipe.seed
+        looked_at = _drawn(
+            task, lang, recipe.evaluation_split, recipe.evaluation_limit, recipe.seed, lm.tokenizer
         )
         development = _items(lm, task, looked_at, recipe, pad)
     head = recipe.head if task.kind == "classification" else None
@@ -256,9 +256,9 @@ def _finished(folder: Path, key: str) -> Adapter | None:
 def _examples(task: Task, lang: str, recipe: Recipe, tokenizer: Any = None) -> list[Example]:
     """Training examples of ``lang``, then the shots of other languages.
 
-    As many shots as are asked for are within the task's limit of length.
+    As many examples and shots as are asked for are within the task's limit of length.
     """
-    chosen = list(task.examples(lang, recipe.split, recipe.limit, recipe.seed))
+    chosen = list(_drawn(task, lang, recipe.split, recipe.limit, recipe.seed, tokenizer))
     for other, count in recipe.shots.items():
         if count == 0:
             continue
@@ -266,7 +266,7 @@ def _examples(task: Task, lang: str, recipe: Recipe, tokenizer: Any = None) -> l
         # One seeded order of all examples, so that fewer shots are a part of more.
         random.Random(f"{recipe.seed} {other}").shuffle(pool)
         wanted = len(pool) if count is None else count
-        found = _first_within(task, pool, wanted, tokenizer)
+        found = first_within(task, pool, wanted, tokenizer, answered=True).examples
         if count is not None and count > len(found):
             limit = f" of at most {task.max_tokens} tokens" if task.max_tokens is not None else ""
             raise InputError(
@@ -277,17 +277,10 @@ def _examples(task: Task, lang: str, recipe: Recipe, tokenizer: Any = None) -> l
     return chosen
 
 
-def _first_within(task: Task, pool: list[Example], count: int, tokenizer: Any) -> list[Example]:
-    """The first examples that are within the task's limit of length; no more are tokenised."""
-    if task.max_tokens is None:
-        return pool[:count]
-    found: list[Example] = []
-    place = 0
-    while len(found) < count and place < len(pool):
-        part = pool[place : place + max(count - len(found), 64)]
-        found += within(task, part, tokenizer, answered=True)
-        place += len(part)
-    return found[:count]
+def _drawn(
+    task: Task, lang: str, split: str, limit: int | None, seed: int, tokenizer: Any
+) -> list[Example]:
+    return draw_within(task, lang, split, tokenizer, limit=limit, seed=seed, answered=True).examples
 
 
 def _items(

@@ -211,10 +211,10 @@ class Workshop:
         self, task: str, language: str, split: str, limit: int | None = None, seed: int = 0
     ) -> list[Example]:
         """Examples of a task that are within its limit of length, as its scores have them."""
-        from langneurons.data.tasks import fitting
+        from langneurons.data.tasks import draw_within
 
         made = self.task(task)
-        return fitting(made, made.examples(language, split, limit, seed), self.tokenizer)
+        return draw_within(made, language, split, self.tokenizer, limit=limit, seed=seed).examples
 
     def adapted(self, task: str, adapter: str) -> LanguageModel:
         """The model under one adapter; only the last one used is kept."""

@@ -102,6 +102,7 @@ def execute(
     """
     outcomes: list[Outcome] = []
     early: dict[str, Outcome] = {}
+    apart: set[str] = set()
     lost: set[str] = set()
     if reasons is None:
         reasons = {stage.name: records.why(out, plan, stage) for stage in plan.stages}
@@ -111,12 +112,14 @@ def execute(
             reason = reasons[stage.name]
             missing = [parent for parent in stage.parents if parent in lost]
             outcome = early.get(stage.name) or settled(stage, reason, missing)
-            if outcome is None and together is not None and not missing:
-                with_it = mates(plan.stages[place:], reasons, together.alike, {*early})
+            if outcome is None and together and not missing and stage.name not in apart:
+                with_it = mates(plan.stages[place:], reasons, together.alike, {*early, *apart})
                 if len(with_it) > 1:
                     bar.note(", ".join(mate.name for mate in with_it))
                     early |= several(out, plan, with_it, together.run, reasons)
                     outcome = early.get(stage.name)
+                    # What failed together is not tried together again, whichever of them it was.
+                    apart |= {mate.name for mate in with_it} - {*early}
             if outcome is None:
                 bar.note(stage.name)
                 outcome = one(out, plan, stage, run, reason or f"{missing[0]} failed", missing)

@@ -93,6 +93,16 @@ _NOT_INPUT = frozenset({"id", "group", "section", "extra", "label", "answers", "
 """What of an example is no text for the model; the last three would give the answer away."""
 
 
+def check_limit(limit: int | None) -> None:
+    """Refuse a number of examples below one.
+
+    Raises:
+        InputError: Saying so.
+    """
+    if limit is not None and limit < 1:
+        raise InputError(f"limit must be at least 1, got {limit}.")
+
+
 class Task(abc.ABC):
     """Examples in several languages and the text a model reads for each.
 
@@ -189,8 +199,7 @@ class Task(abc.ABC):
         Raises:
             InputError: If language, split or data are not there or cannot be used.
         """
-        if limit is not None and limit < 1:
-            raise InputError(f"limit must be at least 1, got {limit}.")
+        check_limit(limit)
         rows: list[Example] = []
         parts = parse_split(self.splits.get(split, split))
         for part in parts:

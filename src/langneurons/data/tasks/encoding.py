@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from langneurons.data.tasks.base import Example, QAExample, Task
+from langneurons.data.tasks.base import Example, QAExample, Task, check_limit
 from langneurons.data.tasks.forms import END
+from langneurons.data.tasks.splits import drawn_order
 from langneurons.errors import InputError
 
 TEXTS_AT_ONCE = 256
@@ -102,11 +103,89 @@ def fitting(
     """
     kept = within(task, examples, tokenizer, answered=answered)
     if not kept and task.max_tokens is not None:
-        raise InputError(
-            f"{task.name}: none of {len(examples)} examples is within max_tokens="
-            f"{task.max_tokens}: raise it, or leave it out to shorten contexts instead."
-        )
+        raise _none_fits(task, len(examples))
     return kept
+
+
+def _none_fits(task: Task, count: int) -> InputError:
+    return InputError(
+        f"{task.name}: none of {count} examples is within max_tokens={task.max_tokens}: raise it, "
+        "or leave it out to shorten contexts instead."
+    )
+
+
+class Drawn(NamedTuple):
+    """Examples of a task and how many were passed over on the way.
+
+    Attributes:
+        examples: The examples.
+        left_out: Examples whose turn came and that have more tokens than the task's ``max_tokens``.
+    """
+
+    examples: list[Example]
+    left_out: int
+
+
+def draw_within(
+    task: Task,
+    lang: str,
+    split: str,
+    tokenizer: Any,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    answered: bool = False,
+) -> Drawn:
+    """Examples drawn as :meth:`Task.examples` draws them, among those within ``max_tokens``.
+
+    One that is too long gives its place to the next in the drawn order, so that ``limit`` examples
+    are found where there are as many; no more are tokenised than it takes. They come in the order
+    of the data.
+
+    Args:
+        task: The task.
+        lang: Language code.
+        split: See :meth:`Task.examples`.
+        tokenizer: A tokenizer of Transformers.
+        limit: See :meth:`Task.examples`.
+        seed: See :meth:`Task.examples`.
+        answered: See :func:`fitting`.
+
+    Raises:
+        InputError: If there is no example, or none is within the limit of length.
+    """
+    if task.max_tokens is None:
+        return Drawn(task.examples(lang, split, limit, seed), 0)
+    check_limit(limit)
+    rows = task.examples(lang, split)
+    wanted = len(rows) if limit is None else limit
+    ordered = [rows[index] for index in drawn_order(rows, seed, lambda row: row.group)]
+    found, left_out = first_within(task, ordered, wanted, tokenizer, answered=answered)
+    if not found:
+        raise _none_fits(task, len(rows))
+    ids = {row.id for row in found}
+    return Drawn([row for row in rows if row.id in ids], left_out)
+
+
+def first_within(
+    task: Task, examples: Sequence[Example], count: int, tokenizer: Any, *, answered: bool = False
+) -> Drawn:
+    """The first ``count`` examples within the task's ``max_tokens``; fewer where there are fewer.
+
+    Args:
+        task: The task.
+        examples: Its examples, in the order in which they are wanted.
+        count: How many are wanted.
+        tokenizer: A tokenizer of Transformers.
+        answered: See :func:`fitting`.
+    """
+    found: list[Example] = []
+    seen = 0
+    while len(found) < count and seen < len(examples):
+        part = examples[seen : seen + count - len(found)]
+        found += within(task, part, tokenizer, answered=answered)
+        seen += len(part)
+    return Drawn(found, seen - len(found))
 
 
 def within(

@@ -74,9 +74,13 @@ def sample_groups(rows: Sequence[T], limit: int, seed: int, key: Callable[[T], o
     """
     if limit >= len(rows):
         return list(rows)
+    return [rows[index] for index in sorted(drawn_order(rows, seed, key)[:limit])]
+
+
+def drawn_order(rows: Sequence[T], seed: int, key: Callable[[T], object]) -> list[int]:
+    """Indices of all rows in the order in which :func:`sample_groups` takes them."""
     members: dict[object, list[int]] = {}
     for index, row in enumerate(rows):
         members.setdefault(key(row), []).append(index)
     order = sorted(members, key=lambda name: hashlib.blake2b(f"{seed}\0{name}".encode()).digest())
-    chosen = [index for name in order for index in members[name]][:limit]
-    return [rows[index] for index in sorted(chosen)]
+    return [index for name in order for index in members[name]]
