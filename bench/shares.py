@@ -25,7 +25,7 @@ import langneurons
 
 EVERY = 0.02
 _MODEL = ("transformers/models/", "torch/autograd/graph.py")
-_HEAD = ("_in_pieces", "_over_slices")
+_HEAD = ("hidden_log_probs", "_over_slices")
 _OWN = str(Path(langneurons.__file__).parent)
 
 

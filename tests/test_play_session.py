@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 import tiny
 from langneurons.errors import InputError, RunError
 from langneurons.evaluation import generate
+from langneurons.evaluation.token_loss import find_head
 from langneurons.identification import NeuronSet, Units
 from langneurons.intervention import Intervention, Value, intervene
-from langneurons.models import hook_site
+from langneurons.models import hook_site, wrap
 from langneurons.play import ACTIONS, SCOPES, Change, Session, interventions, name_language, scripts
 from langneurons.play.change import parse_layers
 from langneurons.play.session import MOST_PROMPT
-from langneurons.play.stream import Stream
+from langneurons.play.stream import Streams
 from langneurons.play.text import Text
 from langneurons.statistics import collect
 
@@ -172,6 +173,56 @@ def test_runs_that_take_turns_do_not_touch_each_other(made):
     assert ends == alone
 
 
+def test_a_row_of_a_batch_writes_what_it_writes_alone(made):
+    """Prompt and continuation of three rows at once and one at a time, in float64."""
+    lm = wrap(tiny.model("gemma3").double(), tiny.tokenizer(), "tiny")
+    found = neurons(lm)
+    ids = tiny.tokenizer()(PROMPT)["input_ids"]
+    plans = [
+        [],
+        [Intervention(found["hi"], -3.0, "multiply"), Intervention(found["en"], scope="prompt")],
+        [Intervention(found["en"], 2.0, scope="generated")],
+    ]
+    head = find_head(lm)
+    together = Streams(lm, head, plans, found, frozenset())
+    alone = [Streams(lm, head, [plan], found, frozenset()) for plan in plans]
+    read = together.read(ids)
+    for row, one in enumerate(alone):
+        (single,) = one.read(ids)
+        assert [active for _, active in read[row]] == [active for _, active in single]
+        losses = [[loss for loss, _ in line[1:]] for line in (read[row], single)]
+        assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    for _ in range(6):
+        chosen = together.choose(None)
+        singles = [one.choose(None)[0] for one in alone]
+        assert [one[0] for one in chosen] == [one[0] for one in singles]
+        assert [one[1] for one in chosen] == pytest.approx([one[1] for one in singles], abs=1e-5)
+        fed = together.feed([one[0] for one in chosen])
+        assert fed == [one.feed([token])[0] for one, (token, _) in zip(alone, chosen, strict=True)]
+    assert len({tuple(row.tolist()) for row in together._log_probs}) == len(plans)
+
+
+def test_a_text_that_ended_lets_the_others_go_on():
+    played = session()
+    change = Change(("hi",), "multiply", factor=-6.0)
+    ends = {}
+    for column in last(played, PROMPT, change, tokens=6).columns:
+        ends[column.kind] = [piece for piece in column.pieces if piece.written]
+    # A token that the changed model writes and the plain one does not ends the text from now on.
+    ids = {
+        kind: played.lm.tokenizer("".join(piece.text for piece in pieces))["input_ids"]
+        for kind, pieces in ends.items()
+    }
+    (token, *_) = [token for token in ids["own"] if token not in ids["plain"]]
+    played.lm.model.generation_config.eos_token_id = token
+    again = Session(played.lm, played.neurons, played.statistics)
+    frame = last(again, PROMPT, change, tokens=6)
+    plain, own, _ = frame.columns
+    assert (plain.done, own.done) == (False, True)
+    assert plain.text == "".join(piece.text for piece in ends["plain"])
+    assert len(own.text) < len("".join(piece.text for piece in ends["own"]))
+
+
 def test_closing_a_run_leaves_the_model_as_it_was(made):
     run = made.run(PROMPT, Change(("hi",)), tokens=50)
     next(run), next(run)
@@ -207,12 +258,11 @@ def test_columns_draw_the_same_tokens_where_the_change_changes_nothing(made):
 
 
 def test_drawn_tokens_follow_the_temperature(made):
-    stream = Stream(made.lm, made._head, [], made.neurons, frozenset())
+    stream = Streams(made.lm, made._head, [[]], made.neurons, frozenset())
     stream.read(tiny.tokenizer()(PROMPT)["input_ids"])
-    Stream.predict([stream])
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.tensor([stream.choose(made._noise(0.7, generator))[0] for _ in range(4000)])
-    wanted = torch.softmax(stream._log_probs.double() / 0.7, -1)
+    drawn = torch.tensor([stream.choose(made._noise(0.7, generator))[0][0] for _ in range(4000)])
+    wanted = torch.softmax(stream._log_probs[0].double() / 0.7, -1)
     counts = torch.bincount(drawn, minlength=len(wanted)) / len(drawn)
     # Three standard deviations of a share of 4000 draws, a little more for the largest of many.
     assert float((counts - wanted).abs().max()) < 4.5 * (0.25 / 4000) ** 0.5

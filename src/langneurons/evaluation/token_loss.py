@@ -60,7 +60,7 @@ def token_log_probs(
             scored = _log_probs(logits, target[choose])
         else:
             hidden = lm.backbone(**inputs).last_hidden_state[:, :-1][choose]
-            scored = _in_pieces(head, hidden, target[choose])
+            scored = hidden_log_probs(head, hidden, target[choose])
     result[:, 1:][choose] = scored
     return result
 
@@ -75,7 +75,17 @@ def _log_probs(logits: Tensor, target: Tensor) -> Tensor:
     return -functional.cross_entropy(logits.float(), target, reduction="none")
 
 
-def _in_pieces(head: Head, hidden: Tensor, target: Tensor) -> Tensor:
+def hidden_log_probs(head: Head, hidden: Tensor, target: Tensor) -> Tensor:
+    """Natural log-probability of a token a row, from last hidden states, in pieces.
+
+    Args:
+        head: The head, from :func:`find_head`; one with a known finish.
+        hidden: (n, width), what the backbone gave.
+        target: int64 (n,), the token each row is asked for.
+
+    Returns:
+        float32 (n,).
+    """
     assert head.finish is not None
     if not len(hidden):
         return hidden.new_zeros(0, dtype=torch.float32)

@@ -183,7 +183,7 @@ def _factors(lm: LanguageModel, item: Intervention) -> tuple[Tensor, Tensor]:
     if not item.every_token:
         raise InputError(
             f"{item.name!r} touches some tokens only and cannot be written into weights: use "
-            "scope='all', start=0, probability=1."
+            "scope='all', start=0, probability=1, rows=None."
         )
     place = lm.sites[item.site]
     shape = (lm.layers, place.widest)

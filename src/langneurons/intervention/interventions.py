@@ -11,6 +11,7 @@ from langneurons.errors import InputError, unknown
 from langneurons.identification import Units
 from langneurons.intervention.modes import Mode as Mode
 from langneurons.intervention.modes import Scope as Scope
+from langneurons.intervention.modes import check_rows
 from langneurons.intervention.steering import Steering
 from langneurons.intervention.values import Value
 from langneurons.intervention.words import parse
@@ -49,6 +50,8 @@ class Intervention:
         probability: Each token is touched with this probability, the same token in all layers.
             Decided by a hash of seed, token id and position: repeatable, whatever the batch.
         seed: Seed of that hash.
+        rows: Only these rows of a batch, counted from 0; None for all. So several changes of the
+            same text run side by side in one pass.
         protocol: ``strict`` refuses statistics of another site; ``paper`` writes those of
             ``mlp.pre`` to ``mlp.act``, as the released code of the paper does.
         name: Label for tables; by default built from value, mode and scope.
@@ -66,6 +69,7 @@ class Intervention:
     layers: tuple[int, ...] | None = None
     probability: float = 1.0
     seed: int = 0
+    rows: tuple[int, ...] | None = None
     protocol: Protocol = "strict"
     name: str = ""
     what: Value = field(init=False, repr=False)
@@ -106,6 +110,7 @@ class Intervention:
             raise InputError(f"start counts positions from 0, not {self.start}.")
         if not 0 <= self.probability <= 1:
             raise InputError(f"probability must lie within 0 to 1, not {self.probability}.")
+        check_rows(self.rows)
         if what.site not in (None, self.site):
             crossed = (what.site, self.site) == ("mlp.pre", "mlp.act")
             if not (crossed and self.protocol == "paper"):
@@ -178,7 +183,8 @@ class Intervention:
     @property
     def every_token(self) -> bool:
         """Whether every token is touched."""
-        return self.scope == "all" and self.start == 0 and self.probability == 1
+        everywhere = self.scope == "all" and self.start == 0 and self.rows is None
+        return everywhere and self.probability == 1
 
     def identity(self) -> dict[str, Any]:
         """JSON-able content, for keys of artifacts: equal exactly when the effect is."""
@@ -192,6 +198,7 @@ class Intervention:
             "start": self.start,
             "probability": self.probability,
             "seed": self.seed if self.probability < 1 else None,
+            **({} if self.rows is None else {"rows": sorted(set(self.rows))}),
         }
 
 
@@ -204,6 +211,8 @@ def _name(intervention: Intervention, what: Value) -> str:
         words.append(f"from {intervention.start}")
     if intervention.probability < 1:
         words.append(f"p={intervention.probability:g}")
+    if intervention.rows is not None:
+        words.append(f"rows {','.join(map(str, intervention.rows))}")
     return " ".join(words)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from langneurons.errors import InputError, unknown
 from langneurons.identification.directions import Direction
-from langneurons.intervention.modes import Scope
+from langneurons.intervention.modes import Scope, check_rows
 
 if TYPE_CHECKING:
     from langneurons.models import LanguageModel
@@ -44,6 +44,7 @@ class Steering:
         start: Likewise.
         probability: Likewise.
         seed: Likewise.
+        rows: Likewise.
         name: Label for tables; by default built from the above.
 
     Raises:
@@ -58,6 +59,7 @@ class Steering:
     start: int = 0
     probability: float = 1.0
     seed: int = 0
+    rows: tuple[int, ...] | None = None
     name: str = ""
     site: str = field(init=False)
 
@@ -74,6 +76,7 @@ class Steering:
             raise InputError(f"start counts positions from 0, not {self.start}.")
         if not 0 <= self.probability <= 1:
             raise InputError(f"probability must lie within 0 to 1, not {self.probability}.")
+        check_rows(self.rows)
         count = len(self.direction.vector)
         for layer in self.layers or ():
             if not 0 <= layer < count:
@@ -85,6 +88,7 @@ class Steering:
             words = [self.how, self.direction.name, f"{self.strength:g}"]
             words += [] if self.layers is None else [f"in {','.join(map(str, self.layers))}"]
             words += [] if self.scope == "all" else [self.scope]
+            words += [] if self.rows is None else [f"rows {','.join(map(str, self.rows))}"]
             object.__setattr__(self, "name", " ".join(words))
 
     @property
@@ -99,7 +103,8 @@ class Steering:
     @property
     def every_token(self) -> bool:
         """Whether every token is touched."""
-        return self.scope == "all" and self.start == 0 and self.probability == 1
+        everywhere = self.scope == "all" and self.start == 0 and self.rows is None
+        return everywhere and self.probability == 1
 
     def check(self, lm: LanguageModel) -> None:
         """Raise :class:`InputError` if the direction is of another model."""
@@ -116,6 +121,7 @@ class Steering:
             "start": self.start,
             "probability": self.probability,
             "seed": self.seed if self.probability < 1 else None,
+            **({} if self.rows is None else {"rows": sorted(set(self.rows))}),
         }
 
     def writers(self, lm: LanguageModel) -> dict[int, Along]:

@@ -150,6 +150,8 @@ def select(tokens: Tokens, intervention: Change) -> Tensor | bool:
         masks.append(tokens.positions >= intervention.start)
     if intervention.probability < 1:
         masks.append(_drawn(tokens, intervention.probability, intervention.seed))
+    if intervention.rows is not None:
+        masks.append(_of_rows(tokens, intervention.rows))
     if any(mask is False for mask in masks):
         return False
     several = [mask for mask in masks if isinstance(mask, Tensor)]
@@ -163,6 +165,17 @@ def select(tokens: Tokens, intervention: Change) -> Tensor | bool:
 
 def _not(chosen: Tensor | bool) -> Tensor | bool:
     return ~chosen if isinstance(chosen, Tensor) else not chosen
+
+
+def _of_rows(tokens: Tokens, rows: tuple[int, ...]) -> Tensor:
+    batch, length = tokens.given.shape
+    if max(rows) >= batch:
+        raise InputError(
+            f"there is no row {max(rows)} in a batch of {batch}: choose rows from 0 to {batch - 1}."
+        )
+    mask = torch.zeros(batch, length, dtype=torch.bool, device=tokens.given.device)
+    mask[list(rows)] = True
+    return mask
 
 
 def _check(given: Pass, intervention: Change) -> None:

@@ -19,7 +19,7 @@ from langneurons.evaluation.token_loss import Head, find_head
 from langneurons.models.plain import plain_model
 from langneurons.play.change import Change, interventions
 from langneurons.play.naming import name_language
-from langneurons.play.stream import Stream
+from langneurons.play.stream import Streams
 from langneurons.play.text import Piece, Text
 
 if TYPE_CHECKING:
@@ -177,20 +177,18 @@ class Session:
         ids = self._encode(prompt, tokens, temperature)
         plans = self._plans(change, seed)
         note = self._note(change)
-        streams = [
-            Stream(self.lm, self._head, what, self.neurons, self._ends) for _, _, what in plans
-        ]
+        streams = Streams(
+            self.lm, self._head, [what for _, _, what in plans], self.neurons, self._ends
+        )
         texts = [Text(self.lm.tokenizer) for _ in plans]
         losses: list[float | None] = []
-        for stream, text in zip(streams, texts, strict=True):
-            with self._lock:
-                read = stream.read(ids)
-            for token, (loss, active) in zip(ids, read, strict=True):
+        with self._lock:
+            read = streams.read(ids)
+        for text, line in zip(texts, read, strict=True):
+            for token, (loss, active) in zip(ids, line, strict=True):
                 text.add(token, loss, active, written=False)
-            known = [loss for loss, _ in read if loss is not None]
+            known = [loss for loss, _ in line if loss is not None]
             losses.append(sum(known) / len(known) if known else None)
-
-        Stream.predict(streams)
 
         def frame(written: int, last: bool) -> Frame:
             columns = tuple(
@@ -200,10 +198,10 @@ class Session:
                     tuple(text.pieces),
                     self._name(text.written, last),
                     loss,
-                    stream.done,
+                    done,
                 )
-                for (title, kind, _), text, stream, loss in zip(
-                    plans, texts, streams, losses, strict=True
+                for (title, kind, _), text, done, loss in zip(
+                    plans, texts, streams.done, losses, strict=True
                 )
             )
             seconds = time.monotonic() - start
@@ -213,19 +211,16 @@ class Session:
         yield frame(0, False)
         generator = torch.Generator().manual_seed(seed)
         written = 0
-        while written < tokens and not all(stream.done for stream in streams):
-            noise = self._noise(temperature, generator)
-            for stream, text in zip(streams, texts, strict=True):
-                chosen = None if stream.done else stream.choose(noise)
-                if chosen is None:
-                    continue
-                token, loss = chosen
-                if loss != loss:
-                    raise RunError("the model's numbers are none any more: choose a milder change.")
+        while written < tokens and not all(streams.done):
+            chosen = streams.choose(self._noise(temperature, generator))
+            if any(one is not None and one[1] != one[1] for one in chosen):
+                raise RunError("the model's numbers are none any more: choose a milder change.")
+            if not all(streams.done):
                 with self._lock:
-                    active = stream.feed(token)
-                text.add(token, loss, active, written=True)
-            Stream.predict(streams)
+                    fed = streams.feed([ids[-1] if one is None else one[0] for one in chosen])
+                for text, one, active in zip(texts, chosen, fed, strict=True):
+                    if one is not None:
+                        text.add(*one, active, written=True)
             written += 1
             yield frame(written, False)
         for text in texts:

@@ -1,6 +1,8 @@
-"""One continuation, token by token, under an intervention that stands during its own passes only.
+"""Continuations of one prompt, token by token, as rows of one batch.
 
-Several streams can run on one model in turn, as no hook stays between two steps.
+Each row has interventions of its own, which stand during the batch's own passes only: several runs
+can take turns on one model, as no hook stays between two steps. A step of a small model costs what
+it costs to read the weights, so three rows take hardly longer than one.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import DynamicCache
 
-from langneurons.evaluation.token_loss import Head, token_log_probs
+from langneurons.evaluation.token_loss import Head, hidden_log_probs
 from langneurons.intervention import Intervention, intervene
 from langneurons.models import hook_site
 from langneurons.models.plain import plain_model
@@ -43,98 +46,85 @@ class Fired:
             if sum(map(len, parts)):
                 owner = torch.cat([torch.full_like(p, n) for n, p in enumerate(parts)])
                 self._places[layer] = torch.cat(parts), owner
-        self._counts = torch.zeros(0)
 
     @contextlib.contextmanager
-    def counting(self, lm: LanguageModel) -> Iterator[None]:
-        """Count in the forward pass of the block (one sequence)."""
-        self._counts = torch.zeros(0)
+    def counting(self, lm: LanguageModel, rows: int, tokens: int) -> Iterator[Tensor]:
+        """Count in the forward pass of the block.
+
+        Args:
+            lm: The model.
+            rows: Sequences in that pass.
+            tokens: Tokens of each.
+
+        Yields:
+            Share of each language's neurons active, float32 (rows, tokens, languages), once the
+            block is left.
+        """
+        shares = torch.zeros(rows, tokens, self._languages)
 
         def see(layer: int, activation: Tensor) -> None:
             index, owner = self._places[layer]
-            above = (activation[0].index_select(-1, index.to(activation.device)) > 0).cpu()
-            if not len(self._counts):
-                self._counts = torch.zeros(len(above), self._languages)
-            self._counts.index_add_(1, owner, above.float())
+            above = (activation.index_select(-1, index.to(activation.device)) > 0).cpu()
+            shares.index_add_(-1, owner, above.float().view(rows, tokens, -1))
 
         with hook_site(lm, self._site, see, list(self._places)):
-            yield
-
-    def shares(self, tokens: int) -> list[list[float]]:
-        """Of the last pass: a row a token with the share of each language's neurons active."""
-        if not len(self._counts):
-            return [[0.0] * self._languages] * tokens
-        rows: list[list[float]] = (self._counts / self._sizes).tolist()
-        return rows
+            yield shares
+        shares /= self._sizes
 
 
-class Stream:
-    """A prompt and its continuation under an intervention.
+class Streams:
+    """A prompt and its continuations, each under interventions of its own.
 
     Args:
         lm: A causal model.
         head: Its head, from ``find_head``.
-        what: What is written over which units meanwhile, in order.
+        plans: For each continuation what is written over which units meanwhile, in order.
         neurons: The languages' neurons, to see which of them are active.
         ends: Ids that end a text.
+
+    Attributes:
+        done: For each continuation whether the model ended it.
     """
 
     def __init__(
         self,
         lm: LanguageModel,
         head: Head,
-        what: Sequence[Intervention],
+        plans: Sequence[Sequence[Intervention]],
         neurons: NeuronSet,
         ends: frozenset[int],
     ) -> None:
-        self._lm, self._head, self._what, self._ends = lm, head, list(what), ends
+        self._lm, self._head, self._ends = lm, head, ends
+        self._what = [
+            item if len(plans) == 1 else replace(item, rows=(row,))
+            for row, plan in enumerate(plans)
+            for item in plan
+        ]
         self._fired = Fired(neurons)
         self._cache: Any = DynamicCache(config=lm.config)
         taken = inspect.signature(lm.backbone.forward).parameters
         self._cache_name = "cache" if "cache" in taken else "past_key_values"
         self._length = 0
-        self._hidden: Tensor | None = None
         self._log_probs = torch.zeros(0)
-        self.done = False
+        self.done = [False for _ in plans]
 
-    def read(self, ids: Sequence[int]) -> list[tuple[float | None, list[float]]]:
+    def read(self, ids: Sequence[int]) -> list[list[tuple[float | None, list[float]]]]:
         """Run the prompt.
 
         Returns:
-            For each token its loss in nats (None for the first) and the share of each language's
-            neurons active at it, after the intervention.
+            For each continuation and token of the prompt its loss in nats (None for the first) and
+            the share of each language's neurons active at it, after the intervention.
         """
-        given = torch.tensor([list(ids)], device=self._lm.device)
-        mask = torch.ones_like(given)
-        wanted = mask.bool().clone()
-        wanted[:, 0] = False
-        with intervene(self._lm, self._what or None):
-            scored = token_log_probs(self._lm, self._head, given, mask, wanted)[0].tolist()
-        shares = self._pass(given)
-        losses = [None, *(-one for one in scored[1:])]
-        return list(zip(losses, shares, strict=True))
+        given = torch.tensor([list(ids)] * len(self.done), device=self._lm.device)
+        hidden, shares = self._pass(given)
+        scored = self._score(hidden[:, :-1], given[:, 1:]).tolist()
+        return [
+            list(zip([None, *(-one for one in line)], active, strict=True))
+            for line, active in zip(scored, shares, strict=True)
+        ]
 
-    @staticmethod
-    def predict(streams: Sequence[Stream]) -> None:
-        """Work out what each stream expects next: once after its tokens were read.
-
-        The head runs once for all of them: in a small model with a large vocabulary it is most of
-        the weights, and reading those is what a step costs.
-        """
-        waiting = [stream for stream in streams if stream._hidden is not None]
-        if not waiting:
-            return
-        head = waiting[0]._head
-        assert head.finish is not None
-        hidden = torch.stack([stream._hidden for stream in waiting if stream._hidden is not None])
-        with torch.no_grad():
-            logits = head.finish(head.module(hidden))
-            scores = functional.log_softmax(logits.float(), dim=-1).cpu()
-        for stream, row in zip(waiting, scores, strict=True):
-            stream._log_probs, stream._hidden = row, None
-
-    def choose(self, noise: Tensor | None) -> tuple[int, float] | None:
-        """The next token and its loss in nats, or None where the model ends the text.
+    def choose(self, noise: Tensor | None) -> list[tuple[int, float] | None]:
+        """The next token of each continuation and its loss in nats, None where it has ended.
 
         Args:
             noise: What is added to the log-probabilities before the largest is taken (Gumbel noise
@@ -142,32 +132,53 @@ class Stream:
                 the likeliest token.
         """
         scores = self._log_probs if noise is None else self._log_probs + noise
-        token = int(scores.argmax())
-        if token in self._ends:
-            self.done = True
-            return None
-        return token, -float(self._log_probs[token])
+        tokens = scores.argmax(dim=-1).tolist()
+        self.done = [
+            done or token in self._ends for done, token in zip(self.done, tokens, strict=True)
+        ]
+        return [
+            None if done else (token, -float(row[token]))
+            for done, token, row in zip(self.done, tokens, self._log_probs, strict=True)
+        ]
 
-    def feed(self, token: int) -> list[float]:
-        """Run one token; the share of each language's neurons active at it."""
-        return self._pass(torch.tensor([[token]], device=self._lm.device))[0]
+    def feed(self, tokens: Sequence[int]) -> list[list[float]]:
+        """Run one token of each; the share of each language's neurons active at it.
 
-    def _pass(self, ids: Tensor) -> list[list[float]]:
-        self._length += ids.shape[1]
+        A continuation that has ended takes any token: its row goes along unread.
+        """
+        _, shares = self._pass(torch.tensor(tokens, device=self._lm.device)[:, None])
+        return [line[0] for line in shares]
+
+    def _pass(self, ids: Tensor) -> tuple[Tensor, list[list[list[float]]]]:
+        """Last hidden states (logits of a head with no known end), and the shares active."""
+        rows, tokens = ids.shape
+        self._length += tokens
+        mask = torch.ones(rows, self._length, dtype=torch.int64, device=ids.device)
         inputs = {
             "input_ids": ids,
-            "attention_mask": torch.ones(1, self._length, dtype=torch.int64, device=ids.device),
+            "attention_mask": mask,
             self._cache_name: self._cache,
             "use_cache": True,
         }
         with (
             torch.no_grad(),
             intervene(self._lm, self._what or None),
-            self._fired.counting(self._lm),  # entered last: it sees what was written
+            self._fired.counting(self._lm, rows, tokens) as shares,  # last: sees what was written
         ):
             if self._head.finish is None:
-                logits = plain_model(self._lm.model)(**inputs).logits[0, -1]
-                self._log_probs = functional.log_softmax(logits.float(), dim=-1).cpu()
+                found = logits = plain_model(self._lm.model)(**inputs).logits
+                logits = logits[:, -1]
             else:
-                self._hidden = self._lm.backbone(**inputs).last_hidden_state[0, -1]
-        return self._fired.shares(ids.shape[1])
+                found = self._lm.backbone(**inputs).last_hidden_state
+                logits = self._head.finish(self._head.module(found[:, -1]))
+            self._log_probs = functional.log_softmax(logits.float(), dim=-1).cpu()
+        return found, shares.tolist()
+
+    def _score(self, found: Tensor, target: Tensor) -> Tensor:
+        """Log-probabilities (rows, tokens) of tokens from what a pass found before them."""
+        with torch.no_grad():
+            if self._head.finish is None:
+                scores = functional.log_softmax(found.float(), dim=-1)
+                return scores.gather(-1, target[..., None])[..., 0]
+            flat = hidden_log_probs(self._head, found.flatten(0, 1), target.flatten())
+            return flat.view(target.shape)
