@@ -153,6 +153,7 @@ def test_what_cannot_be_found_is_refused(lm, stats):
         ({"method": "mean"}, "unknown method for directions 'mean'"),
         ({"languages": ["xx"]}, "unknown language 'xx' of the statistics"),
         ({"method": "pca", "beta": 0.5}, "beta is of the method 'difference', not of 'pca'"),
+        ({"beta": float("inf")}, "beta must be a finite number, not inf"),
         ({"languages": ["en"], "source": "en"}, "leads from one language to another"),
     ):
         with pytest.raises(InputError, match=message):

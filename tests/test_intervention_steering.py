@@ -15,6 +15,7 @@ from langneurons.evaluation import evaluate, perplexity
 from langneurons.evaluation.together import first_layer
 from langneurons.identification import Units, find_directions
 from langneurons.intervention import Intervention, Steering, bake, intervene
+from langneurons.intervention.steering import Along
 from langneurons.models import hook_site
 from langneurons.statistics import collect
 from study_world import documents
@@ -82,6 +83,14 @@ def test_what_the_ways_leave(lm, direction):
     torch.testing.assert_close(kept, stream(lm, 0).norm(dim=-1), atol=1e-5, rtol=1e-5)
 
 
+def test_a_step_to_nothing_leaves_nothing(direction):
+    """Not NaN: 0 has no direction to keep a norm in."""
+    steering = Steering(direction, "keep_norm", 1.0, layers=(0,))
+    x = torch.stack([-direction.vector[0], direction.vector[0]])[None]
+    made = Along(steering, 0).write(x)
+    torch.testing.assert_close(made, torch.stack([torch.zeros_like(x[0, 0]), x[0, 1]])[None])
+
+
 def test_only_the_tokens_and_layers_named_change(lm, direction):
     before, after = stream(lm, 0), stream(lm, 0, [Steering(direction, layers=(0,), scope="last")])
     changed = (before != after).any(-1)
@@ -114,6 +123,7 @@ def test_what_does_not_fit_is_refused(lm, direction):
     for options, message in (
         ({"how": "rotate"}, "unknown way to steer 'rotate'"),
         ({"scope": "first"}, "unknown scope 'first'"),
+        ({"strength": float("nan")}, "strength must be a finite number, not nan"),
         ({"start": -1}, "start counts positions from 0"),
         ({"probability": 2.0}, "probability must lie within 0 to 1"),
         ({"layers": (9,)}, "no layer 9: choose within the 2 of the direction"),

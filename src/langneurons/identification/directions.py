@@ -22,6 +22,7 @@ get the length of g, so that one strength is one size for all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -268,6 +269,8 @@ def find_directions(
             raise unknown("language", lang, statistics.languages, "of the statistics")
     if beta != 1.0 and method != "difference":
         raise InputError(f"beta is of the method 'difference', not of {method!r}: leave it out.")
+    if not math.isfinite(beta):
+        raise InputError(f"beta must be a finite number, not {beta}.")
     wanted = [lang for lang in languages or statistics.languages if lang != source]
     means = {lang: statistics.mean(lang).double() for lang in statistics.languages}
     if len(means) < 2 or not wanted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -72,6 +73,8 @@ class Steering:
         for kind, value, allowed in (("way to steer", self.how, How), ("scope", self.scope, Scope)):
             if value not in get_args(allowed):
                 raise unknown(kind, value, get_args(allowed))
+        if not math.isfinite(self.strength):
+            raise InputError(f"strength must be a finite number, not {self.strength}.")
         if self.start < 0:
             raise InputError(f"start counts positions from 0, not {self.start}.")
         if not 0 <= self.probability <= 1:
@@ -162,7 +165,9 @@ class Along:
         if self._how in ("add", "keep_norm"):
             new = x + self._step
             if self._how == "keep_norm":
-                new = new * (x.norm(dim=-1, keepdim=True) / new.norm(dim=-1, keepdim=True))
+                # What the step takes to 0 has no direction left to keep the norm in, and stays 0.
+                length = new.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+                new = new / length * x.norm(dim=-1, keepdim=True)
         else:
             along = (x - self._centre) @ self._unit
             new = x - self._factor * along.unsqueeze(-1) * self._unit
