@@ -343,6 +343,37 @@ def _probe(own: Tensor, other: Tensor) -> Tensor:
     return weights
 
 
+def separation(
+    statistics: Statistics, direction: Direction, language: str, source: str | None = None
+) -> Tensor:
+    """How far a language lies from others along a direction, float64 (layers,).
+
+    The difference of the means of x . v / |v| over rows of the language and of the others (or of
+    the source), in standard deviations within the two (pooled).
+
+    Args:
+        statistics: With token rows.
+        direction: The direction.
+        language: The language.
+        source: The language it is held against; None for all others, each alike.
+
+    Raises:
+        InputError: If there are no rows of this site.
+    """
+    _of_site(statistics, direction.site)
+    rows = BalancedRows(statistics)
+    others = [source] if source else [other for other in rows.languages if other != language]
+    unit = direction.unit().vector.double()
+    found = []
+    for layer in range(len(unit)):
+        own, other = (part @ unit[layer] for part in _pair(rows, language, others, layer))
+        within = (own.var(correction=0) * len(own) + other.var(correction=0) * len(other)) / (
+            len(own) + len(other)
+        )
+        found.append((own.mean() - other.mean()) / within.sqrt().clamp_min(1e-30))
+    return torch.stack(found)
+
+
 def _of_site(statistics: Statistics, site: str) -> None:
     if statistics.site != site:
         raise InputError(
