@@ -19,6 +19,7 @@ from langneurons.cli import (
     neurons,
     old_words,
     play,
+    steer,
     steps,
     study,
     summarise,
@@ -72,6 +73,7 @@ steps.add(app)
 identify.add(app)
 sweep.add(app)
 force.add(app)
+steer.add(app)
 across.add(app)
 summarise.add(app)
 neurons.add(app)

@@ -87,7 +87,7 @@ def force(
         raise InputError("force needs a neuron set: give one, such as --neurons lape.json.")
     if off is None and on is None:
         raise InputError("force changes nothing: give --off LANG, --on LANG or both.")
-    written = _prompts(prompts or [], file)
+    written = read_prompts(prompts or [], file)
     held = inputs.NeuronFile(neurons, language_list(languages))
     for lang in (off, on):
         if lang is not None and (lang not in held.found or not len(held.found[lang])):
@@ -96,7 +96,7 @@ def force(
     from langneurons.intervention import Intervention
 
     put = None if on is None else Intervention.of(held.found[on], value, stats, on)
-    candidates = _candidates(language_list(languages) or list(held.found), off, on)
+    among = candidates(language_list(languages) or list(held.found), off, on)
     if dry_run:
         inputs.check_plan(model, trust_remote_code, None, {}, load)
         show_plan(
@@ -106,7 +106,7 @@ def force(
                 "off": off or "none",
                 "on": f"{on} ({value})" if on else "none",
                 "tokens written": 2 * len(written) * new_tokens,
-                "language detected among": candidates or "(not detected)",
+                "language detected among": among or "(not detected)",
             },
             as_json,
         )
@@ -116,7 +116,7 @@ def force(
     from langneurons.evaluation import force as continued
 
     tables = [
-        continued(lm, written, candidates, done, max_new_tokens=new_tokens).assign(changed=name)
+        continued(lm, written, among, done, max_new_tokens=new_tokens).assign(changed=name)
         for name, done in (("nothing", None), (_label(off, on, value), changes))
     ]
     table = pd.concat(tables, ignore_index=True)
@@ -129,7 +129,7 @@ def force(
         typer.echo(f"> {prompt}")
         for part in tables:
             row: dict[str, Any] = part.iloc[number].to_dict()
-            seen = f" [{row['language_detected']}]" if candidates else ""
+            seen = f" [{row['language_detected']}]" if among else ""
             text = " ".join(row["continuation"].split())
             typer.echo(f"  {row['changed']}{seen}: {text}")
     if output:
@@ -141,7 +141,12 @@ def _label(off: str | None, on: str | None, value: str) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _prompts(given: list[str], file: str | None) -> list[str]:
+def read_prompts(given: list[str], file: str | None) -> list[str]:
+    """Prompts of the command line and of a file, a line each.
+
+    Raises:
+        InputError: If there is none.
+    """
     from langneurons.data import read_texts
 
     lines = list(given)
@@ -154,7 +159,7 @@ def _prompts(given: list[str], file: str | None) -> list[str]:
     return lines
 
 
-def _candidates(named: list[str], off: str | None, on: str | None) -> list[str]:
+def candidates(named: list[str], off: str | None, on: str | None) -> list[str]:
     """Languages to detect; none where the detector is not installed."""
     if importlib.util.find_spec("lingua") is None:
         say("Languages are not named: that needs pip install 'langneurons[language-id]'.")

@@ -28,7 +28,7 @@ def summarise(
     """Sum up finished runs: each change on a task, and what holds over all their trainings."""
     from langneurons.artifacts import write_table, write_text
     from langneurons.reporting.architectures import read_runs
-    from langneurons.reporting.summary import shown
+    from langneurons.reporting.summary import ITEMS, shown
     from langneurons.reporting.summary import summarise as sum_up
     from langneurons.reporting.tables.export import markdown
 
@@ -41,7 +41,7 @@ def summarise(
             write_table(output / f"{name}.parquet", table)
         write_text(output / "summary.md", text)
     if as_json:
-        plain = {name: table for name, table in tables.items() if name != "items"}
+        plain = {name: table for name, table in tables.items() if name not in ITEMS}
         print_json(
             {
                 name: table.astype(object).where(table.notna(), None).to_dict("records")

@@ -23,8 +23,13 @@ _TOGETHER = {
     "crossed_scores": ("Crossed against right site", "Points, paired, interval over groups."),
     "answers": ("Answers in another language", "Change in points, paired, interval over groups."),
     "task_changes": ("Other changes on the task", "Change in points against none, paired."),
+    "steering": ("What steers a language", "Intervals over questions; perplexity as ratios."),
+    "steering_choice": ("Steering: settings tried", "On the questions kept for choosing."),
 }
 """Tables of runs that are put one under the other, with title and caption."""
+
+ITEMS = ("items", "steering_answers")
+"""Tables of single examples: kept beside a record, not shown in it."""
 
 _METRICS = ("accuracy", "f1", "exact_match")
 _CELL = ["task", "metric", "language", "neurons", "value"]
@@ -54,7 +59,7 @@ def summarise(runs: Mapping[str, Path]) -> dict[str, pd.DataFrame]:
     items = pd.concat(kept, ignore_index=True) if kept else pd.DataFrame()
     called = [most_called(part).assign(run=run) for part, run in zip(kept, scored, strict=True)]
     found["most_called"] = pd.concat(called, ignore_index=True) if called else pd.DataFrame()
-    found |= {name: _together(runs, name) for name in _TOGETHER}
+    found |= {name: _together(runs, name) for name in (*_TOGETHER, *ITEMS[1:])}
     found["items"] = items
     found = {name: table for name, table in found.items() if len(table)}
     if not found:

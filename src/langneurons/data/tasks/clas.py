@@ -7,14 +7,11 @@ Gurgurov et al. 2026, "CLaS-Bench: A Cross-Lingual Alignment and Steering Benchm
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
-from langneurons.artifacts import expanded
 from langneurons.data.languages import plain_code
-from langneurons.data.tasks.base import TASKS, Example, QAExample, Task
+from langneurons.data.tasks.base import TASKS, Example, QAExample, SourcedTask
 from langneurons.data.tasks.flores import NAMES as _FLORES
-from langneurons.data.tasks.sources import find_file, read_squad
+from langneurons.data.tasks.sources import find_file, load_hub, read_squad
 from langneurons.data.tasks.squad import qa_examples
 from langneurons.errors import InputError
 
@@ -58,38 +55,35 @@ def language_name(code: str) -> str:
 
 
 @TASKS.register("clas")
-class Clas(Task):
+class Clas(SourcedTask):
     """Questions without a context, the same ones in every language.
 
     Args:
         path: Folder with ``LANG.txt``, or CLaS-Bench's own with ``data`` in it; or one with
-            XQuAD's ``xquad.LANG.json``, of which the questions and their answers are taken.
-        **options: ``template``, ``splits``, ``max_tokens``: see :class:`Task`. A template has
-            ``{question}`` and, of XQuAD, may have ``{context}``.
+            XQuAD's ``xquad.LANG.json``. None: the questions of XQuAD, from the Hub. Those of XQuAD
+            come with their answers.
+        **options: See :class:`SourcedTask`. A template has ``{question}`` and, of XQuAD, may have
+            ``{context}``.
     """
 
     name = "clas"
     kind = "qa"
+    languages = tuple(NAMES)
     context_field = "question"
     default_template = "{question}"
+    default_repo = "google/xquad"
     stop = "\n\n"
     max_answer_tokens = 64
-
-    def __init__(self, *, path: str | Path | None = None, **options: Any) -> None:
-        super().__init__(**options)
-        if path is None:
-            raise InputError(
-                "clas reads a folder with LANG.txt, a question a line: give it as clas:FOLDER."
-            )
-        self.path = expanded(path)
 
     def _read(self, lang: str, split: str) -> Sequence[Example]:
         if split != "test":
             raise InputError(f"clas has no split {split!r}: it is a test set, take test[:50%].")
+        if self.path is None:
+            rows = load_hub(self.repo, f"xquad.{lang}", "validation", f"clas {lang!r}")
+            return qa_examples(rows, 5)
         inside = self.path / "data"
         folder = inside if inside.is_dir() else self.path
-        what = f"questions in {lang!r}"
-        file = find_file(folder, [lang, f"xquad.{lang}"], (".txt", ".json"), what)
+        file = find_file(folder, [lang, f"xquad.{lang}"], (".txt", ".json"), f"clas {lang!r}")
         if file.suffix == ".json":
             return qa_examples(read_squad(file))
         try:
@@ -101,7 +95,3 @@ class Clas(Task):
             QAExample(id=str(place), group=str(place), context="", question=line, answers=())
             for place, line in enumerate(lines)
         ]
-
-    def describe(self) -> dict[str, Any]:
-        """See :meth:`Task.describe`."""
-        return {**super().describe(), "source": self.path.name}

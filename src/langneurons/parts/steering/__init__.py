@@ -18,6 +18,6 @@ add(
             "steering_choice": Columns("way language layer strength", "score"),
             "steering_answers": Columns("way language kind id answer", "seed"),
         },
-        **functions(__name__, "check verify files narrow sites stages tables page"),
+        **functions(__name__, "check verify narrow examples sites stages tables page"),
     )
 )

@@ -131,8 +131,8 @@ def sentences(table: pd.DataFrame) -> Iterator[Sentence]:
 
 
 def _score(row: dict[str, object]) -> str:
-    ends = (row["score"], row["score_low"], row["score_high"])
-    return with_interval(*(float(str(end)) for end in ends), 2)
+    score, low, high = (float(str(row[key])) for key in ("score", "score_low", "score_high"))
+    return with_interval(score, low, high, 2)
 
 
 def _costs(row: dict[str, object]) -> str:

@@ -22,11 +22,10 @@ from langneurons.evaluation.steering import (
     written,
 )
 from langneurons.interface.workshop import Workshop
-from langneurons.parts.steering.spec import made
 from langneurons.parts.steering.ways import Setting, settings
 from langneurons.progress import track
 
-SMALL = 4
+SMALL = 2
 """Blocks of text on which it is measured how far a stream is moved."""
 
 
@@ -153,9 +152,10 @@ class _Asked:
     def __init__(self, workshop: Workshop, language: str) -> None:
         self._workshop, self._language = workshop, language
         self.spec = workshop.context.spec_of("steering")
-        self.task = made(self.spec)
+        self.task = workshop.task(self.spec.prompts)
+        split = workshop.context.spec_of("tasks")[self.spec.prompts].split
         self.choose, self.test = dealt(
-            questions(self.task, self.spec.source, language),
+            questions(self.task, self.spec.source, language, split),
             self.spec.choose,
             self.spec.test,
             workshop.context.seed,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from langneurons import defaults
-from langneurons.artifacts import expanded
+from langneurons.config.inputs import task_repository
 from langneurons.config.schema import plain
 from langneurons.errors import InputError, unknown
 from langneurons.interface.context import Context
@@ -66,10 +66,7 @@ class WaySpec(Spec):
 class SteeringSpec(Spec):
     """Prompts of one language, answers wanted in another: every way by one protocol."""
 
-    prompts: str = Field(
-        description="Task with parallel questions and where it lies: clas:FOLDER, xquad, mini-qa."
-    )
-    template: str | None = Field(None, description="Input text, as of a task.")
+    prompts: str = Field("clas", description="A task of questions, the same ones in each language.")
     source: str = Field("en", description="Language of the prompts.")
     targets: list[str] = Field(min_length=1, description="Languages that answers are to be in.")
     ways: dict[str, WaySpec] = Field(description="Ways by name.")
@@ -108,6 +105,7 @@ def check(spec: SteeringSpec, context: Context) -> None:
         ValueError: If a target is the prompts' own language.
     """
     context.known_languages("steering", [spec.source, *spec.targets])
+    context.known_task("steering.prompts", spec.prompts)
     context.need_held_out("steering")
     if spec.source in spec.targets:
         raise ValueError(f"steering.targets: prompts are in {spec.source} already: leave it out")
@@ -132,34 +130,33 @@ def check(spec: SteeringSpec, context: Context) -> None:
 
 
 def verify(spec: SteeringSpec, context: Context) -> None:
-    """Refuse prompts of another kind, or that are not parallel or too few.
+    """Refuse prompts of another kind, or, where they lie here, too few that are parallel.
 
     Raises:
         InputError: Naming what is wrong.
     """
+    from langneurons.data.tasks import get_task
     from langneurons.data.tasks.clas import language_name
     from langneurons.evaluation.steering import dealt, questions
 
-    task = made(spec)
-    if getattr(task, "repo", None) is not None and getattr(task, "path", None) is None:
-        raise InputError("steering.prompts reads local files: give TASK:FOLDER.")
+    about = context.spec_of("tasks")[spec.prompts]
+    source = about.source or spec.prompts
+    task = get_task(source, **about.options())
+    if task.kind != "qa":
+        raise InputError(
+            f"steering.prompts: {spec.prompts!r} has no questions, take a task such as clas."
+        )
     for lang in spec.targets:
         language_name(lang)
-        dealt(questions(task, spec.source, lang), spec.choose, spec.test, context.seed)
+        if task_repository(source) is None:
+            asked = questions(task, spec.source, lang, about.split)
+            dealt(asked, spec.choose, spec.test, context.seed)
 
 
-def made(spec: SteeringSpec) -> Any:
-    """The task of the prompts."""
-    from langneurons.data.tasks import get_task
-
-    return get_task(spec.prompts, **({"template": spec.template} if spec.template else {}))
-
-
-def files(spec: SteeringSpec, context: Context) -> Iterator[Path]:
-    """Where the prompts lie."""
-    where = spec.prompts.partition(":")[2]
-    if where:
-        yield expanded(where)
+def examples(spec: SteeringSpec, context: Context) -> Iterator[tuple[str, str, str]]:
+    """The questions in the prompts' language and in the targets."""
+    for lang in (spec.source, *spec.targets):
+        yield spec.prompts, lang, context.spec_of("tasks")[spec.prompts].split
 
 
 def sites(spec: SteeringSpec, context: Context) -> list[str]:
@@ -171,4 +168,9 @@ def sites(spec: SteeringSpec, context: Context) -> list[str]:
 
 def narrow(given: Mapping[str, Any], gone: Gone) -> Mapping[str, Any] | None:
     """Targets that are gone go, and all of it without the prompts' language."""
-    return gone.rest(given, {"targets": gone.language, "source": gone.language})
+    names: dict[str, Callable[[Any], bool]] = {
+        "targets": gone.language,
+        "source": gone.language,
+        "prompts": partial(gone.named, "task"),
+    }
+    return gone.rest(given, names)

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from langneurons.artifacts import expanded, file_digest
-from langneurons.data.tasks.base import TASKS
 from langneurons.interface.context import Context
 from langneurons.parts.steering.spec import SteeringSpec, WaySpec
+from langneurons.parts.tasks.stages import source as asked_of
 from langneurons.stages.stage import Stage
 
 
 def stages(spec: SteeringSpec, context: Context) -> list[Stage]:
     """For each target one stage without steering, and one a way."""
-    name, _, where = spec.prompts.partition(":")
     asked: dict[str, Any] = {
-        **spec.model_dump(exclude={"ways", "targets", "random", "matched", "prompts"}),
-        "task": name,
-        "files": _contents(where),
-        "model": context.of.model,
-        "dtype": context.dtype,
+        **spec.model_dump(exclude={"ways", "targets", "random", "matched"}),
+        **asked_of(context, spec.prompts),
+        "split": context.spec_of("tasks")[spec.prompts].split,
         "languages": context.languages,
         "seed": context.seed,
     }
-    entries = (TASKS.get(name).__module__,)
+    entries = context.task_module(spec.prompts)
     answer = 2 * spec.new_tokens + 40  # tokens passed for one, about
     found = []
     for lang in spec.targets:
@@ -73,13 +68,3 @@ def _parents(way: WaySpec, context: Context) -> tuple[str, ...]:
         return (f"feature_languages/{way.features}", f"features/{way.features}")
     site = context.spec_of("directions")[way.directions].site
     return (f"directions/{way.directions}", *context.statistics_of(site))
-
-
-def _contents(where: str) -> list[list[str]]:
-    """Content of the files that the prompts lie in."""
-    if not where:
-        return []
-    place = expanded(where)
-    inside = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else []
-    given: list[Path] = inside or [place]
-    return [[path.name, file_digest(path)] for path in given if path.is_file()]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from langneurons.evaluation.steering import Applied, as_large, displacement
+from langneurons.evaluation.steering import Applied, as_large, displacement, last_stream
 from langneurons.interface.workshop import Workshop
 from langneurons.intervention import Intervention, Steering, Value, intervene
 
@@ -157,7 +157,8 @@ def _along(
         for seed in _seeds(workshop, random):
             yield "random", seed, 1.0, change(own.random_like(seed))
         if matched and how in ("add", "keep_norm"):
-            wanted = displacement(workshop.lm, text, change(own))
+            plain = last_stream(workshop.lm, text)
+            wanted = displacement(workshop.lm, text, plain, change(own))
         for seed in _seeds(workshop, matched):
             if how in ("ablate", "project"):
                 alike = own.random_like(seed, how, workshop.statistics(own.site))
@@ -166,7 +167,7 @@ def _along(
             drawn = own.random_like(seed)
 
             def moves(factor: float, drawn: Direction = drawn) -> float:
-                return displacement(workshop.lm, text, change(drawn, factor))
+                return displacement(workshop.lm, text, plain, change(drawn, factor))
 
             factor = as_large(moves, wanted, 1.0) if wanted > 0 else 1.0
             yield "matched", seed, factor, change(drawn, factor)
