@@ -102,6 +102,7 @@ BETWEEN_PARTS = {
     "interventions": {"tasks", "adapters"},
     "changes": {"tasks", "adapters"},
     "answers": {"tasks", "adapters", "interventions"},
+    "steering": {"tasks", "directions"},
     "paper": {"neurons", "perplexity", "tasks", "adapters", "interventions"},
 }
 
