@@ -23,9 +23,10 @@ def sections(run: Run) -> Iterator[Section]:
 def _lead(sets: list[UnitSet]) -> Sentence:
     """How many units there are to look at, and which matters most."""
     shown = [f"{count(len(one.details), 'unit')} of {one.name}" for one in sets]
-    text = f"{listing(shown)}, one by one"
+    here = f"Here one can look at {listing(shown)}, one at a time."
     measured = [(size, one.name, unit) for one in sets for unit, size in one.sizes.items()]
-    if measured:
-        _, name, (layer, index) = max(measured)
-        text += f"; the largest measured effect is that of unit {index} in layer {layer} ({name})"
-    return Sentence(f"{text}.", "finding" if measured else "none")
+    if not measured:
+        return Sentence(f"This run did not measure what single units do. {here}", "caution")
+    _, name, (layer, index) = max(measured)
+    largest = f"Unit {index} of layer {layer} ({name}) has the largest effect measured."
+    return Sentence(f"{largest} {here}")
