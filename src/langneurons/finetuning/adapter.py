@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from langneurons.artifacts import file_digest, read_json, write_json
 from langneurons.errors import ArtifactError, InputError
+from langneurons.finetuning import entries
 from langneurons.finetuning.description import Purpose
 from langneurons.finetuning.structure import (
     classification_class,
@@ -98,7 +99,8 @@ def save_adapter(model: nn.Module, output: Path, info: dict[str, Any]) -> Adapte
     folder with a description is complete.
 
     Args:
-        model: PEFT model with plain LoRA, or a Transformers model.
+        model: PEFT model with plain LoRA, a model with rows and columns that learn by themselves
+            (of which these alone are written), or a Transformers model.
         output: Folder to write.
         info: JSON values for the description, with ``trainable`` and ``losses``.
 
@@ -114,6 +116,8 @@ def save_adapter(model: nn.Module, output: Path, info: dict[str, Any]) -> Adapte
             if not (part / WEIGHTS).is_file():
                 raise ArtifactError("PEFT wrote no adapter_model.safetensors: train again.")
             _name_base(part, str(info.get("model", {}).get("name", "")))
+        elif entries.entries(model):
+            entries.write_entries(model, part / entries.FILE)
         else:
             cast("PreTrainedModel", model).save_pretrained(part / FULL)
         for entry in part.iterdir():
@@ -171,6 +175,9 @@ def load_adapter(lm: LanguageModel, path: str | os.PathLike[str] | Adapter) -> L
         prepare_head(full, purpose, purpose.padding(lm.tokenizer))
         return lm.with_model(full.eval().requires_grad_(False))
     base = build_base(lm, purpose)
+    if (folder / entries.FILE).is_file():
+        entries.put(base, folder / entries.FILE)
+        return lm.with_model(base.eval())
     try:
         with _frozen_flags(base), wrapping():
             # Factors in the model's own dtype, as training under autocast used them.

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from langneurons.errors import InputError, unknown
 
 PROJECTIONS = ("gate", "up", "down")
-METHODS = ("lora", "rows", "full")
+METHODS = ("lora", "rows", "weights", "full")
 HEADS = ("last-token", "last-position")
 DTYPES = ("auto", "fp32", "bf16")
 SCHEDULES = (
@@ -31,7 +31,9 @@ class Recipe:
 
     Attributes:
         method: ``"lora"`` (low-rank change of the chosen units' weights), ``"rows"`` (the chosen
-            rows and columns themselves), ``"full"`` (every weight of the model, for reference).
+            rows and columns themselves, saved as a LoRA), ``"weights"`` (the same with nothing
+            beside them, weight decay on the weights, saved as they are), ``"full"`` (every weight
+            of the model, for reference).
         projections: Which weights of a unit learn: ``"gate"`` (rows that feed the activation
             function), ``"up"`` (rows multiplied with it), ``"down"`` (columns that read the unit).
         rank: Rank of every LoRA.
@@ -67,7 +69,7 @@ class Recipe:
         checkpoint_every: Steps between two checkpoints; None: every half minute.
     """
 
-    method: Literal["lora", "rows", "full"] = "lora"
+    method: Literal["lora", "rows", "weights", "full"] = "lora"
     projections: tuple[str, ...] = ("gate",)
     rank: int = 8
     alpha: float = 16.0
@@ -138,6 +140,10 @@ class Recipe:
         for lang, count in self.shots.items():
             if count is not None and count < 0:
                 raise InputError(f"shots of {lang!r} must be at least 0, got {count}.")
+        if self.method == "weights" and self.attention:
+            raise InputError(
+                "method 'weights' trains the chosen units alone: set attention to False."
+            )
         if self.patience is not None and self.evaluate_every is None:
             raise InputError("patience needs evaluate_every: say after how many steps to look.")
 
@@ -208,8 +214,22 @@ RECIPES: Mapping[str, Recipe] = {
         max_length=512,
         dtype="bf16",
     ),
+    "enhancement": Recipe(
+        method="weights",
+        projections=("gate", "up", "down"),
+        attention=False,
+        batch_size=4,
+        learning_rate=1e-4,
+        weight_decay=0.01,
+        schedule="constant",
+        warmup=0.0,
+        clip=1.0,
+        rank=16,
+        alpha=32.0,
+    ),
 }
-"""Recipes by name; the paper's numbers are those of its released code."""
+"""Recipes by name; the papers' numbers are those of their released code: ``paper-xnli`` and
+``paper-xquad`` of arXiv 2503.17456, ``enhancement`` of arXiv 2510.13580 (on blocks of 512)."""
 
 
 def get_recipe(recipe: Recipe | str | None, **options: Any) -> Recipe:

@@ -59,7 +59,7 @@ class RowSparse(_Sparse):
         """Add ``scaling * B A x`` to the chosen outputs."""
         low = module.lora_A[active_adapter](module.lora_dropout[active_adapter](x))
         delta = module.lora_B[active_adapter](low) * module.scaling[active_adapter]
-        return _add(module.get_base_layer(), result, self.on(result.device), delta)
+        return add_to(module.get_base_layer(), result, self.on(result.device), delta)
 
 
 class ColumnSparse(_Sparse):
@@ -83,7 +83,7 @@ class DirectRows(_Sparse):
     ) -> Tensor:
         """Add ``D x`` to the chosen outputs."""
         delta = module.lora_A[active_adapter](x)
-        return _add(module.get_base_layer(), result, self.on(result.device), delta)
+        return add_to(module.get_base_layer(), result, self.on(result.device), delta)
 
 
 class DirectColumns(_Sparse):
@@ -125,7 +125,15 @@ class _AddColumns(torch.autograd.Function):
         return grads[0], grads[0].index_select(-1, index), None
 
 
-def _add(base: nn.Module, result: Tensor, index: Tensor, delta: Tensor) -> Tensor:
+def add_to(base: nn.Module, result: Tensor, index: Tensor, delta: Tensor) -> Tensor:
+    """Add to some outputs of a linear module.
+
+    Args:
+        base: The module.
+        result: What it gave, (..., outputs); may be written to.
+        index: Numbers of outputs, int64 (n,), none twice.
+        delta: What is added to them, (..., n).
+    """
     delta = delta.to(result.dtype)
     # An exact nn.Linear or Conv1D returns a fresh tensor that nothing else needs for its backward
     # pass, so it may be written in place; quantised modules give no such promise.

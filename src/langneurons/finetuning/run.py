@@ -26,6 +26,7 @@ from langneurons.finetuning.adapter import (
     wrapping,
 )
 from langneurons.finetuning.description import Description, Purpose
+from langneurons.finetuning.entries import separate
 from langneurons.finetuning.examples import Item, block_items, encode_items
 from langneurons.finetuning.experts import SITES as EXPERT_SITES
 from langneurons.finetuning.experts import confine, learning
@@ -309,16 +310,26 @@ def build_trainable(
     classify = purpose.classifies
     if plan.empty and not classify:
         raise InputError("nothing would be trained: choose units, or leave attention on.")
+    if recipe.method == "weights" and (classify or plan.stacks):
+        raise InputError(
+            "method 'weights' trains units of the MLP or of attention on text or questions: take "
+            "method 'rows' for units inside experts and for tasks with a head."
+        )
     base = build_base(lm, purpose, recipe.seed)
     # Llama 4's text model names its backbone otherwise than its class says.
     own = base.base_model_prefix
     prefix = f"{own}." if isinstance(getattr(base, own, None), nn.Module) else ""
     flags = [(p, p.requires_grad) for p in base.parameters()]
-    with wrapping():
-        model = get_peft_model(base, _config(base, plan, recipe, prefix, classify))
     targets = {f"{prefix}{name}": target for name, target in plan.sparse.items()}
-    sparsify(model, targets, recipe.seed)
-    confine(model, {f"{prefix}{name}": stack for name, stack in plan.stacks.items()})
+    model: PreTrainedModel | PeftModel
+    if recipe.method == "weights":
+        model = base
+        separate(model, targets)
+    else:
+        with wrapping():
+            model = get_peft_model(base, _config(base, plan, recipe, prefix, classify))
+        sparsify(model, targets, recipe.seed)
+        confine(model, {f"{prefix}{name}": stack for name, stack in plan.stacks.items()})
     for parameter, flag in flags:
         # The weights are shared with the user's model and must come back as they were; a weight
         # that is not frozen there would be trained here.
@@ -330,9 +341,8 @@ def build_trainable(
         parameter.requires_grad_(False)
     if recipe.gradient_checkpointing:
         model.enable_input_require_grads()
-        model.get_base_model().gradient_checkpointing_enable(
-            gradient_checkpointing_kwargs={"use_reentrant": False}
-        )
+        inner = model.get_base_model() if isinstance(model, PeftModel) else model
+        inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model
 
 

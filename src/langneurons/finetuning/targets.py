@@ -193,7 +193,7 @@ def make_plan(lm: LanguageModel, choice: Choice, recipe: Recipe) -> Plan:
         if whole and recipe.method == "lora":
             dense.append(name)
         else:
-            sparse[name] = Target(side, index, direct=recipe.method == "rows")
+            sparse[name] = Target(side, index, direct=recipe.method in ("rows", "weights"))
     if recipe.attention:
         for module in _attention(lm):
             if (name := names[id(module)]) not in sparse:
@@ -296,7 +296,7 @@ def trainable_parameters(
     Args:
         lm: The model.
         neurons: The choice of units, as for ``finetune``.
-        recipe: The recipe (``"lora"`` or ``"rows"``).
+        recipe: The recipe, of any method but ``"full"``.
         labels: Number of classes; 0 where the task has no head.
         site: Where the units are.
     """

@@ -22,13 +22,21 @@ _TOGETHER = {
     "planning": ("What one point would take", "Size at which one point or percent is found."),
     "crossed_scores": ("Crossed against right site", "Points, paired, interval over groups."),
     "answers": ("Answers in another language", "Change in points, paired, interval over groups."),
+    "enhancement_against": (
+        "Training a language's own weights, against each other arm",
+        "Loss with own units less that with the arm, nats a token; intervals over seeds.",
+    ),
+    "enhancement": ("Perplexity after training on text", "Ratio to before, over documents."),
+    "enhancement_transfer": ("Transfer after training on text", "Points, over seeds."),
+    "enhancement_rates": ("Learning rates tried", "Loss on text apart, nats a token."),
+    "enhancement_seeds": ("Single trainings on text", "Perplexity before and after."),
     "task_changes": ("Other changes on the task", "Change in points against none, paired."),
     "steering": ("What steers a language", "Intervals over questions; perplexity as ratios."),
     "steering_choice": ("Steering: settings tried", "On the questions kept for choosing."),
 }
 """Tables of runs that are put one under the other, with title and caption."""
 
-ITEMS = ("items", "steering_answers")
+ITEMS = ("items", "steering_answers", "enhancement_items")
 """Tables of single examples: kept beside a record, not shown in it."""
 
 _METRICS = ("accuracy", "f1", "exact_match")

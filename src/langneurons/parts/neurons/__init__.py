@@ -15,6 +15,7 @@ add(
         names={"neurons": 2, "a": 3},
         kinds={
             "neurons": Kind(later(f"{__name__}.run:neurons")),
+            "read": Kind(later(f"{__name__}.run:read"), model=False),
             "derived": Kind(later(f"{__name__}.run:derived"), model=False),
             "overlap": Kind(later(f"{__name__}.run:overlap"), model=False),
         },
@@ -26,6 +27,6 @@ add(
                 old=OVERLAP,
             ),
         },
-        **functions(__name__, "check verify narrow sites stages tables page"),
+        **functions(__name__, "check verify files narrow sites stages tables page"),
     )
 )

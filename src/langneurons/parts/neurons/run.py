@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from langneurons.artifacts import read_table, write_table
+from langneurons.artifacts import expanded, read_table, write_table
 from langneurons.interface.workshop import Workshop
 from langneurons.parts.neurons.spec import found as found_sets
 
@@ -34,6 +34,19 @@ def neurons(workshop: Workshop, output: Path, neurons: str) -> None:
     )
     # In the paper's protocol units are found before the activation and overwritten after it.
     found.at(workshop.context.written(neurons)).save(output)
+
+
+def read(workshop: Workshop, output: Path, neurons: str) -> None:
+    """Read a set that was found before or published; it must fit the statistics' model."""
+    from langneurons.identification import NeuronSet
+
+    spec = workshop.context.sets[neurons]
+    assert spec.file is not None
+    site = workshop.context.site(neurons)
+    languages = workshop.context.rows_of(neurons)
+    shape = workshop.statistics(site).shape
+    found = NeuronSet.load(expanded(spec.file), languages=languages, shape=shape, site=site)
+    found.save(output)
 
 
 def derived(workshop: Workshop, output: Path, neurons: str) -> None:

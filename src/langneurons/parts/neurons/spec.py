@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
+from langneurons.artifacts import expanded
 from langneurons.errors import InputError, LangNeuronsError, unknown
 from langneurons.interface.context import Context, known_site, method
 from langneurons.interface.narrowing import Gone
@@ -17,6 +19,11 @@ class NeuronsSpec(Spec):
     """One named set of language neurons: found by a method, or made from another set."""
 
     method: str = Field("lape", description="Identification method.")
+    file: str | None = Field(
+        None,
+        description="A set that was found before or published, read instead of found; lists "
+        "without names of languages take those of `languages`, in their order.",
+    )
     derive: str | None = Field(
         None, description="Name of a set to start from, instead of a method; see the next two."
     )
@@ -34,8 +41,8 @@ class NeuronsSpec(Spec):
     )
 
     def told(self) -> str:
-        """The set it is made from, or the method that finds it."""
-        return self.derive or self.method
+        """The set it is made from, the file it is read from, or the method that finds it."""
+        return self.derive or self.file or self.method
 
 
 def check(sets: Mapping[str, NeuronsSpec], context: Context) -> None:
@@ -46,6 +53,10 @@ def check(sets: Mapping[str, NeuronsSpec], context: Context) -> None:
         ValueError: Saying what does not fit.
     """
     for name, spec in sets.items():
+        if spec.file is not None and (spec.derive is not None or spec.parameters):
+            raise ValueError(
+                f"neurons.{name}: a set read from a file takes no derive or parameters"
+            )
         if spec.derive is None:
             if spec.exclusive or spec.without_top:
                 raise ValueError(f"neurons.{name}: exclusive and without_top need `derive: SET`")
@@ -77,7 +88,7 @@ def verify(sets: Mapping[str, NeuronsSpec], context: Context) -> None:
         try:
             own = {key: v for key, v in spec.parameters.items() if key not in QUOTAS}
             method(spec.method).resolve(own)
-            if spec.derive is None:
+            if spec.derive is None and spec.file is None:
                 enough(spec.method, resolve_languages(spec.languages, context.languages))
         except LangNeuronsError as error:
             raise InputError(f"neurons.{name}: {error}") from error
@@ -97,8 +108,13 @@ def enough(name: str, languages: Sequence[str]) -> None:
         )
 
 
+def files(sets: Mapping[str, NeuronsSpec], context: Context) -> Iterator[Path]:
+    """Sets that are read."""
+    yield from (expanded(spec.file) for spec in sets.values() if spec.file)
+
+
 def found(sets: Mapping[str, NeuronsSpec]) -> list[str]:
-    """Sets that a method found; the others are parts of these."""
+    """Sets that a method found or a file holds; the others are parts of these."""
     return [name for name, spec in sets.items() if spec.derive is None]
 
 

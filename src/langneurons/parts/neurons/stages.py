@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from langneurons.artifacts import expanded, file_digest
 from langneurons.interface.context import Context
 from langneurons.parts.neurons.spec import NeuronsSpec, found
 from langneurons.stages.stage import Stage
@@ -22,6 +23,20 @@ def stages(sets: Mapping[str, NeuronsSpec], context: Context) -> list[Stage]:
 
 
 def _found(name: str, spec: NeuronsSpec, context: Context) -> Stage:
+    if spec.file is not None:
+        path = expanded(spec.file)
+        return Stage(
+            name=f"neurons/{name}",
+            kind="read",
+            arguments={"neurons": name},
+            settings={
+                **spec.model_dump(include={"file", "languages", "site"}),
+                "content": file_digest(path) if path.is_file() else None,
+            },
+            parents=context.statistics_of(context.site(name)),
+            output=f"neurons/{name}.json",
+            cost=0.1,
+        )
     return Stage(
         name=f"neurons/{name}",
         kind="neurons",
