@@ -16,10 +16,10 @@ HEAD = """\
 # Records
 
 Every number of the pages of results comes from one of these records; they lie as text in
-`bench/results`. A record holds the command that made it, what was measured, and every training,
-draw and language by itself. The commands `bench.real_*`, `bench.trainings` and `bench.planning`
-stand in commit 5775831. This page is made from the records (`make pages`). Words:
-[What survives](what-survives.md#words).
+`bench/results`, newer ones in a folder with every scored example beside (`items.parquet`). A record
+holds the command that made it, what was measured, and every training, draw and language by itself.
+The commands `bench.real_*`, `bench.trainings` and `bench.planning` stand in commit 5775831. This
+page is made from the records (`make pages`). Words: [What survives](what-survives.md#words).
 """
 
 
@@ -57,14 +57,22 @@ def blocks(text: str) -> str:
     for part in re.split(r"\n\s*\n", text.strip("\n")):
         lines = part.splitlines()
         table = all(line.startswith("|") for line in lines) and "---" in "".join(lines[1:2])
-        shown.append(part if table else f"```text\n{part}\n```")
+        if len(lines) == 1 and part.startswith("#"):
+            shown.append(f"**{part.lstrip('# ')}**")
+        else:
+            shown.append(part if table else f"```text\n{part}\n```")
     return "\n\n".join(shown)
+
+
+def path_of(name: str) -> Path:
+    """A record's text: one file, or the summary of a folder that holds its scored examples too."""
+    alone = RECORDS / f"{name}.txt"
+    return alone if alone.is_file() else RECORDS / name / "summary.md"
 
 
 def section(name: str, users: list[str]) -> str:
     """One record: heading, facts, the pages that rest on it, its text behind a fold."""
-    path = RECORDS / f"{name}.txt"
-    text = path.read_text(encoding="utf-8")
+    text = path_of(name).read_text(encoding="utf-8")
     links = ", ".join(f"[{page.removesuffix('.md')}]({page})" for page in users)
     return (
         f"## {name}\n\n{facts(text)}. Used by {links}.\n\n"

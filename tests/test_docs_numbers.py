@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from langneurons.artifacts import read_table
+from langneurons.evaluation import compare
+from langneurons.evaluation.items import read_items
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", "docs/what-survives.md", "docs/audit.md", "docs/identification.md",
          "docs/beyond/attention.md"]  # fmt: skip
@@ -55,6 +59,35 @@ def test_numbers_with_an_interval_lie_in_a_record(page, recorded):
     assert shown
     unknown = [item for item in shown if not lies_in(item, recorded)]
     assert not unknown, f"{page}: in no record of bench/results"
+
+
+KEPT = sorted((ROOT / "bench" / "results").glob("*/items.parquet"))
+
+
+def test_some_record_has_its_examples():
+    assert KEPT
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.parent.name)
+def test_a_records_scores_and_changes_come_out_of_its_examples(path):
+    """So that another test or interval can be taken without the run."""
+    summary = (path.parent / "summary.md").read_text(encoding="utf-8")
+    summary = summary.replace("\N{MINUS SIGN}", "-").replace("\\", "")
+    cells = read_items(path)
+    tables = {
+        name: read_table(path.with_name(f"{name}.parquet")) for name in ("untouched", "changes")
+    }
+    for row in tables["untouched"].itertuples():
+        kept = cells[f"{row.task}/{row.adapter}/{row.language}/none"]
+        assert (len(kept.rows), kept.value(row.metric)) == (row.n, pytest.approx(row.value))
+    for row in tables["changes"].itertuples():
+        draw = "" if row.units == "own" else f"-{int(row.seed)}"
+        place = f"{row.task}/{row.adapter}/{row.language}"
+        cell = f"{place}/{row.value}-{row.units}-{row.neurons}{draw}"
+        found = compare(cells[cell], cells[f"{place}/none"], metric=row.metric)
+        assert found.difference == pytest.approx(row.difference)
+        assert (found.low, found.high) == pytest.approx((row.low, row.high))
+        assert f"{row.difference:+.1f} [{row.low:+.1f}, {row.high:+.1f}]" in summary
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_every_record_that_the_page_names_is_in_it(text):
     records = record_page.cited([paper.SOURCE])
     assert len(records) > 15
     for name in records:
-        record = (record_page.RECORDS / f"{name}.txt").read_text(encoding="utf-8")
+        record = record_page.path_of(name).read_text(encoding="utf-8")
         assert plain(name) in text
         for line in record.splitlines()[-4:]:
             assert plain(line) in text, line
