@@ -12,7 +12,7 @@ from langneurons.evaluation.items import read_items
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", "docs/what-survives.md", "docs/audit.md", "docs/identification.md",
-         "docs/beyond/attention.md"]  # fmt: skip
+         "docs/beyond/attention.md", "docs/steering.md"]  # fmt: skip
 NUMBER = r"[+-]?\d+(?:\.\d+)?"
 SHOWN = re.compile(
     rf"(?<![\w.])({NUMBER})\s+(?:%\s+|points\s+(?:of F1\s+)?)?\[({NUMBER}),\s+({NUMBER})\]"

@@ -224,7 +224,8 @@ def test_a_way_is_taken_out_by_null(study):
 
 def row(way, kind, score, low, high, seed=0):
     return {"way": way, "language": "hi", "kind": kind, "seed": seed, "n": 20, "score": score,
-            "score_low": low, "score_high": high, "forcing": 0.8, "target_ratio": 1.5,
+            "score_low": low, "score_high": high, "forcing": 0.8, "relevance": 0.3,
+            "chance": 0.1, "target_ratio": 1.5,
             "source_ratio": 9.0}  # fmt: skip
 
 
@@ -235,7 +236,8 @@ def test_the_page_says_no_more_than_the_controls_carry():
     table = pd.DataFrame([*plain, *clear])
     first, last = page.sentences(table)
     assert first.tone == "finding"
-    assert "means (80 % forced, perplexity ×1.50 of target text and ×9.00" in first.text
+    assert "relevance 0.30 and 0.10 by another question's reference" in first.text
+    assert "perplexity ×1.50 of target text and ×9.00" in first.text
     assert last.tone == "caution"
     # One draw of a control that reaches into the interval, or no control at all: no finding.
     for rows in (

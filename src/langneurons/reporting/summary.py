@@ -198,6 +198,22 @@ def _names(*keys: str) -> list[Column]:
 
 
 _SHOWN = {
+    "steering": (
+        "What steers a language",
+        "Intervals over questions; perplexity of text under the same steering as a ratio.",
+        [
+            *_names("run", "language", "way", "kind"),
+            Column("seed", "draw", "count"),
+            *_names("layer", "strength"),
+            Column("n", "n", "count"),
+            Column("forcing", "forcing", "number", 3, ("forcing_low", "forcing_high")),
+            Column("relevance", "relevance", "number", 3, ("relevance_low", "relevance_high")),
+            Column("chance", "of another question", "number", 3),
+            Column("score", "harmonic mean", "number", 3, ("score_low", "score_high")),
+            Column("target_ratio", "target text", "number", 3, ("target_low", "target_high")),
+            Column("source_ratio", "source text", "number", 3, ("source_low", "source_high")),
+        ],
+    ),
     "untouched": (
         "Without intervention",
         "Scores in %, intervals over groups of examples.",

@@ -138,4 +138,6 @@ def _score(row: dict[str, object]) -> str:
 def _costs(row: dict[str, object]) -> str:
     forcing = number(100 * float(str(row["forcing"])), 0)
     target, source = (number(float(str(row[f"{name}_ratio"])), 2) for name in ("target", "source"))
-    return f"{forcing} % forced, perplexity ×{target} of target text and ×{source} of the prompts'"
+    near, other = (number(float(str(row[name])), 2) for name in ("relevance", "chance"))
+    said = f"{forcing} % forced, relevance {near} and {other} by another question's reference"
+    return f"{said}, perplexity ×{target} of target text and ×{source} of the prompts'"
