@@ -130,8 +130,17 @@ def _text(workshop: Workshop, language: str) -> tuple[Blocks, Blocks]:
             f"text of {language} has {train.tokens:,} tokens to train on, fewer than "
             f"enhancement.tokens ({spec.tokens:,}): give more text or lower it."
         )
-    choice = make_blocks(apart, tokenizer, block=spec.block, tokens=spec.choice_tokens)
+    # Cut as what is measured: a rate may suit short blocks and harm longer ones.
+    choice = make_blocks(
+        apart, tokenizer, block=held_out_block(workshop), tokens=spec.choice_tokens
+    )
     return train, choice
+
+
+def held_out_block(workshop: Workshop) -> int:
+    """Tokens in a block of the text that is measured."""
+    spec = workshop.context.spec_of("perplexity")
+    return int(spec.block or workshop.context.spec_of("statistics").block)
 
 
 def _arm(workshop: Workshop, language: str, arm: str, seed: int) -> tuple[Any, dict[str, Any]]:

@@ -45,7 +45,12 @@ def _rate(spec: EnhancementSpec, context: Context, language: str, arm: str) -> S
         name=f"enhancement/{language}/{arm}/rate",
         kind="enhancement_rate",
         arguments={"language": language, "arm": arm},
-        settings={**_settings(spec, context, language), "rates": spec.rates},
+        settings={
+            **_settings(spec, context, language),
+            "rates": spec.rates,
+            "choice_block": context.spec_of("perplexity").block
+            or context.spec_of("statistics").block,
+        },
         parents=context.of_set(spec.neurons),
         output=f"enhancement/{language}/{arm}/rate",
         # A training step costs about three forward passes.
