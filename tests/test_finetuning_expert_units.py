@@ -5,8 +5,9 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
 import mixtures
+import tiny
 from langneurons.errors import InputError
-from langneurons.finetuning import Recipe, experts, run
+from langneurons.finetuning import Recipe, experts, run, targets
 from langneurons.finetuning.adapter import load_adapter
 from langneurons.finetuning.run import continue_pretraining
 from langneurons.finetuning.targets import trainable_parameters
@@ -181,3 +182,77 @@ def test_sharded_training_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "sharding_settings", lambda recipe: object())
     with pytest.raises(InputError, match="cannot be trained with weights spread over processes"):
         trained(model, Units.from_pairs([(0, 7)]), tmp_path, "moe.act")
+
+
+def test_all_units_of_a_mixture_without_others_are_inside_its_experts(tmp_path):
+    model = mixtures.lm("Mixtral")
+    trained(model, "all", tmp_path, None, attention=True)
+    changes = merged_changes("Mixtral", tmp_path)
+    inside = [name for name in changes if ".experts." in name]
+    assert len(inside) == 2 * model.layers
+    assert any(bool(changes[name].flatten(1).any(1).all()) for name in inside)
+    assert any("self_attn" in name for name in changes)
+
+
+def test_all_units_of_a_mixture_with_shared_experts_say_what_learns_nothing(tmp_path, caplog):
+    model = mixtures.lm("DeepSeek-V3")  # layers of different widths
+    trained(model, "all", tmp_path, None)
+    assert [record.message for record in caplog.records if "learn nothing" in record.message] == [
+        "all units of DeepSeek-V3 are those of its dense layers and shared experts: its routed "
+        "experts learn nothing. To train the units inside them instead give site='moe.act'."
+    ]
+    changes = merged_changes("DeepSeek-V3", tmp_path)
+    assert {name.rpartition("layers.")[2] for name in changes} == {
+        f"{layer}.{name}.weight"
+        for layer, mlp in ((0, "mlp"), (1, "mlp.shared_experts"), (2, "mlp.shared_experts"))
+        for name in (f"{mlp}.gate_proj", f"{mlp}.up_proj", f"{mlp}.down_proj")
+    }
+
+
+@pytest.mark.parametrize("family", ["Qwen2-MoE", "DeepSeek-V3", "Granite-4 hybrid"])
+@pytest.mark.parametrize("projections", ["gate", "gate,up,down"])
+def test_units_of_shared_experts_learn_and_no_routed_expert_does(family, projections, tmp_path):
+    """PEFT takes the names of their modules for those of routed experts, in many mixtures."""
+    model = mixtures.lm(family)
+    place = model.sites["mlp.act"]
+    units = Units.from_pairs([(n, i) for n in place.layers for i in (1, 4, 7)])
+    adapter = trained(model, units, tmp_path, "mlp.act", projections=projections)
+    changes = merged_changes(family, tmp_path)
+    assert changes
+    for name, change in changes.items():
+        assert change.ndim == 2, name
+        layer = int(name.split("layers.")[1].split(".")[0])
+        own = change.T if name.endswith(("down_proj.weight", "output_linear.weight")) else change
+        chosen = torch.zeros(len(own), dtype=torch.bool)
+        width = place.widths[layer]
+        chosen[[k + half for k in (1, 4, 7) for half in range(0, len(own), width)]] = True
+        assert own[chosen].any(), name
+        assert not own[~chosen].any(), name
+    recipe = Recipe(**{**OPTIONS, "projections": projections})
+    assert adapter.trainable == trainable_parameters(model, units, recipe, site="mlp.act")
+    used = load_adapter(model, tmp_path)
+    merged = PeftModel.from_pretrained(mixtures.lm(family).model, tmp_path)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            used.model(input_ids=IDS).logits, merged(input_ids=IDS).logits, rtol=1e-4, atol=1e-5
+        )
+
+
+def test_rows_of_shared_experts_are_refused(tmp_path):
+    model = mixtures.lm("DeepSeek-V3")
+    with pytest.raises(InputError, match=r"of DeepSeek-V3 at 'mlp\.act' learn by method='lora'"):
+        trained(model, Units([1], [2]), tmp_path, "mlp.act", method="rows")
+
+
+def test_what_peft_would_train_instead_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(targets, "is_mixture", lambda _lm: False)
+    model = mixtures.lm("DeepSeek-V3")
+    with pytest.raises(
+        InputError, match=r"PEFT takes .*down_proj' of DeepSeek-V3 for a part of its"
+    ):
+        trained(model, "all", tmp_path, None)
+
+
+def test_all_units_of_a_dense_model_warn_of_nothing(caplog):
+    assert trainable_parameters(tiny.lm(), "all", Recipe()) > 0
+    assert not caplog.records

@@ -80,6 +80,21 @@ def test_a_stage_that_failed_is_one_line(monkeypatch):
         measure("mini", "cpu", 0)
 
 
+@pytest.mark.parametrize(("model", "site"), [("mini", "mlp.act"), ("mini-moe", "moe.act")])
+def test_the_units_are_where_the_model_has_them(monkeypatch, model, site):
+    """A mixture has none outside its experts, so that nothing would be found or trained there."""
+    asked = []
+
+    def run(study, _folder):
+        asked.append(study.config.statistics.site)
+        return SimpleNamespace(failed=[SimpleNamespace(name="x", reason="stopped")])
+
+    monkeypatch.setattr(Study, "run", run)
+    with pytest.raises(RunError):
+        measure(model, "cpu", 0)
+    assert asked == [site]
+
+
 @pytest.mark.slow
 def test_the_shipped_model_is_measured():
     found = measure("mini", "cpu", 0, ["budget=small", "threads=1"])

@@ -227,6 +227,38 @@ def test_the_size_of_the_built_in_model_is_read_from_its_configuration():
     assert size.body == size.parameters - output.numel() * (1 if tied else 2)
 
 
+def test_the_size_of_the_built_in_mixture_counts_what_a_token_passes():
+    from langneurons import load
+
+    lm = load("mini-moe")
+    size = size_of(loading.load("experts"))
+    inside, router = lm.sites["moe.act"], lm.sites["moe.router"]
+    assert (size.experts, size.chosen, size.inner) == (8, 2, inside.inner)
+    assert size.at("moe.router") == (router.width, router.width)
+    assert size.at("moe.act") == (inside.width, 2 * inside.inner)
+    stacks = sum(w.numel() for module in inside.modules.present for w in module.parameters())
+    ends = {id(e): e.numel() for e in (lm.model.get_input_embeddings().weight,
+                                      lm.model.get_output_embeddings().weight)}  # fmt: skip
+    assert size.parameters == sum(item.numel() for item in lm.model.parameters())
+    assert size.body == size.parameters - sum(ends.values()) - stacks * 6 / 8
+
+
+@pytest.mark.parametrize("site", ["moe.act", "attn.out"])
+def test_the_disk_that_statistics_of_a_mixture_take_is_expected(tmp_path, site):
+    """Nothing a mixture keeps is left out, whatever its layers are."""
+    from langneurons import collect, load, mini
+
+    words = [f"statistics.site={site}", "statistics.tokens=4000", "statistics.rows=3000",
+             "statistics.block=50", "languages=[en]", "perplexity=null", "sweep=null",
+             "neurons={lape: {method: lape}}", "passages=null"]  # fmt: skip
+    config = loading.load("experts", words)
+    laid = laid_out(config)
+    texts = {"en": mini.text("en", tokens=5000)}
+    collect(load("mini-moe"), texts, site=site, block=50, tokens=4000, rows=3000, output=tmp_path)
+    kept = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    assert expect(config, laid, laid.stages).disk == pytest.approx(kept, rel=0.3)
+
+
 def test_the_vocabulary_counts_where_every_token_is_predicted():
     size = Size(parameters=270, layers=1, units=1, hidden=1, body=100, output=170)
     known = kinds()

@@ -32,7 +32,8 @@ def measure(model: str, device: str, seed: int, overrides: Sequence[str] = ()) -
     from langneurons.errors import RunError
     from langneurons.study import Study
 
-    words = [f"model={model}", f"device={device}", f"seed={seed}", *overrides]
+    place = f"statistics.site={_site(model)}"
+    words = [f"model={model}", f"device={device}", f"seed={seed}", place, *overrides]
     study = Study.from_yaml(PRESET, words)
     with tempfile.TemporaryDirectory() as folder:
         result = study.run(folder)
@@ -40,9 +41,19 @@ def measure(model: str, device: str, seed: int, overrides: Sequence[str] = ()) -
             first = result.failed[0]
             raise RunError(
                 f"{first.name}: {first.reason.strip().rstrip('.')}; run the study itself to see "
-                f"more: langneurons run {PRESET} -s model={model}."
+                f"more: langneurons run {PRESET} -s model={model} -s {place}."
             )
         return table(Path(folder), study.config.languages, str(study.config.train_language))
+
+
+def _site(model: str) -> str:
+    """Where the units of a built-in model are: inside its experts, where it is the mixture."""
+    from langneurons.artifacts import read_json
+    from langneurons.config.inputs import model_path
+
+    config = model_path(model) / "config.json"
+    mixture = config.is_file() and "num_local_experts" in read_json(config)
+    return "moe.act" if mixture else "mlp.act"
 
 
 def table(run: Path, languages: Sequence[str], home: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from peft.tuners.lora.layer import ParamWrapper
 from torch import Tensor, nn
 
 from langneurons.errors import InputError
-from langneurons.finetuning.rows import ADAPTER, lora_layers
+from langneurons.finetuning.rows import ADAPTER, Target, lora_layers
 from langneurons.models.expert_units import down_is_transposed, gate_columns
 from langneurons.models.site import ROUTED
 
@@ -68,11 +68,7 @@ def expert_targets(
     Raises:
         InputError: If the recipe asks for what PEFT has no form for.
     """
-    if recipe.method != "lora" or recipe.dropout:
-        raise InputError(
-            f"units at {site!r} learn by method='lora' without dropout only, the one form in which "
-            "PEFT loads parameters of experts again: use such a recipe."
-        )
+    _check(lm, site, recipe)
     place = lm.sites[site]
     names = {id(module): name for name, module in lm.backbone.named_modules()}
     found: dict[str, Stack] = {}
@@ -95,6 +91,42 @@ def expert_targets(
         inside = _stacks(lm, experts.module, mask.view(experts.count, -1), stored, recipe)
         found |= {f"{prefix}.{name}": stack for name, stack in inside.items()}
     return found
+
+
+def matrices(
+    lm: LanguageModel, site: str, targets: Mapping[str, tuple[nn.Module, Target]], recipe: Recipe
+) -> dict[str, Stack]:
+    """Rows and columns of the linear modules of a mixture's MLPs, as parameters.
+
+    PEFT takes names of such modules (``mlp.gate_proj``) in many mixtures for those of the routed
+    experts, as older versions of Transformers called them, and would train these.
+
+    Args:
+        lm: The model.
+        site: Where the units are.
+        targets: Name below the backbone -> the module, and which of its rows or columns learn.
+        recipe: The recipe.
+
+    Raises:
+        InputError: If the recipe asks for what PEFT has no form for.
+    """
+    _check(lm, site, recipe)
+    found = {}
+    for name, (module, target) in targets.items():
+        outputs, inputs = module.weight.shape  # type: ignore[misc]
+        rows = target.side == "rows"
+        mask = torch.zeros(1, outputs if rows else inputs, dtype=torch.bool)
+        mask[0, target.index] = True
+        found[f"{name}.weight"] = Stack(rows, mask, int(inputs if rows else outputs))
+    return found
+
+
+def _check(lm: LanguageModel, site: str, recipe: Recipe) -> None:
+    if recipe.method != "lora" or recipe.dropout:
+        raise InputError(
+            f"units of {lm.name} at {site!r} learn by method='lora' without dropout only, the one "
+            "form in which PEFT loads parameters of a mixture of experts again: use such a recipe."
+        )
 
 
 def _stacks(

@@ -79,7 +79,8 @@ def finetune(
             MLP, or ``"none"`` (None).
         output: Folder of the adapter.
         recipe: A recipe or the name of one; see :class:`Recipe`.
-        site: Where the units are; None: the site of the neuron set, else ``"mlp.act"``.
+        site: Where the units are; None: the site of the neuron set, else ``"mlp.act"``
+            (``"moe.act"`` for ``"all"`` units of a mixture that has none elsewhere).
         intervention: Activations that are held while training.
         resume: Use what the output folder holds of the same run.
         report_to: Trackers of Accelerate that are told of every step ("tensorboard", "wandb",
@@ -326,8 +327,15 @@ def build_trainable(
         model = base
         separate(model, targets)
     else:
+        config = _config(base, plan, recipe, prefix, classify)
+        asked = set(config.target_modules or ())
         with wrapping():
-            model = get_peft_model(base, _config(base, plan, recipe, prefix, classify))
+            model = get_peft_model(base, config)
+        if changed := asked - set(config.target_modules or ()):
+            raise InputError(
+                f"PEFT takes {min(changed)!r} of {lm.name} for a part of its experts and would "
+                "train these: choose units of another site, or switch attention off."
+            )
         sparsify(model, targets, recipe.seed)
         confine(model, {f"{prefix}{name}": stack for name, stack in plan.stacks.items()})
     for parameter, flag in flags:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from langneurons.finetuning.recipe import Recipe
     from langneurons.identification import NeuronSet
     from langneurons.models import LanguageModel
+
+_log = logging.getLogger(__name__)
 
 Side = Literal["rows", "columns"]
 MLP_SITES = ("mlp.act", "mlp.pre", "mlp.out")
@@ -40,13 +43,11 @@ class Choice:
     layers: Tensor
     indices: Tensor
 
-    def by_layer(self, layers: int, width: int) -> list[Tensor]:
+    def by_layer(self, lm: LanguageModel) -> list[Tensor]:
         """Sorted unit numbers of each layer."""
-        if self.kind == "none":
-            return [torch.empty(0, dtype=torch.long)] * layers
         if self.kind == "all":
-            return [torch.arange(width)] * layers
-        return [self.indices[self.layers == layer].sort().values for layer in range(layers)]
+            return [torch.arange(width) for width in lm.sites[self.site].widths]
+        return [self.indices[self.layers == layer].sort().values for layer in range(lm.layers)]
 
     def describe(self) -> dict[str, Any]:
         """The choice as JSON values."""
@@ -66,7 +67,8 @@ def choose(
     Args:
         lm: The model.
         neurons: Units, a neuron set (the union of its languages), ``"all"``, ``"none"`` or None.
-        site: Where the units are; None: where they were found, else ``"mlp.act"``.
+        site: Where the units are; None: where they were found, else ``"mlp.act"``, and
+            ``"moe.act"`` for ``"all"`` of a mixture whose only units are inside its experts.
 
     Raises:
         InputError: If the units are none, of another model, or of a site that has no weights of
@@ -77,7 +79,8 @@ def choose(
         kind = neurons or "none"
         if kind not in ("none", "all"):
             raise unknown("choice of units", kind, ("none", "all"))
-        return Choice(kind, _site(lm, site or "mlp.act"), empty, empty)  # type: ignore[arg-type]
+        site = site or (_of_all(lm) if kind == "all" else "mlp.act")
+        return Choice(kind, _site(lm, site), empty, empty)  # type: ignore[arg-type]
     if isinstance(neurons, Mapping):
         neurons.check(lm)
         site = site or neurons.site
@@ -99,9 +102,9 @@ def choose(
         )
     chosen = torch.tensor(sorted(pairs))
     place = lm.sites[site]
-    if site in experts.SITES:
-        place.check(Units.from_pairs(pairs))  # also units of layers that have no experts
-    width = place.common if site in experts.SITES else place.width
+    if len(set(place.widths)) > 1:
+        place.check(Units.from_pairs(pairs))  # layers differ, or some have no such units
+    width = place.widest
     deepest, widest = int(chosen[:, 0].max()), int(chosen[:, 1].max())
     if deepest >= lm.layers or widest >= width or int(chosen.min()) < 0:
         raise InputError(
@@ -109,6 +112,30 @@ def choose(
             f"{lm.name} has {lm.layers} layers of {width} units at {site!r}; find them on it."
         )
     return Choice("units", site, chosen[:, 0].clone(), chosen[:, 1].clone())
+
+
+def _of_all(lm: LanguageModel) -> str:
+    """Where all units are: in the MLPs, or inside the experts of a model that has no others.
+
+    A mixture with shared experts or dense layers has both; the caller is told what is left out.
+    """
+    if not is_mixture(lm):
+        return "mlp.act"
+    try:
+        _ = lm.sites["mlp.act"]
+    except InputError:
+        return "moe.act"
+    _log.warning(
+        "all units of %s are those of its dense layers and shared experts: its routed experts "
+        "learn nothing. To train the units inside them instead give site='moe.act'.",
+        lm.name,
+    )
+    return "mlp.act"
+
+
+def is_mixture(lm: LanguageModel) -> bool:
+    """Whether a layer of the model has experts."""
+    return any(plan.experts for plan in lm.sites.plans)
 
 
 def _site(lm: LanguageModel, site: str) -> str:
@@ -126,7 +153,7 @@ class Plan:
     Attributes:
         dense: Names (below the backbone) of modules with plain LoRA.
         sparse: Name -> rows or columns that learn.
-        stacks: Name of a parameter of experts or of a router -> what of it learns.
+        stacks: Name of a parameter of a mixture's experts, router or MLP -> what of it learns.
         conv: Whether the modules keep their weights transposed (GPT-2).
     """
 
@@ -164,12 +191,9 @@ def make_plan(lm: LanguageModel, choice: Choice, recipe: Recipe) -> Plan:
     modules: dict[str, nn.Module] = {}
     taken: dict[str, tuple[Side, list[Tensor]]] = {}
     if choice.site in experts.SITES:
-        every = [torch.arange(width) for width in lm.sites[choice.site].widths]
-        units = every if choice.kind == "all" else choice.by_layer(lm.layers, 0)
-        stacks = experts.expert_targets(lm, choice.site, units, recipe)
+        stacks = experts.expert_targets(lm, choice.site, choice.by_layer(lm), recipe)
         return replace(make_plan(lm, _none(), recipe), stacks=stacks)
-    width = 0 if choice.kind == "none" else lm.sites[choice.site].width
-    chosen = choice.by_layer(lm.layers, width)
+    chosen = choice.by_layer(lm)
     size = _head_size(lm, "attn.q") if choice.site == "attn.head" else 1
     rows_chosen = len(choice.layers) * size
     if choice.kind == "units" and recipe.method == "lora" and rows_chosen < recipe.rank:
@@ -184,6 +208,14 @@ def make_plan(lm: LanguageModel, choice: Choice, recipe: Recipe) -> Plan:
             name = names[id(module)]
             modules[name] = module
             taken.setdefault(name, (side, []))[1].append(where)
+    by_name = recipe.method != "weights"  # which has no need of PEFT
+    if taken and by_name and choice.site in MLP_SITES and is_mixture(lm):
+        named = {
+            name: (modules[name], Target(side, torch.cat(parts).unique()))
+            for name, (side, parts) in taken.items()
+        }
+        stacks = experts.matrices(lm, choice.site, named, recipe)
+        return replace(make_plan(lm, _none(), recipe), stacks=stacks)
     dense: list[str] = []
     sparse: dict[str, Target] = {}
     for name, (side, parts) in taken.items():

@@ -163,16 +163,19 @@ def memory(config: StudyConfig, size: Size, parts: float) -> float:
     itemsize = _BYTES.get(config.dtype, 4 if config.model.endswith(".gguf") else 2)
     model = size.parameters * itemsize
     # One layer's inner activations, the residual stream, and the accumulators of statistics.
-    forward: float = _BATCH_TOKENS * (2 * size.units + 4 * size.hidden) * itemsize
-    forward += 3 * _state(size)
+    forward: float = (
+        _BATCH_TOKENS * (2 * max(size.units, size.chosen * size.inner) + 4 * size.hidden) * itemsize
+    )
+    forward += 3 * _state(config, size)
     return model + max(forward, parts)
 
 
-def _state(size: Size) -> float:
+def _state(config: StudyConfig, size: Size) -> float:
     """Bytes of the accumulators of one language's statistics."""
     from langneurons.statistics.moments import BYTES_PER_UNIT
 
-    return float(BYTES_PER_UNIT * size.layers * size.units)
+    units, _ = size.at(config.context().spec_of("statistics").site)
+    return float(BYTES_PER_UNIT * size.layers * units)
 
 
 def _takes(config: StudyConfig, laid: Plan, size: Size) -> list[Takes]:

@@ -14,10 +14,14 @@ _ROW_BYTES = 2  # token rows are kept in bfloat16
 
 
 def takes(spec: StatisticsSpec, context: Context, size: Size, stages: Sequence[Stage]) -> Takes:
-    """Accumulators and token rows of every language on disk, twice where they are merged."""
+    """Accumulators and token rows of every language and site, twice where they are merged."""
     from langneurons.statistics.moments import BYTES_PER_UNIT
 
-    rows = min(spec.rows, spec.tokens) * size.layers * size.units * _ROW_BYTES
-    state = float(BYTES_PER_UNIT * size.layers * size.units)
     copies = 2 if spec.shards > 1 else 1
-    return Takes(disk=float(len(context.languages) * (rows + state) * copies))
+    disk = 0.0
+    for stage in stages:
+        if stage.kind in ("statistics", "merge"):
+            units, held = size.at(stage.arguments.get("site", spec.site))
+            rows = min(spec.rows, spec.tokens) * held * _ROW_BYTES
+            disk += size.layers * (rows + BYTES_PER_UNIT * units) * copies
+    return Takes(disk=disk)
