@@ -234,6 +234,19 @@ def test_the_folder_holds_all_that_the_page_needs(mini, tmp_path, monkeypatch):
     Session(mini.lm, NeuronSet.load(folder / "neurons.json"), kept)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_the_readme_of_a_space_says_which_others_stand_beside(made, known, tmp_path, monkeypatch):
+    monkeypatch.setattr(space, "gradio", lambda: SimpleNamespace(__version__="6.31.0"))
+    monkeypatch.setattr(space.shutil, "copytree", lambda *_, **__: None)
+    session = made if known else Session(made.lm, made.neurons)
+    _, kind = session.control(0)
+    assert kind == ("equally active" if known else "random")
+    space.export(session, "mini", tmp_path / "space")
+    said = " ".join((tmp_path / "space" / "README.md").read_text().split())
+    assert ("random neurons that are active as often." in said) is known
+    assert "statistics" in {path.name for path in (tmp_path / "space").iterdir()} or not known
+
+
 def test_a_folder_that_holds_something_is_left_alone(made, tmp_path, monkeypatch):
     monkeypatch.setattr(space, "gradio", lambda: SimpleNamespace(__version__="6.31.0"))
     (tmp_path / "mine.txt").write_text("mine")

@@ -50,7 +50,7 @@ pinned: false
 ---
 
 Change the neurons of a language in {name} and read what it then writes, beside the same change of
-random neurons that are active as often.
+{others}.
 
 Made by `langneurons play --export`, version {version}. On your own machine:
 `pip install -r requirements.txt && python app.py`. As a Space: make one with the SDK Gradio and
@@ -83,7 +83,13 @@ def export(session: Session, model: str, folder: Path) -> list[Path]:
     statistics = "None" if session.statistics is None else 'HERE / "statistics"'
     write_text(folder / "app.py", _APP.format(model=_model(model, folder), statistics=statistics))
     write_text(folder / "requirements.txt", "\n".join(requirements(version)) + "\n")
-    readme = _README.format(name=session.lm.name, gradio=version, version=langneurons.__version__)
+    _, kind = session.control(0)
+    readme = _README.format(
+        name=session.lm.name,
+        gradio=version,
+        version=langneurons.__version__,
+        others="random neurons" + (" that are active as often" if kind != "random" else ""),
+    )
     write_text(folder / "README.md", readme)
     # The version that found these neurons, whatever is published by then.
     source = Path(langneurons.__file__).parent
