@@ -84,13 +84,15 @@ def check(spec: EnhancementSpec, context: Context) -> None:
     rows = context.rows_of(spec.neurons)
     missing = [lang for lang in trained(spec, context) if lang not in rows]
     if missing:
-        raise ValueError(f"enhancement: {spec.neurons} has no units for {missing[0]}")
+        raise ValueError(
+            f"enhancement: {spec.neurons} has no units for {missing[0]}: leave it out of languages"
+        )
     if "other" in spec.arms and len(rows) < 2:
         raise ValueError(f"enhancement: {spec.neurons} has one language alone, leave out arm other")
     if context.site(spec.neurons) not in SITES:
         raise ValueError(
             f"enhancement trains units of the MLP, and those of {spec.neurons} are of "
-            f"{context.site(spec.neurons)}"
+            f"{context.site(spec.neurons)}: choose a set of the MLP"
         )
     if spec.task and "lora" in spec.task_arms:
         raise ValueError("enhancement.task_arms: a task is not learnt on top of LoRA, leave it out")

@@ -55,7 +55,8 @@ def check(sets: Mapping[str, NeuronsSpec], context: Context) -> None:
     for name, spec in sets.items():
         if spec.file is not None and (spec.derive is not None or spec.parameters):
             raise ValueError(
-                f"neurons.{name}: a set read from a file takes no derive or parameters"
+                f"neurons.{name}: a set read from a file takes no derive or parameters: "
+                "leave them out"
             )
         if spec.derive is None:
             if spec.exclusive or spec.without_top:
