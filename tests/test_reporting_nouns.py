@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from langneurons import Study
 from langneurons.cli.app import app
 from langneurons.reporting.inputs import Run
-from langneurons.reporting.nouns import call, noun
+from langneurons.reporting.nouns import call, many, noun
 from langneurons.reporting.tables.neurons import layers, neurons
 
 
@@ -70,3 +70,10 @@ def test_tables_say_which_tokens_shares_inside_experts_are_of(tmp_path, short_re
     assert "shares of tokens" in layers(table).shown().columns
     shown = CliRunner().invoke(app, ["neurons", "show", str(out / "neurons" / "routed.json")])
     assert "shares of routed tokens" in " ".join(shown.output.split())
+
+
+@pytest.mark.parametrize(
+    ("site", "word"), [("moe.router", "experts"), ("moe.act", "units"), ("mlp.act", "neurons")]
+)
+def test_units_of_a_site_in_words(site, word):
+    assert many(site) == word

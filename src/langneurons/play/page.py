@@ -13,6 +13,7 @@ from langneurons.errors import InputError, LangNeuronsError
 from langneurons.play import examples, render
 from langneurons.play.change import ACTIONS, SCOPES, Change
 from langneurons.play.session import MOST_WRITTEN, Session
+from langneurons.reporting.nouns import many
 
 if TYPE_CHECKING:
     from gradio import Blocks
@@ -107,15 +108,15 @@ def page(session: Session) -> Blocks:
     gr = gradio()
     start = examples.prompts(session.lm.name, session.languages)
     chosen = "hi" if "hi" in start else next(iter(start), "")
-    sizes = session.neurons.sizes()
+    sizes, units = session.neurons.sizes(), many(session.neurons.site)
     languages = [(f"{lang} ({sizes[lang]})", lang) for lang in session.languages]
     known = list(session.known)
     actions = [key for key in ACTIONS if known or key in ("off", "multiply")]
     with gr.Blocks(title=f"langneurons: {session.lm.name}", analytics_enabled=False) as made:
         gr.HTML(
-            f"<h1>What do the language neurons of {escape(session.lm.name)} do?</h1>"
-            "<p>Change the neurons of a language and read what the model then writes, beside the "
-            "same change of random neurons. One text is an impression; a measurement is "
+            f"<h1>What do the language {units} of {escape(session.lm.name)} do?</h1>"
+            f"<p>Change the {units} of a language and read what the model then writes, beside the "
+            f"same change of random {units}. One text is an impression; a measurement is "
             "<code>langneurons perplexity</code>.</p>",
             elem_id="ln-head",
         )
@@ -135,7 +136,7 @@ def page(session: Session) -> Blocks:
                     )  # fmt: skip
                 chosen_languages = gr.CheckboxGroup(
                     languages, value=[chosen] if sizes.get(chosen) else [],
-                    label="Languages whose neurons are changed (how many there are)",
+                    label=f"Languages whose {units} are changed (how many there are)",
                     elem_id="ln-languages",
                 )  # fmt: skip
                 action = gr.Radio(
@@ -171,7 +172,7 @@ def page(session: Session) -> Blocks:
                         elem_id="ln-temperature",
                     )  # fmt: skip
                     seed = gr.Number(
-                        0, label="Seed of the random neurons and of drawn tokens", precision=0,
+                        0, label=f"Seed of the random {units} and of drawn tokens", precision=0,
                         elem_id="ln-seed",
                     )  # fmt: skip
             with gr.Column(scale=5, min_width=300):

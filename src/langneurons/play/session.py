@@ -21,6 +21,7 @@ from langneurons.play.change import Change, interventions
 from langneurons.play.naming import name_language
 from langneurons.play.stream import Streams
 from langneurons.play.text import Piece, Text
+from langneurons.reporting.nouns import many
 
 if TYPE_CHECKING:
     from langneurons.identification import NeuronSet
@@ -255,7 +256,7 @@ class Session:
             other = interventions(change, drawn, self.statistics)
             count = sum(len(item.chosen) for item in own)
             plans += [
-                (f"{count} neurons of {names}: {change.words}", "own", own),
+                (f"{count} {many(self.neurons.site)} of {names}: {change.words}", "own", own),
                 (f"{count} {kind} others: {change.words}", "control", other),
             ]
         return plans

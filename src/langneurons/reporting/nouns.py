@@ -34,6 +34,11 @@ def noun(run: Run) -> str:
     return found.pop() if len(found) == 1 else NEURON
 
 
+def many(site: str) -> str:
+    """What units of a site are called, in the plural."""
+    return f"{_NOUNS.get(site, NEURON)}s"
+
+
 def call(text: str, name: str) -> str:
     """A text with the word neuron replaced, in one or many and at a sentence's beginning.
 
