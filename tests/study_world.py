@@ -89,7 +89,13 @@ def write_pairs(path: Path, lang: str, count: int = 24) -> None:
     path.write_text("label\tpremise\thypothesis\n" + "\n".join(rows) + "\n", encoding="utf-8")
 
 
-def run_apart(study: str, out: str, overrides: list[str], file_limit: int | None = None) -> None:
+def run_apart(
+    study: str,
+    out: str,
+    overrides: list[str],
+    file_limit: int | None = None,
+    figures: bool = True,
+) -> None:
     """A whole run as the command line does it, for a process of its own.
 
     Args:
@@ -97,6 +103,7 @@ def run_apart(study: str, out: str, overrides: list[str], file_limit: int | None
         out: Run directory.
         overrides: ``KEY=VALUE`` words.
         file_limit: Largest file the process may write, as on a disk that fills.
+        figures: Whether the report is drawn; see :func:`short_reports`.
     """
     import sys
 
@@ -112,7 +119,8 @@ def run_apart(study: str, out: str, overrides: list[str], file_limit: int | None
     sys.argv = ["langneurons", "run", study, "-o", out, "-s", "threads=1", *words]
     with Path(f"{out}.log").open("a", encoding="utf-8") as log:
         sys.stdout = sys.stderr = log
-        main()
+        with contextlib.nullcontext() if figures else short_reports():
+            main()
 
 
 def apart() -> Any:

@@ -288,6 +288,7 @@ def test_only_one_run_works_in_a_directory(tmp_path):
         second.__enter__()
 
 
+@pytest.mark.usefixtures("short_reports")
 def test_no_home_path_or_secret_ends_in_the_records(world, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(world))
     monkeypatch.setenv("HF_TOKEN", "secret-token")

@@ -177,18 +177,29 @@ def test_a_kind_reaches_its_own_room_and_not_its_neighbours():
 
 
 RUN = """
-import json, sys
-from langneurons.study import Study
-Study.report = lambda study, out: out  # no figures
-study = Study.from_yaml(sys.argv[1], ["threads=1", "perplexity=null"])
-if sys.argv[3] == "plan":
-    from pathlib import Path
+import json, os, sys
+from pathlib import Path
+import pandas, peft, torch, transformers.models.llama.modeling_llama  # once for all that follow
+
+
+def run(how):
     from langneurons.stages import records
-    laid = study.plan()
-    print(json.dumps({s.name: records.why(Path(sys.argv[2]), laid, s) for s in laid.stages}))
-else:
-    result = study.run(sys.argv[2], keep_code=sys.argv[3] == "keep")
-    print(json.dumps({outcome.name: outcome.status for outcome in result.outcomes}))
+    from langneurons.study import Study
+    Study.report = lambda study, out: out  # no figures
+    study = Study.from_yaml(sys.argv[1], ["threads=1", "perplexity=null"])
+    if how == "plan":
+        laid = study.plan()
+        return {s.name: records.why(Path(sys.argv[2]), laid, s) for s in laid.stages}
+    result = study.run(sys.argv[2], keep_code=how == "keep")
+    return {outcome.name: outcome.status for outcome in result.outcomes}
+
+
+for line in sys.stdin:
+    assert not any(name.startswith("langneurons") for name in sys.modules)
+    if not (child := os.fork()):  # a process of its own, which imports the copy as it is now
+        print(json.dumps(run(line.strip())), flush=True)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
 """
 
 
@@ -199,12 +210,20 @@ def test_lape_turned_round_in_a_copy_is_noticed_named_and_may_be_accepted(tmp_pa
     world = study_world.build(tmp_path)
     out = tmp_path / "run"
 
+    words = [sys.executable, "-c", RUN, str(world / "study.yaml"), str(out)]
+    env = {"PYTHONPATH": str(tmp_path / "src"), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path),
+           "OMP_NUM_THREADS": "1"}  # fmt: skip
+    runner = subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+    )
+
     def by_copy(how):
-        words = [sys.executable, "-c", RUN, str(world / "study.yaml"), str(out), how]
-        env = {"PYTHONPATH": str(tmp_path / "src"), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path),
-               "OMP_NUM_THREADS": "1"}  # fmt: skip
-        done = subprocess.run(words, capture_output=True, text=True, env=env, check=True)
-        return json.loads(done.stdout.splitlines()[-1])
+        runner.stdin.write(f"{how}\n")
+        runner.stdin.flush()
+        for line in runner.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        raise AssertionError(f"the copy failed to {how}")
 
     assert set(by_copy("run").values()) == {"done"}
     method = copy / "identification" / "methods" / "lape.py"
@@ -224,8 +243,11 @@ def test_lape_turned_round_in_a_copy_is_noticed_named_and_may_be_accepted(tmp_pa
     assert said["neurons/lape"] == ["langneurons.identification.methods.lape"]
     assert by_copy("run")["neurons/lape"] == "done"
     assert read_json(out / "run.json")["earlier_code"] == {}
+    runner.communicate()
+    assert runner.returncode == 0
 
 
+@pytest.mark.usefixtures("short_reports")
 def test_records_say_what_a_result_was_made_with_and_a_difference_is_told(tmp_path):
     world = study_world.build(tmp_path)
     out = tmp_path / "run"

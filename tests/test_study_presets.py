@@ -1,5 +1,6 @@
 """Presets, grids and series: every one is planned and reckoned without a model or a network."""
 
+import functools
 import json
 import socket
 
@@ -31,6 +32,12 @@ def laid_out(config):
     return plan(config, Identity("model", texts, texts, dict.fromkeys(config.tasks, "x")))
 
 
+@functools.cache
+def series(name):
+    """The studies of a preset, read once."""
+    return loading.load_series(name)
+
+
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory):
     """A text for every language any preset names."""
@@ -38,7 +45,7 @@ def texts(tmp_path_factory):
     languages = {
         lang
         for name in loading.presets()
-        for config in loading.load_series(name).values()
+        for config in series(name).values()
         for lang in config.languages
     }
     for lang in languages:
@@ -62,13 +69,13 @@ def test_every_preset_is_planned_without_network_or_model(name, texts, offline, 
     if name == "text":
         words[words.index("-t") + 1] = f"en={texts / 'en.txt'}"
         words += ["-t", f"hi={texts / 'hi.txt'}"]
-    config = next(iter(loading.load_series(name).values()))
+    config = next(iter(series(name).values()))
     if config.model.endswith(".gguf"):
         words += ["-s", "model=mini"]  # the file itself is fetched by `make real-models`
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     plans = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
-    assert len(plans) == len(loading.load_series(name))
+    assert len(plans) == len(series(name))
     for found in plans:
         expected = found["expected"]
         assert expected["stages"] == len(found["stages"]) > 0
@@ -83,7 +90,7 @@ def test_every_preset_is_planned_without_network_or_model(name, texts, offline, 
 @pytest.mark.parametrize("name", sorted(loading.presets()))
 def test_budgets_of_a_preset_are_smaller_and_bring_nothing_back(name):
     """A budget inherited from an included study must not revive a part that was taken out."""
-    whole = next(iter(loading.load_series(name).values()))
+    whole = next(iter(series(name).values()))
     for budget in whole.budgets:
         part = next(iter(loading.load_series(name, [f"budget={budget}"]).values()))
         assert set(part.tasks) <= set(whole.tasks)

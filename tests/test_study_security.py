@@ -76,6 +76,7 @@ def calls():
 # 1. Nothing is unpickled
 
 
+@pytest.mark.usefixtures("short_reports")
 def test_a_pickle_in_place_of_an_artifact_is_refused_and_not_run(world, run, tmp_path):
     out, sprung = tmp_path / "run", tmp_path / "sprung"
     study = Study.from_yaml(world / "tasks.yaml", ["threads=1"])

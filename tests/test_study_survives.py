@@ -20,10 +20,11 @@ def world(tmp_path_factory):
     return study_world.build(tmp_path_factory.mktemp("world"))
 
 
-def run(study, out, *overrides, file_limit=None, kill_after=None):
+def run(study, out, *overrides, file_limit=None, kill_after=None, figures=False):
     """Run a study in a process of its own; its exit code (-9 if it was killed) and its words."""
     process = study_world.apart().Process(
-        target=study_world.run_apart, args=(str(study), str(out), list(overrides), file_limit)
+        target=study_world.run_apart,
+        args=(str(study), str(out), list(overrides), file_limit, figures),
     )
     process.start()
     process.join(kill_after)
@@ -37,7 +38,8 @@ def run(study, out, *overrides, file_limit=None, kill_after=None):
 @pytest.fixture(scope="module")
 def finished(world):
     """A whole study with a task, undisturbed."""
-    result = Study.from_yaml(world / "tasks.yaml", ["threads=1"]).run(world / "finished")
+    with study_world.short_reports():
+        result = Study.from_yaml(world / "tasks.yaml", ["threads=1"]).run(world / "finished")
     assert result.failed == []
     return world / "finished"
 
@@ -63,7 +65,7 @@ def kill_and_finish(study, folder, undisturbed, seconds, kills, seed):
         code = None
         while code != 0:
             wait = draw.uniform(0, seconds) if done < kills else None
-            code, words = run(study, out, kill_after=wait)
+            code, words = run(study, out, kill_after=wait, figures=True)
             assert code in (0, -9), words
             done += code == -9
         assert comparable(out) == whole
@@ -80,7 +82,7 @@ def comparable(out):
 
 def test_killed_at_any_moment_a_study_goes_on(world, tmp_path):
     start = time.monotonic()
-    assert run(world / "study.yaml", tmp_path / "timed")[0] == 0
+    assert run(world / "study.yaml", tmp_path / "timed", figures=True)[0] == 0
     seconds = time.monotonic() - start
     kill_and_finish(world / "study.yaml", tmp_path, tmp_path / "timed", seconds, kills=2, seed=1)
 
@@ -104,7 +106,7 @@ def test_thirty_kills_of_the_built_in_study_leave_no_trace(tmp_path):
     file = tmp_path / "mini.yaml"
     file.write_text(yaml.safe_dump(study), encoding="utf-8")
     start = time.monotonic()
-    code, words = run(file, tmp_path / "undisturbed")
+    code, words = run(file, tmp_path / "undisturbed", figures=True)
     assert code == 0, words
     seconds = time.monotonic() - start
     kill_and_finish(file, tmp_path, tmp_path / "undisturbed", seconds, kills=30, seed=2)
@@ -112,7 +114,7 @@ def test_thirty_kills_of_the_built_in_study_leave_no_trace(tmp_path):
 
 def test_a_full_disk_is_named_and_nothing_half_written_is_kept(world, finished, tmp_path):
     out = tmp_path / "run"
-    code, words = run(world / "tasks.yaml", out, file_limit=8_000)
+    code, words = run(world / "tasks.yaml", out, file_limit=8_000, figures=True)
     assert code == 1
     assert "Free disk space or choose another output folder" in words
     assert "failed: statistics/hi" in words
@@ -139,7 +141,8 @@ def test_a_folder_that_cannot_be_written_is_refused(world, tmp_path):
 def test_a_second_process_is_refused_and_the_first_is_not_disturbed(world, tmp_path):
     out = tmp_path / "run"
     first = study_world.apart().Process(
-        target=study_world.run_apart, args=(str(world / "tasks.yaml"), str(out), [])
+        target=study_world.run_apart,
+        args=(str(world / "tasks.yaml"), str(out), [], None, False),
     )
     first.start()
     while not (out / "study.yaml").exists():
@@ -203,7 +206,7 @@ def test_a_bad_cell_is_listed_at_the_end_and_the_others_stand(world, tmp_path):
     # A file where the cells of Hindi would be written: nobody can know before.
     (tmp_path / "run" / "scores" / "xnli" / "none").mkdir(parents=True)
     (tmp_path / "run" / "scores" / "xnli" / "none" / "hi").write_text("in the way")
-    code, words = run(world / "tasks.yaml", tmp_path / "run")
+    code, words = run(world / "tasks.yaml", tmp_path / "run", figures=True)
     assert code == 1, words
     stages = json.loads((tmp_path / "run" / "run.json").read_text())["stages"]
     ended = {stage["name"]: stage["status"] for stage in stages}

@@ -245,6 +245,8 @@ def test_every_part_of_a_study_reads_the_examples_within_the_limit(tmp_path, mon
         **{"neurons": "lape", "languages": ["hi"], "task": "xnli", "split": "dev"},
         **{"test_split": "test", "examples": 24, "tested": 24},
     }
+    for other in ("finetune", "adapters", "interventions"):
+        del study[other]
     (root / "limit.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
     made = Study.from_yaml(root / "limit.yaml", ["tasks.xnli.train_split=dev"])
     made.run(root / "out")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from langneurons.config.inputs import model_path
@@ -58,8 +59,12 @@ def size_of(config: StudyConfig) -> Size | None:
     return of_model(config.model, model_path(config.model))
 
 
+@cache
 def measured_flops(dtype: str) -> float:
-    """Floating-point operations a second of a matrix product here, in about a third of a second."""
+    """Floating-point operations a second of a matrix product here, in about a third of a second.
+
+    Measured once a process: all studies of a series are reckoned by the same rate.
+    """
     import torch
 
     accelerator = torch.accelerator.current_accelerator(check_available=True)
