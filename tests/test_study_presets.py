@@ -16,7 +16,7 @@ from langneurons.errors import InputError
 from langneurons.identification.language_sets import LANGUAGE_SETS
 from langneurons.models.size import Size
 from langneurons.progress import human_bytes, human_time
-from langneurons.study.expectation import expect, size_of
+from langneurons.study.expectation import expect, measured_flops, size_of
 from langneurons.study.kinds import kinds
 from langneurons.study.plan import Identity, plan
 
@@ -294,6 +294,11 @@ def test_expectations_follow_the_work_and_the_rates_measured():
     measured = expect(config, laid, [laid["statistics/hi"]], flops=1e15, records=[record])
     assert measured.seconds["statistics/hi"] == pytest.approx(500.0)
     assert "measured for statistics" in measured.source
+
+
+def test_the_rate_of_the_machine_is_measured_once():
+    # Two measurements differ in their last digits.
+    assert measured_flops("float32") == measured_flops("float32") > 0
 
 
 def test_numbers_for_people():
