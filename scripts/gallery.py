@@ -52,6 +52,8 @@ KINDS = {
     "supervision": "Supervision in the target language",
     "answers": "Answers in the language and in another",
     "changes": "Features and subspaces on a task",
+    "steering": "Ways of steering, side by side",
+    "enhancement": "A language's own weights trained on its text",
     "routing_divergence": "Routing by language",
     "expert_load": "Load of the experts",
 }
@@ -70,6 +72,8 @@ NEEDS = {
     "supervision": "adapters with examples of the target language (`mini-supervision`)",
     "answers": "answers to questions under overwrites (`answers` in a study)",
     "changes": "features or subspaces changed while a task is answered (`changes` in a study)",
+    "steering": "ways of steering (`steering`)",
+    "enhancement": "a language's units trained on its text (`enhancement`)",
     "routing_divergence": "a mixture of experts",
     "expert_load": "a mixture of experts",
 }

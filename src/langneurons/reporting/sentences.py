@@ -78,5 +78,6 @@ def tone(low: float, high: float, null: float) -> Tone:
 
 
 def ratio(row: pd.Series) -> str:
-    """A perplexity ratio with its interval."""
-    return "×" + with_interval(row["ratio"], row["low"], row["high"], 3)
+    """A perplexity ratio with its interval; of a large one no more digits than can be read."""
+    digits = 3 if row["ratio"] < 10 else 1 if row["ratio"] < 100 else 0
+    return "×" + with_interval(row["ratio"], row["low"], row["high"], digits)
