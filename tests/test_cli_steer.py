@@ -1,6 +1,7 @@
 """``langneurons steer``: one's own prompts, with and without, and what it refuses."""
 
 import json
+from importlib.util import find_spec
 
 import pandas as pd
 import pytest
@@ -36,10 +37,11 @@ def call(world, *words, ok=True):
 
 
 def test_prompts_are_continued_with_and_without(world, tmp_path):
+    named = find_spec("lingua") is not None
     out = tmp_path / "written.csv"
     shown = call(world, "-o", str(out), "--strength", "4")
-    assert "> the cat\n  untouched [" in shown
-    assert "steered to hi [" in shown
+    assert f"> the cat\n  untouched{' [' if named else ':'}" in shown
+    assert f"steered to hi{' [' if named else ':'}" in shown
     table = pd.read_csv(out)
     assert table["steering"].tolist() == ["untouched"] * 2 + ["steered to hi"] * 2
     rows = json.loads(call(world, "--json", "--strength", "0"))
@@ -77,6 +79,6 @@ def test_statistics_of_both_languages_are_needed(world, tmp_path):
                                     "--tokens", "300", "-o", str(tmp_path)])  # fmt: skip
     assert said.exit_code == 0, said.output
     assert "found on" in call(world, "--statistics", str(tmp_path), "--dry-run")
-    assert "untouched [" in call(world, "--statistics", str(tmp_path))
+    assert "  untouched" in call(world, "--statistics", str(tmp_path))
     wrong = call(world, "--statistics", str(tmp_path), "--from", "es", ok=False)
     assert "no text of 'es', between which the direction leads" in wrong

@@ -80,6 +80,7 @@ def test_summary_is_means_and_a_bootstrap_over_questions():
 
 
 def test_answers_are_scored_by_language_and_reference():
+    pytest.importorskip("lingua")
     texts = ["the cat runs over the hill", "el gato corre por la colina", ""]
     references = [["el perro corre"], ["el gato duerme", "el gato corre por la colina"], ["nada"]]
     found = steering.scored(texts, references, ["en", "es"], "es")
