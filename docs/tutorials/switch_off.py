@@ -21,8 +21,9 @@ def main(folder: Path) -> None:
     print(f"hi: perplexity {before:.2f}, with its neurons at zero {off:.2f}")
 
     # The claim needs controls: random units of the same number, and units as active as they are.
-    # Read the row of Hindi: "own" must lie above every "random" and "matched" ratio of its column,
-    # else the damage is not that of Hindi's neurons.
+    # Each line is a cell: "row" is the language whose neurons are off, "column" that of the text.
+    # "own" must lie above every "random" and "matched" ratio of its cell; else it is not shown that
+    # the damage comes from Hindi's neurons.
     change = ln.perplexity_change(
         lm, neurons.select(["hi"]), held_out, value=0.0, stats=stats,
         controls={"random": 2, "matched": 2},
