@@ -3,11 +3,12 @@
 import os
 import time
 
+from langneurons.progress import track
 from langneurons.stages.runner import Outcome
 
 
 class Toy:
-    """Does stages by their names: sleep, die, die once, or nothing."""
+    """Does stages by their names: sleep, say and sleep, die, die once, or nothing."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -16,6 +17,9 @@ class Toy:
         for name in job.names:
             marker = self.folder / f"{name}.{os.getpid()}"
             marker.write_text(",".join(job.names))
+            if name.startswith("say"):
+                with track("counting", total=3, unit="sheep"):
+                    time.sleep(60)
             if name.startswith("sleep"):
                 time.sleep(60)
             if name.startswith("die") or (

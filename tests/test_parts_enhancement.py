@@ -221,7 +221,8 @@ def test_a_published_set_is_read(world):
         Study.from_yaml(world / "published.yaml").plan()
 
 
-MASK = Path("../shared/data/lape-published/Llama-3.1-8B.enhancement-5.neuron.pth")
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+MASK = DATA / "lape-published" / "Llama-3.1-8B.enhancement-5.neuron.pth"
 
 
 @pytest.mark.skipif(not MASK.is_file(), reason="no ../shared/data here")

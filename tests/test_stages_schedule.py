@@ -1,5 +1,6 @@
 """Several processes that do the stages of a plan; their deaths, and that of who started them."""
 
+import contextlib
 import functools
 import os
 import signal
@@ -15,9 +16,9 @@ import study_world
 from crew_toy import Toy
 from langneurons import Study
 from langneurons.stages.processes import Processes
-from langneurons.stages.schedule import Schedule
+from langneurons.stages.schedule import Job, Schedule
 from langneurons.stages.stage import Plan, Stage
-from langneurons.study import beside
+from langneurons.study import beside, expectation
 
 
 def stage(name, *parents, summary=False):
@@ -63,6 +64,23 @@ def test_a_stage_that_kills_its_process_fails_and_what_needs_it_is_skipped(tmp_p
     found = run(tmp_path, stages, size=1)
     assert found == {"die": "failed", "a": "skipped", "sum": "done"}
     assert len(list(tmp_path.glob("die.*"))) == 2
+
+
+def test_what_a_process_is_doing_is_heard_where_it_was_started(tmp_path):
+    crew = Processes(2, functools.partial(Toy, tmp_path))
+    with contextlib.suppress(KeyboardInterrupt), crew:
+        crew.start(Job(("say-1",), {"say-1": "new"}), apart=False)
+        wait(crew.words)
+        assert crew.words() == "say-1: counting 0/3 sheep"
+        raise KeyboardInterrupt  # else it would be waited for
+
+
+def test_the_rate_of_a_kind_is_that_of_all_processes_together():
+    laid = Plan((stage("perplexity"),))
+    record = {"stage": "perplexity", "seconds": 12.0}
+    (alone,) = expectation._rates(laid, [record]).values()
+    (shared,) = expectation._rates(laid, [{**record, "beside": 3}]).values()
+    assert alone == pytest.approx(3 * shared) == pytest.approx(12.0)
 
 
 SCRIPT = """

@@ -71,7 +71,7 @@ class Processes:
         self._others = set(multiprocessing.active_children())
         self._pool: ProcessPoolExecutor | None = None
         self._slots = list(range(size))
-        self._tickets: dict[Future[list[Outcome]], tuple[int, ProcessPoolExecutor]] = {}
+        self._tickets: dict[Future[list[Outcome]], int] = {}
 
     def __enter__(self) -> Processes:
         return self
@@ -99,9 +99,9 @@ class Processes:
             try:
                 ticket = pool.submit(_do, job, slot)
                 break
-            except BrokenProcessPool:  # a process died while it had nothing to do
+            except BrokenProcessPool:  # a process died since the last job began
                 self._pool = None
-        self._tickets[ticket] = slot, pool
+        self._tickets[ticket] = slot
         return ticket
 
     def wait(self, tickets: Collection[Any], seconds: float) -> Any | None:
@@ -113,14 +113,12 @@ class Processes:
 
     def outcomes(self, ticket: Any) -> list[Outcome]:
         """What came of a job; the death of one process ends the jobs of all."""
-        slot, pool = self._tickets.pop(ticket)
+        slot = self._tickets.pop(ticket)
         self._slots.append(slot)
         self._board[slot * _WORDS : (slot + 1) * _WORDS] = bytes(_WORDS)
         try:
             found: list[Outcome] = ticket.result()
         except BrokenProcessPool as error:
-            if self._pool is pool:
-                self._pool = None
             raise WorkerLostError("a process ended suddenly (killed, or out of memory)") from error
         return found
 
